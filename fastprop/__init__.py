@@ -1,0 +1,21 @@
+"""Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
+
+from .network import Layer, Network
+from .optimizers import SGD, Adam, Optimizer
+from .threads import get_num_threads, set_num_threads
+from .training import History
+from .versions import show_versions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "History",
+    "Layer",
+    "Network",
+    "Optimizer",
+    "get_num_threads",
+    "set_num_threads",
+    "show_versions",
+]

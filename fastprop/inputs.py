@@ -1,0 +1,240 @@
+"""The door: every public call's arguments, checked and converted once. What passes here is safe for the kernels.
+
+Every message says the value, the rule and the remedy.
+"""
+
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .kernels import scan
+
+MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
+
+
+def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
+           below: float | None = None) -> float:  # fmt: skip
+    """A finite float within its bounds."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise TypeError(f"{name} is {value!r}; it must be a number.")
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} is {value!r}; it must be a number.") from None
+    rules = [("above", above, operator.gt), ("at least", least, operator.ge), ("below", below, operator.lt)]
+    bounds = [(text, bound, holds) for text, bound, holds in rules if bound is not None]
+    if not np.isfinite(result) or not all(holds(result, bound) for _, bound, holds in bounds):
+        rule = " and ".join(f"{text} {bound:g}" for text, bound, _ in bounds)
+        raise ValueError(f"{name} is {value!r}; it must be finite{', ' + rule if rule else ''}.")
+    return result
+
+
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """An integer within its bounds."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be a whole number.")
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; it must be a whole number.") from None
+    if result < least or (most is not None and result > most):
+        upper = f" and at most {most}" if most is not None else ""
+        raise ValueError(f"{name} is {result}; it must be at least {least}{upper}.")
+    return result
+
+
+def sizes(value: Any) -> tuple[int, ...]:
+    """(n_0, …, n_L), each at least 1, with parameters that fit the machine's memory."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"sizes is {value!r}; it must be a sequence of layer widths, such as (64, 128, 10).")
+    if len(value) < 2:
+        raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")
+    result = tuple(whole(f"sizes[{i}]", n) for i, n in enumerate(value))
+    needed = sum((a + 32) * b for a, b in zip(result[:-1], result[1:], strict=True)) * 4
+    if needed > _memory():
+        raise ValueError(
+            f"sizes is {result}: its parameters take {needed / 2**30:.3g} GiB, and this machine has "
+            f"{_memory() / 2**30:.3g} GiB. Use narrower layers."
+        )
+    return result
+
+
+def _memory() -> int:
+    """Bytes of memory that this machine has; where it does not tell, a bound that keeps sizes in range."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**40
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """A generator from a seed, from a generator (itself), or from None."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None:
+        return np.random.default_rng()
+    try:
+        return np.random.default_rng(whole("rng", rng, least=0))
+    except TypeError:
+        raise TypeError(f"rng is {rng!r}; it must be a seed (a whole number), a numpy Generator, or None.") from None
+
+
+def choice(name: str, value: Any, among: Sequence[str]) -> str:
+    """One of a few names."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; it must be one of {', '.join(among)}.")
+    if value not in among:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(among)}.")
+    return value
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """A real numeric array of whatever the user has."""
+    try:
+        result = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; give a rectangular array.") from None
+    if result.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {result.dtype}; give an array of real numbers (float32 is not copied).")
+    return result
+
+
+def _float32(name: str, value: np.ndarray) -> np.ndarray:
+    """`value` as C-contiguous float32, finite; the same array where it is that already."""
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
+    where = scan.first_nonfinite(result.ctypes.data, result.size)
+    if where >= 0:
+        index = np.unravel_index(where, result.shape)
+        place = ", ".join(str(i) for i in index)
+        given = value[index]
+        if np.isfinite(given):
+            raise ValueError(f"{name}[{place}] is {given:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
+        raise ValueError(f"{name}[{place}] is {given}; every value must be finite. Drop or fill such rows first.")
+    return result
+
+
+def float32(name: str, value: Any) -> np.ndarray:
+    """Any real array as C-contiguous float32, finite."""
+    return _float32(name, array(name, value))
+
+
+def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
+    """An array of the drop-in functions as C-contiguous float32 (n, m): samples are columns."""
+    given = array(name, value)
+    if given.ndim != 2 or given.shape[0] != n or given.shape[1] < 1 or (m is not None and given.shape[1] != m):
+        raise ValueError(
+            f"{name} has shape {given.shape}; it must be ({n}, {'m' if m is None else m}), one column per sample."
+        )
+    return _float32(name, given)
+
+
+def features(X: Any, n: int, name: str = "X") -> np.ndarray:
+    """X as C-contiguous float32 of shape (m, n), m ≥ 1, finite."""
+    X = array(name, X)
+    if X.ndim != 2:
+        hint = f" For one sample use {name}.reshape(1, -1)." if X.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {X.shape}; it must be (m, {n}), one row per sample.{hint}")
+    if X.shape[1] != n:
+        raise ValueError(
+            f"{name} has {X.shape[1]} features; this network takes {n} (sizes[0]). Pass an array of shape (m, {n})."
+        )
+    if not 1 <= X.shape[0] <= MOST_SAMPLES:
+        raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
+    return _float32(name, X)
+
+
+def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
+    """Y as C-contiguous float32 (m, n), or for softmax as int64 labels (m,)."""
+    Y = array(name, Y)
+    if Y.shape[:1] != (m,):
+        raise ValueError(f"{name} has {Y.shape[0] if Y.ndim else 'no'} rows; X has {m}. Give one target for each row.")
+    if output == "softmax" and Y.ndim == 1:
+        return _labels(name, Y, n)
+    if n == 1 and Y.ndim == 1:
+        Y = Y.reshape(m, 1)
+    if Y.shape != (m, n):
+        other = f" or integer labels of shape ({m},)" if output == "softmax" else ""
+        raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.")
+    Y = _float32(name, Y)
+    if output in ("sigmoid", "softmax") and (Y.min() < 0 or Y.max() > 1):
+        bad = tuple(int(i) for i in np.argwhere((Y < 0) | (Y > 1))[0])
+        raise ValueError(f"{name}[{bad[0]}, {bad[1]}] is {Y[bad]:g}; targets of a {output} lie between 0 and 1.")
+    if output == "softmax":
+        off = np.abs(Y.sum(axis=1) - 1) > 1e-3
+        if off.any():
+            row = int(off.argmax())
+            raise ValueError(
+                f"row {row} of {name} sums to {Y[row].sum():g}; targets of a softmax are distributions and sum to 1. "
+                f"Divide each row by its sum, or pass integer labels."
+            )
+    return Y
+
+
+def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
+    if Y.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use {name}.astype(int), "
+            f"or pass one-hot rows of shape (m, {n})."
+        )
+    if Y.min() < 0 or Y.max() >= n:
+        row = int(((Y < 0) | (n <= Y)).argmax())
+        raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}).")
+    return np.ascontiguousarray(Y, dtype=np.int64)
+
+
+def weights(sample_weight: Any, m: int) -> np.ndarray | None:
+    """sample_weight as float32 (m,), none negative, not all zero."""
+    if sample_weight is None:
+        return None
+    w = array("sample_weight", sample_weight)
+    if w.shape != (m,):
+        raise ValueError(f"sample_weight has shape {w.shape}; it must be ({m},), one weight for each row of X.")
+    w = _float32("sample_weight", w)
+    if w.min() < 0 or w.max() <= 0:
+        raise ValueError(f"sample_weight lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
+    return w
+
+
+def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(W, b) of each layer, float32, from the source's dictionary."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, …")
+    L = len(value) // 2
+    expected = [f"{kind}{l}" for l in range(1, L + 1) for kind in "Wb"]
+    if not L or set(value) != set(expected):
+        raise ValueError(
+            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, … WL, bL and no more."
+        )
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    for l in range(1, L + 1):
+        W, b = array(f"W{l}", value[f"W{l}"]), array(f"b{l}", value[f"b{l}"])
+        if W.ndim != 2 or 0 in W.shape:
+            raise ValueError(f"W{l} has shape {W.shape}; it must be (n_{l}, n_{l - 1}).")
+        if layers and W.shape[1] != len(layers[-1][1]):
+            raise ValueError(f"W{l} has {W.shape[1]} columns; layer {l - 1} has {len(layers[-1][1])} units.")
+        if b.shape not in ((W.shape[0], 1), (W.shape[0],)):
+            raise ValueError(f"b{l} has shape {b.shape}; W{l} has {W.shape[0]} rows, so it must be ({W.shape[0]}, 1).")
+        layers.append((_float32(f"W{l}", W), _float32(f"b{l}", b).reshape(-1)))
+    return layers
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be True or False.")
+    return bool(value)
+
+
+def callables(name: str, value: Any) -> list[Any]:
+    """A list of things to call."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}; it must be a sequence of callables.")
+    result = list(value)
+    for i, item in enumerate(result):
+        if not callable(item):
+            raise TypeError(f"{name}[{i}] is {item!r}; it must be callable.")
+    return result

@@ -1,0 +1,248 @@
+"""Functions of one vector, and the activations and paired losses built on them.
+
+An *activation* routine computes A = g(Z), a *derivative* routine equation 1, dZ = dA ∗ g′(Z), for the n rows of one
+panel. A *loss* routine computes, for one panel, the cost from Z (never from Ŷ, so that it cannot overflow) and the
+output's dZ = Ŷ − Y of the paired loss. They are called by address, so that a new one compiles nothing but itself.
+
+A panel is n rows of 16 samples; `weight` holds 16 sample weights, 0 where the batch has no sample.
+"""
+
+import numpy as np
+from numba.core import types
+
+from .jit import inlined, kernel, routine
+from .simd import (
+    LANES,
+    absolute,
+    exponent,
+    fma,
+    load,
+    mantissa,
+    nearest,
+    pointer,
+    power_of_two,
+    splat,
+    store,
+    total,
+    where,
+)  # fmt: skip
+
+ACTIVATION = types.void(pointer, pointer, types.int64)
+DERIVATIVE = types.void(pointer, pointer, pointer, pointer, types.int64)
+LOSS = types.float64(pointer, pointer, pointer, pointer, types.int64)
+
+LOG2_E = np.float32(1.4426950408889634)
+LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
+LN2_LOW = np.float32(-2.12194440e-4)
+TANH_LIMIT = np.float32(9.0)  # beyond it tanh is 1 to within half an ulp
+
+
+@inlined
+def exp(x):
+    """eˣ: x = n·ln 2 + r, a minimax polynomial of degree 6 in r, and 2ⁿ in two halves, so that results may be denormal.
+
+    NaN stays NaN: the limits are selects, not min and max.
+    """
+    x = where(x > 89.0, 89.0, x)
+    x = where(x < -104.0, -104.0, x)
+    n = nearest(x * LOG2_E)
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    p = fma(r, 1.3814613e-3, 8.3687100e-3)
+    p = fma(p, r, 4.1668387e-2)
+    p = fma(p, r, 1.6666521e-1)
+    p = fma(p, r, 4.9999993e-1)
+    p = fma(p * r, r, r) + 1.0
+    half = nearest(n * 0.5)
+    return p * power_of_two(half) * power_of_two(n - half)
+
+
+@inlined
+def _log_ratio(s):
+    """log((1+s)/(1−s)) for 0 ≤ |s| ≤ 1/3: an odd minimax polynomial."""
+    z = s * s
+    p = fma(z, 2.4289564e-1, 2.1430739e-1)
+    p = fma(p, z, 2.8616597e-1)
+    p = fma(p, z, 3.9998888e-1)
+    p = fma(p, z, 6.6666676e-1)
+    return fma(p * z, s, s + s)
+
+
+@inlined
+def log(x):
+    """The natural logarithm of a normal x > 0."""
+    e, m = exponent(x), mantissa(x)
+    return fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
+
+
+@inlined
+def log1p(u):
+    """log(1 + u) for 0 ≤ u ≤ 1, to full relative accuracy."""
+    return _log_ratio(u / (u + 2.0))
+
+
+@inlined
+def tanh(x):
+    """x·P(x²)/Q(x²), a minimax fit on [−9, 9]."""
+    c = where(x > TANH_LIMIT, TANH_LIMIT, x)
+    c = where(c < -TANH_LIMIT, -TANH_LIMIT, c)
+    z = c * c
+    p = fma(z, -8.4886557e-14, 5.2779262e-11)
+    p = fma(p, z, -2.0225178e-08)
+    p = fma(p, z, 1.1154296e-05)
+    p = fma(p, z, 3.1039551e-03)
+    p = fma(p, z, 1.3084009e-01)
+    p = fma(p, z, 9.9999999e-01)
+    q = fma(z, 2.5461436e-04, 2.4495174e-02)
+    q = fma(q, z, 4.6417336e-01)
+    q = fma(q, z, 1.0)
+    t = c * p / q
+    t = where(t > 1.0, 1.0, t)
+    return where(t < -1.0, -1.0, t)
+
+
+@inlined
+def sigmoid(x):
+    """1/(1 + e⁻ˣ)."""
+    return 1.0 / (exp(0.0 - x) + 1.0)
+
+
+# ---- activations and their derivatives ---------------------------------------------------------------------------
+
+
+@routine(ACTIVATION)
+def relu_activation(A, Z, n):
+    """A = max(Z, 0)"""
+    for i in range(n):
+        z = load(Z, LANES * i)
+        store(A, LANES * i, where(z < 0.0, 0.0, z))
+
+
+@routine(DERIVATIVE)
+def relu_derivative(dZ, dA, Z, A, n):
+    """dZ = dA where A > 0, else 0 (so g′(0) = 0)"""
+    for i in range(n):
+        store(dZ, LANES * i, where(load(A, LANES * i) > 0.0, load(dA, LANES * i), 0.0))
+
+
+@routine(ACTIVATION)
+def sigmoid_activation(A, Z, n):
+    """A = 1/(1 + e⁻ᶻ)"""
+    for i in range(n):
+        store(A, LANES * i, sigmoid(load(Z, LANES * i)))
+
+
+@routine(DERIVATIVE)
+def sigmoid_derivative(dZ, dA, Z, A, n):
+    """dZ = dA·A·(1 − A)"""
+    for i in range(n):
+        a = load(A, LANES * i)
+        store(dZ, LANES * i, load(dA, LANES * i) * (a - a * a))
+
+
+@routine(ACTIVATION)
+def tanh_activation(A, Z, n):
+    """A = tanh Z"""
+    for i in range(n):
+        store(A, LANES * i, tanh(load(Z, LANES * i)))
+
+
+@routine(DERIVATIVE)
+def tanh_derivative(dZ, dA, Z, A, n):
+    """dZ = dA·(1 − A²)"""
+    for i in range(n):
+        a = load(A, LANES * i)
+        store(dZ, LANES * i, load(dA, LANES * i) * (1.0 - a * a))
+
+
+@routine(ACTIVATION)
+def identity_activation(A, Z, n):
+    """A = Z"""
+    for i in range(n):
+        store(A, LANES * i, load(Z, LANES * i))
+
+
+@routine(DERIVATIVE)
+def identity_derivative(dZ, dA, Z, A, n):
+    """dZ = dA"""
+    for i in range(n):
+        store(dZ, LANES * i, load(dA, LANES * i))
+
+
+@kernel
+def _largest(Z, n):
+    """For each sample the largest of its n values."""
+    m = load(Z, 0)
+    for i in range(1, n):
+        z = load(Z, LANES * i)
+        m = where(z > m, z, m)
+    return m
+
+
+@routine(ACTIVATION)
+def softmax_activation(A, Z, n):
+    """A = e^(Z − max Z) / Σ e^(Z − max Z), over the n rows"""
+    m = _largest(Z, n)
+    s = splat(0.0)
+    for i in range(n):
+        e = exp(load(Z, LANES * i) - m)
+        store(A, LANES * i, e)
+        s = s + e
+    inverse = 1.0 / s
+    for i in range(n):
+        store(A, LANES * i, load(A, LANES * i) * inverse)
+
+
+# ---- outputs with their paired losses ----------------------------------------------------------------------------
+
+
+@inlined
+def _weighted(cost, weight):
+    """Σ weight·cost over the panel's samples; what stands in an empty place does not count, whatever it is."""
+    w = load(weight, 0)
+    return np.float64(total(where(w > 0.0, w * cost, 0.0)))
+
+
+@routine(LOSS)
+def identity_mse(dZ, Z, Y, weight, n):
+    """cost = ½ Σ (ŷ − y)², ŷ = z; dZ = weight·(Ŷ − Y)"""
+    w = load(weight, 0)
+    cost = splat(0.0)
+    for i in range(n):
+        error = load(Z, LANES * i) - load(Y, LANES * i)
+        cost = fma(error * 0.5, error, cost)
+        store(dZ, LANES * i, w * error)
+    return _weighted(cost, weight)
+
+
+@routine(LOSS)
+def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
+    """cost = Σ max(z, 0) − z·y + log(1 + e^(−|z|)), ŷ = sigmoid z; dZ = weight·(Ŷ − Y)"""
+    w = load(weight, 0)
+    cost = splat(0.0)
+    for i in range(n):
+        z, y = load(Z, LANES * i), load(Y, LANES * i)
+        small = exp(0.0 - absolute(z))
+        # max(z, 0) − z·y without cancellation: z·(1 − y) above 0, −z·y below
+        cost = cost + fma(z, where(z > 0.0, 1.0 - y, 0.0 - y), log1p(small))
+        store(dZ, LANES * i, w * (where(z < 0.0, small, 1.0) / (small + 1.0) - y))
+    return _weighted(cost, weight)
+
+
+@routine(LOSS)
+def softmax_cross_entropy(dZ, Z, Y, weight, n):
+    """cost = Σ y·(log Σ e^z − z), ŷ = softmax z, where Σ y = 1; dZ = weight·(Ŷ − Y)"""
+    w = load(weight, 0)
+    m = _largest(Z, n)
+    s = splat(0.0)
+    for i in range(n):
+        e = exp(load(Z, LANES * i) - m)
+        store(dZ, LANES * i, e)
+        s = s + e
+    log_s = log(s)
+    inverse = 1.0 / s
+    cost = splat(0.0)
+    for i in range(n):
+        y = load(Y, LANES * i)
+        cost = fma(y, log_s - (load(Z, LANES * i) - m), cost)
+        store(dZ, LANES * i, w * fma(load(dZ, LANES * i), inverse, 0.0 - y))
+    return _weighted(cost, weight)

@@ -1,0 +1,123 @@
+"""How everything in fastprop is compiled: the one place for Numba's flags and for the cache.
+
+There are three kinds of compiled function:
+
+``kernel``
+    Inlined into, or called from, other compiled code. Compiled where it is used; has no cache of its own.
+``entry``
+    Called from Python with a few scalars or arrays. Cached.
+``routine``
+    A C function with a fixed signature that other compiled code calls *by address*: the worker, an activation, a
+    loss, an optimiser. Compiled when its address is first asked for, and cached. A new activation or optimiser
+    therefore compiles nothing but itself.
+
+No fast-math: the kernels say their own fused multiply-adds and the order of their own sums, so the flags would buy
+nothing, and without them infinities and NaN mean what they should.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, NullCache
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
+
+FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+def kernel(function: Callable) -> Any:
+    """Compile `function` into whatever compiled code calls it."""
+    return numba.njit(**FLAGS)(function)
+
+
+def inlined(function: Callable) -> Any:
+    """Compile `function` into its caller's body: for the few operations on vectors, which must stay in registers."""
+    return numba.njit(forceinline=True, **FLAGS)(function)
+
+
+def entry(function: Callable | None = None, *, parallel: bool = False) -> Any:
+    """Compile `function` for calls from Python, with a cache on disk."""
+    if function is None:
+        return lambda f: entry(f, parallel=parallel)
+    dispatcher = numba.njit(parallel=parallel, **FLAGS)(function)
+    dispatcher._cache = _cache_of(function)
+    return dispatcher
+
+
+class Routine:
+    """A C function, called by address from compiled code.
+
+    Attributes
+    ----------
+    address : int
+        Where the machine code is. The first access compiles it or loads it from the cache.
+    """
+
+    def __init__(self, function: Callable, signature: Any):
+        self._function = function
+        self._signature = signature
+        self._address: int | None = None
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+
+    @property
+    def address(self) -> int:
+        if self._address is None:
+            with _compiling:
+                if self._address is None:
+                    compiled = CFunc(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
+                    compiled._cache = _cache_of(self._function)
+                    compiled.compile()
+                    self._compiled, self._address = compiled, compiled.address
+        return self._address
+
+
+_compiling = RLock()
+
+
+def routine(signature: Any) -> Callable[[Callable], Routine]:
+    """Make a function a :class:`Routine` of the given Numba signature."""
+    return lambda function: Routine(function, signature)
+
+
+@cache
+def source_stamp() -> str:
+    """A digest of every source that goes into the machine code.
+
+    Numba's own stamp covers only the file of the cached function; an edit in a kernel that it inlines would go stale.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(repr((numba.__version__, numba.core.config.BOUNDSCHECK)).encode())
+    return digest.hexdigest()
+
+
+def _cache_of(function: Callable) -> Any:
+    """Numba's file cache for `function`, keyed on all kernel sources; no cache where no folder can be written."""
+    if not os.path.exists(function.__code__.co_filename):
+        return NullCache()
+    try:
+        found = FunctionCache(function)
+    except RuntimeError:  # "cannot cache function: no locator available"
+        return NullCache()
+    found._cache_file._source_stamp = source_stamp()
+    return found
+
+
+def cpu_name() -> str:
+    """The processor that Numba compiles for."""
+    import llvmlite.binding as llvm
+
+    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
+
+
+def cache_folder(function: Any) -> str:
+    """Where an entry's compiled code is kept."""
+    return function._cache.cache_path or "none: no folder can be written"

@@ -1,0 +1,428 @@
+"""Whole passes over a plan: forward, backward, a step, an epoch; and how threads share them.
+
+A step has two phases. Phase 1, over panels of samples: gather X and Y, forward, cost, and all dZ down to the first
+layer. Phase 2, over columns of the weights: dW, db and the update. No sum is ever split between threads, so the
+number of threads cannot show in the result.
+
+No phase counts on how many threads really run. Work is claimed: every item of every phase has a number, its
+*ticket*, handed out in order; whoever draws one waits until all earlier phases are done, and does it. One thread
+alone gets through, and a late one finds nothing left.
+"""
+
+import numpy as np
+from numba import prange
+from numba.core import types
+
+from . import equations
+from .jit import entry, kernel, routine
+from .plan import (
+    BACKWARD,
+    FORWARD,
+    GRADIENTS,
+    LOSS,
+    OUTPUT,
+    SHUFFLE,
+    TRANSPOSE,
+    UPDATE,
+    job_at,
+    layer_at,
+    padded,
+    panel_stride,
+    row_stride,
+)  # fmt: skip
+from .simd import (
+    LANES,
+    at,
+    block_on_stack,
+    call,
+    call_float64,
+    doubles,
+    fetch_add,
+    floats,
+    get,
+    integers,
+    load,
+    load_first,
+    pause,
+    put,
+    read_acquire,
+    splat,
+    store,
+    store_first,
+    transpose_block,
+    yield_core,
+)  # fmt: skip
+
+SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
+
+
+# ---- data in and out ---------------------------------------------------------------------------------------------
+
+
+@kernel
+def row_of(order, i):
+    """The user's row that is the i-th of the epoch; `order` is an address, 0: as they stand."""
+    return i if order == 0 else get(integers(order), i)
+
+
+@kernel
+def gather(A, A_T, X, order, start, count, n):
+    """One panel of `count` ≤ 16 rows of X, in both forms; zero elsewhere.
+
+    A [n][16], A_T (or None) its transposed blocks, X (samples, n)
+    """
+    block = block_on_stack()
+    for k in range(0, n, LANES):
+        real = min(LANES, n - k)
+        rows = block if A_T is None else at(A_T, k * LANES)
+        for s in range(count):
+            source = row_of(order, start + s) * n + k
+            store(rows, LANES * s, load(X, source) if real == LANES else load_first(X, source, real))
+        for s in range(count, LANES):
+            store(rows, LANES * s, splat(0.0))
+        transpose_block(A, k * LANES, rows, 0)
+
+
+@kernel
+def scatter(out, A, start, count, n):
+    """The rows start… of `out` (samples, n) from the panel A [n][16]."""
+    block = block_on_stack()
+    for k in range(0, n, LANES):
+        transpose_block(block, 0, A, k * LANES)
+        for s in range(count):
+            store_first(out, (start + s) * n + k, load(block, LANES * s), min(LANES, n - k))
+
+
+@entry
+def pack(A, A_T, source, n, m, transposed):
+    """The panels A [⌈m/16⌉][n][16], and with `transposed` A_T, from `source` (n, m): samples as columns. Addresses."""
+    out, columns = floats(A), floats(source)
+    panels = (m + LANES - 1) // LANES
+    for i in range(n):
+        for p in range(panels):
+            count = min(LANES, m - p * LANES)
+            v = load_first(columns, i * m + p * LANES, count)
+            store(out, p * panel_stride(n) + LANES * i, v)
+    if transposed:
+        equations.transpose(floats(A_T), out, n, panels)
+
+
+@entry
+def unpack(out, A, n, m):
+    """`out` (n, m), samples as columns, from the panels A [⌈m/16⌉][n][16]. Addresses."""
+    columns, panels = floats(out), floats(A)
+    for i in range(n):
+        for p in range((m + LANES - 1) // LANES):
+            v = load(panels, p * panel_stride(n) + LANES * i)
+            store_first(columns, i * m + p * LANES, v, min(LANES, m - p * LANES))
+
+
+@kernel
+def one_hot(Y, labels, order, start, count, n):
+    """One panel [n][16] of `count` class labels; `labels` is an address."""
+    for i in range(n):
+        store(Y, LANES * i, splat(0.0))
+    for s in range(count):
+        put(Y, LANES * get(integers(labels), row_of(order, start + s)) + s, np.float32(1.0))
+
+
+@kernel
+def gather_weights(w, weights, order, start, count):
+    """One panel of sample weights, [16]; `weights` is an address, 0: all 1. Places with no sample get 0."""
+    for s in range(LANES):
+        if s >= count:
+            put(w, s, np.float32(0.0))
+        elif weights == 0:
+            put(w, s, np.float32(1.0))
+        else:
+            put(w, s, get(floats(weights), row_of(order, start + s)))
+
+
+@kernel
+def total_weight(weights, order, start, count):
+    """m: the number of samples, or the sum of their weights."""
+    if weights == 0:
+        return np.float64(count)
+    total = 0.0
+    for i in range(start, start + count):
+        total += np.float64(get(floats(weights), row_of(order, i)))
+    return total
+
+
+@kernel
+def random_bits(state):
+    """The next 64 bits of splitmix64 (Steele, Lea, Flood 2014) and the next state."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31)), state
+
+
+@kernel
+def shuffle(order, n, seed, epoch):
+    """Order of one epoch: Fisher–Yates on 0…n−1, a function of seed and epoch alone."""
+    for i in range(n):
+        put(order, i, np.int64(i))
+    key, _ = random_bits(np.uint64(epoch))
+    state = np.uint64(seed) ^ key
+    for i in range(n - 1, 0, -1):
+        bits, state = random_bits(state)
+        j = np.int64(((bits >> np.uint64(32)) * np.uint64(i + 1)) >> np.uint64(32))
+        a, b = get(order, i), get(order, j)
+        put(order, i, b)
+        put(order, j, a)
+
+
+# ---- passes over a plan ------------------------------------------------------------------------------------------
+
+
+@kernel
+def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output):
+    """Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
+
+    The rows of X stand in the workspace already (:func:`gather`). With `transposed`, hidden activations get the
+    second form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is computed.
+    """
+    panels = last - first
+    for l in range(n_layers):
+        layer = layer_at(layers, l)
+        n, n_prev = layer.n, layer.n_prev
+        here, below = first * panel_stride(n), first * panel_stride(n_prev)
+        Z, A = at(work, layer.Z + here), at(work, layer.A + here)
+        floor = np.float32(0.0) if layer.relu else equations.NO_FLOOR
+        equations.forward(Z, at(parameters, layer.W), at(work, layer.A_prev + below), at(parameters, layer.b),
+                          n, n_prev, panels, floor)  # fmt: skip
+        if layer.activation and (output or l < n_layers - 1):
+            equations.activate(A, Z, layer.activation, n, panels)
+        if transposed and layer.A_T >= 0:
+            equations.transpose(at(work, layer.A_T + here), A, n, panels)
+
+
+@kernel
+def backward_pass(layers, n_layers, parameters, work, first, last):
+    """All dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer."""
+    panels = last - first
+    for l in range(n_layers - 1, 0, -1):
+        layer, under = layer_at(layers, l), layer_at(layers, l - 1)
+        n, n_prev = layer.n, layer.n_prev
+        here, below = first * panel_stride(n), first * panel_stride(n_prev)
+        dA, dZ = at(work, under.dA + below), at(work, under.dZ + below)
+        Z, A = at(work, under.Z + below), at(work, under.A + below)
+        equations.dA(dA, at(parameters, layer.W), at(work, layer.dZ + here), A, n, n_prev, panels, layer.relu_prev)
+        if under.derivative:
+            equations.dZ(dZ, dA, Z, A, under.derivative, n_prev, panels)
+
+
+@kernel
+def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep):
+    """All dW and db: equations 2 and 3; scale is 1/m, and keep = 1 adds to what is there."""
+    for l in range(n_layers):
+        layer = layer_at(layers, l)
+        n, n_prev = layer.n, layer.n_prev
+        dZ = at(work, layer.dZ)
+        equations.dW(at(gradients, layer.W), dZ, at(work, layer.A_prev), at(work, layer.A_prev_T), n, n_prev, panels,
+                     scale, keep, 0, (n_prev + LANES - 1) // LANES)  # fmt: skip
+        equations.db(at(gradients, layer.b), dZ, n, panels, scale, keep)
+
+
+# ---- the two phases of a step ------------------------------------------------------------------------------------
+
+
+@kernel
+def phase_one(job, step, chunk, first, last):
+    """Panels first…last of a chunk: whatever `job.do` asks of X, forward, Ŷ, cost and dZ."""
+    do, work, order = job.do, floats(job.work), job.order
+    start, size = chunk_of(job, step, chunk)
+    if do & UPDATE and chunk == 0 and first == 0:
+        job.updates_done += 1
+        rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
+        call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, job.updates_done))
+    bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
+    n_0, n_L = bottom.n_prev, top.n
+    for p0 in range(first, last, job.block_panels):
+        p1 = min(last, p0 + job.block_panels)
+        if do & FORWARD:
+            for p in range(p0, p1 if job.X else p0):  # without X the panels were filled by `pack`
+                A, X = at(work, bottom.A_prev + p * panel_stride(n_0)), floats(job.X)
+                count = min(LANES, size - p * LANES)
+                if do & TRANSPOSE:
+                    A_T = at(work, bottom.A_prev_T + p * panel_stride(n_0))
+                    gather(A, A_T, X, order, start + p * LANES, count, n_0)
+                else:
+                    gather(A, None, X, order, start + p * LANES, count, n_0)
+            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT)
+        if do & OUTPUT and job.Y_hat:
+            for p in range(p0, p1):
+                A = at(work, top.A + p * panel_stride(n_L))
+                scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
+        if do & LOSS:
+            for p in range(p0, p1):
+                cost_of_panel(job, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
+        if do & BACKWARD:
+            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1)
+
+
+@kernel
+def cost_of_panel(job, p, start, count, dZ, Z, n):
+    """Cost and output dZ of one panel."""
+    work, shift = floats(job.work), p * panel_stride(n)
+    Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
+    if job.labels:
+        one_hot(Y, job.labels, job.order, start, count, n)
+    else:
+        gather(Y, None, floats(job.Y), job.order, start, count, n)
+    gather_weights(w, job.weights, job.order, start, count)
+    cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
+    put(doubles(job.panel_costs), p, cost)
+
+
+@kernel
+def chunk_of(job, step, chunk):
+    """First sample of a chunk of a step, and how many it has."""
+    start = step * job.batch + chunk * job.chunk_panels * LANES
+    end = min(start + job.chunk_panels * LANES, (step + 1) * job.batch, job.n_samples)
+    return start, end - start
+
+
+@kernel
+def phase_two(job, step, chunk, chunks, item):
+    """One run of columns of the weights: dW, db and the update of a chunk; item 0 also adds up the cost."""
+    do = job.do
+    start, size = chunk_of(job, step, chunk)
+    panels = (size + LANES - 1) // LANES
+    batch_start = step * job.batch
+    m = total_weight(job.weights, job.order, batch_start, min(job.batch, job.n_samples - batch_start))
+    if item == 0:
+        if chunk == 0:
+            job.weight_sum += m
+        for p in range(panels):
+            job.cost_sum += get(doubles(job.panel_costs), p)
+    if not do & GRADIENTS:
+        return
+    first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
+    scale = np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+    keep = np.float32(0.0) if chunk == 0 else np.float32(1.0)
+    fused = do & UPDATE and job.fused and chunks == 1
+    update = do & UPDATE and not fused and chunk == chunks - 1
+    out = floats(job.parameters) if fused else floats(job.gradients)
+    if fused:  # W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written
+        scale, keep = -get(floats(job.hyper), 0) * scale, np.float32(1.0)
+    for l in range(job.n_layers - 1, -1, -1):
+        layer = layer_at(job.layers, l)
+        blocks = (layer.n_prev + LANES - 1) // LANES
+        c0, c1 = max(0, first - layer.first_unit), min(blocks, last - layer.first_unit)
+        if c0 < c1:
+            layer_gradients(job, layer, out, panels, scale, keep, c0, c1, update)
+
+
+@kernel
+def layer_gradients(job, layer, out, panels, scale, keep, c0, c1, update):
+    """dW of the blocks c0…c1 of columns of one layer, db with the first, and the update of both."""
+    work, n, n_prev = floats(job.work), layer.n, layer.n_prev
+    dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
+    for block in range(c0, c1, layer.block_columns):
+        end = min(c1, block + layer.block_columns)
+        equations.dW(at(out, layer.W), dZ, A, A_T, n, n_prev, panels, scale, keep, block, end)
+    if c0 == 0:
+        equations.db(at(out, layer.b), dZ, n, panels, scale, keep)
+    if update:
+        ld = row_stride(n_prev)
+        if c0 == 0 and c1 * LANES >= n_prev:
+            update_run(job, layer.W, n * ld)
+        else:
+            for i in range(n):
+                update_run(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
+        if c0 == 0:
+            update_run(job, layer.b, padded(n))
+
+
+@kernel
+def update_run(job, start, count):
+    """The optimiser's loop over `count` parameters from `start`."""
+    call(job.update, (at(floats(job.parameters), start), at(floats(job.gradients), start),
+                      at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
+
+
+# ---- sharing the work --------------------------------------------------------------------------------------------
+
+NEXT, DONE = 0, 8  # places of the two counters in `job.tickets`, on cache lines of their own
+
+
+@kernel
+def wait(tickets, due):
+    """Wait until the first `due` items are done."""
+    spins = 0
+    while read_acquire(tickets, DONE) < due:
+        if spins < SPINS:
+            spins += 1
+            pause()
+        else:
+            yield_core()
+
+
+PREPARE, ONE, TWO = 0, 1, 2
+
+
+@kernel
+def do_item(job, phase, step, chunk, chunks, item, count, panels):
+    if phase == ONE:
+        phase_one(job, step, chunk, item * panels // count, (item + 1) * panels // count)
+    elif phase == TWO:
+        phase_two(job, step, chunk, chunks, item)
+    else:
+        shuffle(integers(job.order), job.n_samples, job.seed, job.epoch)
+
+
+@kernel
+def do_phase(job, ticket, before, phase, step, chunk, chunks, count, panels):
+    """Do what falls to this thread of a phase of `count` items, after the `before` of earlier phases; next ticket."""
+    if job.threads == 1:
+        for item in range(count):
+            do_item(job, phase, step, chunk, chunks, item, count, panels)
+        return ticket
+    tickets = integers(job.tickets)
+    while ticket < before + count:
+        wait(tickets, before)
+        do_item(job, phase, step, chunk, chunks, ticket - before, count, panels)
+        fetch_add(tickets, DONE, 1)
+        ticket = fetch_add(tickets, NEXT, 1)
+    return ticket
+
+
+@routine(types.void(types.int64, types.int64))
+def run(address, thread):
+    """Do the job at `address`, from its first step to its last, together with whichever other threads came."""
+    job = job_at(address, 0)
+    ticket = np.int64(0)
+    before = np.int64(0)
+    if job.threads > 1:
+        ticket = fetch_add(integers(job.tickets), NEXT, 1)
+    if job.do & SHUFFLE and job.first_step == 0:
+        ticket = do_phase(job, ticket, before, PREPARE, 0, 0, 1, 1, 0)
+        before += 1
+    for step in range(job.first_step, job.last_step):
+        size = min(job.batch, job.n_samples - step * job.batch)
+        all_panels = (size + LANES - 1) // LANES
+        chunks = (all_panels + job.chunk_panels - 1) // job.chunk_panels
+        for chunk in range(chunks):
+            panels = min(job.chunk_panels, all_panels - chunk * job.chunk_panels)
+            groups = min(job.groups, panels)
+            ticket = do_phase(job, ticket, before, ONE, step, chunk, chunks, groups, panels)
+            before += groups
+            if job.do & LOSS:
+                items = job.items if job.do & GRADIENTS else 1
+                ticket = do_phase(job, ticket, before, TWO, step, chunk, chunks, items, panels)
+                before += items
+
+
+@entry
+def launch_alone(worker, job):
+    """Run the worker on the calling thread, without the interpreter's lock."""
+    call(worker, (job, 0))
+
+
+@entry(parallel=True)
+def launch(worker, job, threads):
+    """Run the worker on `threads` threads, or on as many as there are."""
+    for thread in prange(threads):
+        call(worker, (job, thread))

@@ -1,0 +1,239 @@
+"""Where everything stands: sizes, offsets and shares of the work, as integers only.
+
+A :class:`Plan` is made from a network's sizes, a batch and a number of threads. It decides; the passes compute. What
+it decides changes the order of the sums, and so the bits, only by `sizes` and `batch`, never by `threads`.
+
+The flat parameters hold, per layer, W (row-major, rows padded) then b (padded), every part a multiple of 16 floats.
+The workspace holds panels of 16 samples, [panel][feature padded to 16][16]: activations, their transposes, dZ.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .jit import kernel
+from .simd import LANES, record_of
+
+# ---- the layout, shared by Python and the kernels ----------------------------------------------------------------
+
+
+@kernel
+def padded(n):
+    """n, rounded up to whole vectors."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@kernel
+def row_stride(n_prev):
+    """Floats from one row of W to the next: whole vectors, and never a multiple of 128, where the rows of a tile
+    would all fall into a few sets of the cache."""
+    n = (n_prev + LANES - 1) // LANES * LANES
+    return n + LANES if n % 128 == 0 else n
+
+
+@kernel
+def panel_stride(n):
+    """Floats from one panel of a layer of n to the next."""
+    return (n + LANES - 1) // LANES * LANES * LANES
+
+
+@kernel
+def by_dot(n_prev, panels):
+    """Whether the last, incomplete block of columns of dW is summed column by column.
+
+    A tile of 16 columns costs 256 steps a panel however few columns are real; a column by itself 16 a panel and
+    about 80 to add up the lanes.
+    """
+    return (n_prev % LANES) * (16 * panels + 80) < 256 * panels
+
+
+LAYER = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "n", "n_prev",
+            "W", "b",  # offsets in the flat parameters and gradients
+            "A_prev", "A_prev_T", "Z", "A", "A_T", "dA", "dZ",  # offsets in the workspace; A_T = −1: not wanted
+            "activation", "derivative",  # addresses of routines; 0: fused into the tile, or none
+            "relu", "relu_prev",  # whether this layer's, and the one's below, is a relu fused into the tiles
+            "first_unit",  # a unit of phase 2 is one block of 16 columns of dW, and all rows
+            "block_columns",  # blocks of columns whose A_prev stays in the cache while all rows pass
+        )
+    ]
+)  # fmt: skip
+
+JOB = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "do",  # which of the parts below, see DO
+            "layers", "n_layers",
+            "parameters", "gradients", "state", "state_stride", "work",
+            "X", "n_features", "Y", "labels", "n_outputs", "weights", "order", "Y_hat",  # the user's data; 0: none
+            "Y_panels", "weight_panels",  # offsets in the workspace
+            "panel_costs",  # float64, one per panel of a chunk
+            "n_samples", "batch", "first_step", "last_step",
+            "chunk_panels", "block_panels", "groups", "units", "items", "cuts",
+            "threads", "tickets",
+            "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "updates_done", "fused",
+            "seed", "epoch",
+        )
+    ]
+    + [("cost_sum", np.float64), ("weight_sum", np.float64)]
+)  # fmt: skip
+
+layer_at = record_of(LAYER)
+job_at = record_of(JOB)
+
+# What a job does: FORWARD from X (with the transposes that GRADIENTS reads: TRANSPOSE), OUTPUT of Ŷ, LOSS with the
+# output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch.
+FORWARD, TRANSPOSE, OUTPUT, LOSS, BACKWARD, GRADIENTS, UPDATE, SHUFFLE = (1 << i for i in range(8))
+STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """What the plan needs to know of a layer's activation."""
+
+    activation: int = 0  # address of A = g(Z); 0: identity
+    derivative: int = 0  # address of dZ = dA ∗ g′(Z); 0: identity
+    relu: bool = False
+    from_Z: bool = False  # whether g′ reads Z, so that Z must be kept
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Offsets of W and b of each layer in the flat parameters, in floats, and their whole length."""
+
+    sizes: tuple[int, ...]
+    W: tuple[int, ...]
+    b: tuple[int, ...]
+    length: int
+
+    @classmethod
+    def of(cls, sizes: tuple[int, ...]) -> "ParameterLayout":
+        W, b, end = [], [], 0
+        for n_prev, n in zip(sizes[:-1], sizes[1:], strict=True):
+            W.append(end)
+            end += n * row_stride.py_func(n_prev)
+            b.append(end)
+            end += padded.py_func(n)
+        return cls(sizes, tuple(W), tuple(b), end)
+
+    def views(self, flat: np.ndarray, l: int) -> tuple[np.ndarray, np.ndarray]:
+        """W (n, n_prev) and b (n,) of layer l, as views of a flat buffer."""
+        n_prev, n = self.sizes[l : l + 2]
+        W, b, ld = self.W[l], self.b[l], row_stride.py_func(n_prev)
+        return flat[W : W + n * ld].reshape(n, ld)[:, :n_prev], flat[b : b + n]
+
+
+# Sizes that the shares of work are cut to; see the comments where they are used.
+CHUNK_SAMPLES = 512
+BLOCK_SAMPLES = 128
+CACHE_FLOATS = 65536  # a quarter of a 1 MB L2
+PARALLEL_FLOPS = 1_000_000  # about 10 µs on one core of 100 GFLOP/s
+
+
+class Plan:
+    """The layout of one workspace and the shares of one network's work.
+
+    Parameters
+    ----------
+    sizes : (n_0, …, n_L)
+    kinds : the activation of each layer
+    batch : samples in a step
+    threads : how many threads may share the work
+    keep : keep Z, A, dA and dZ of every layer of the whole batch apart, for the user to look at
+    train : whether there is a backward pass; without, only Ŷ and the cost can be asked for
+    """
+
+    def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
+                 keep: bool = False, train: bool = True):  # fmt: skip
+        self.sizes, self.batch, self.keep, self.train = sizes, batch, keep, train
+        self.layout = ParameterLayout.of(sizes)
+        batch_panels = -(-batch // LANES)
+        # Full batches of thousands go in chunks through the whole pass, so that a chunk's activations stay in cache.
+        self.chunk_panels = batch_panels if keep else min(batch_panels, CHUNK_SAMPLES // LANES)
+        self._place(kinds)
+        self._share(threads)
+
+    def _place(self, kinds: list[LayerKind]) -> None:
+        """Give every buffer its offset in the workspace."""
+        sizes, panels = self.sizes, self.chunk_panels
+        self.length = 0
+
+        def take(n: int) -> int:
+            start = self.length
+            self.length += panels * panel_stride.py_func(n)
+            return start
+
+        L = len(sizes) - 1
+        self.layers = layers = np.zeros(L, LAYER)
+        self.A0 = below = take(sizes[0])
+        below_T = take(sizes[0]) if self.train else -1
+        unit = 0
+        for l, layer in enumerate(layers):
+            n_prev, n, kind, last = sizes[l], sizes[l + 1], kinds[l], l == L - 1
+            layer["n_prev"], layer["n"] = n_prev, n
+            layer["W"], layer["b"] = self.layout.W[l], self.layout.b[l]
+            layer["A_prev"], layer["A_prev_T"] = below, below_T
+            fused = kind.relu and not self.keep
+            layer["relu"] = fused
+            layer["relu_prev"] = layers[l - 1]["relu"] if l else 0
+            layer["activation"] = 0 if fused else kind.activation
+            layer["derivative"] = 0 if fused or last else kind.derivative
+            layer["Z"] = take(n)
+            apart = layer["activation"] and (self.keep or kind.from_Z)
+            layer["A"] = below = take(n) if apart else layer["Z"]
+            layer["A_T"] = below_T = take(n) if self.train and not last else -1
+            if self.train or last:
+                layer["dZ"] = take(n)
+                layer["dA"] = take(n) if self.keep and layer["derivative"] else layer["dZ"]
+            layer["first_unit"] = unit
+            layer["block_columns"] = max(1, CACHE_FLOATS // (panels * LANES * LANES))
+            unit += -(-n_prev // LANES)
+        self.units = unit
+        self.Y_panels = take(sizes[-1])
+        self.weight_panels = self.length
+        self.length += panels * LANES
+
+    def _share(self, threads: int) -> None:
+        """Cut phase 1 into groups of panels, and phase 2 into runs of units of about equal work."""
+        self.threads = threads
+        self.groups = min(threads, self.chunk_panels)
+        cost = np.repeat(
+            [int(layer["n"]) + 1 for layer in self.layers], [-(-int(layer["n_prev"]) // LANES) for layer in self.layers]
+        )
+        ends = np.concatenate([[0], np.cumsum(cost)])
+        self.items = min(threads, self.units)
+        wanted = ends[-1] * np.arange(self.items + 1) / self.items
+        self.cuts = np.searchsorted(ends, wanted - 0.5 * cost.min()).astype(np.int64)
+        self.cuts[0], self.cuts[-1] = 0, self.units
+        # W is read once for each block of panels: many panels where W is large, few where the activations are.
+        weights = max(int(layer["n"]) * int(layer["n_prev"]) for layer in self.layers)
+        self.block_panels = max(1, (BLOCK_SAMPLES if weights <= 4 * CACHE_FLOATS else CHUNK_SAMPLES) // LANES)
+
+
+def flops_per_sample(sizes: tuple[int, ...]) -> int:
+    """Of one training step: 6·Σ n_{l-1}·n_l − 2·n_0·n_1 (dA of the input is not computed)."""
+    products = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    return 6 * sum(products) - 2 * products[0]
+
+
+def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, share: float = 1.0) -> int:
+    """How many threads a step of this size can use.
+
+    Two pay from about 10 µs of work on; a thread beyond the panels has nothing to do in phase 1.
+    `share` is the part of a training step that is done (a forward pass is a third).
+    """
+    work = flops_per_sample(sizes) * batch * share
+    return int(max(1, min(available, -(-batch // LANES), work // PARALLEL_FLOPS)))
+
+
+def allocate(length: int, dtype: Any = np.float32) -> np.ndarray:
+    """Zeros, aligned to 64 bytes."""
+    size = np.dtype(dtype).itemsize
+    raw = np.zeros(length * size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + length * size].view(dtype)

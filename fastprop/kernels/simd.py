@@ -1,0 +1,573 @@
+"""The vector of 16 float32, its operations, and raw memory: the lowest level, as Numba intrinsics.
+
+One width for every processor: on AVX-512 a vector is one register, on AVX2 two, on SSE and 64-bit Arm four; LLVM
+splits it. What changes with the processor is only how many rows a tile may have (`TILE_ROWS`).
+
+Every function that takes memory `a` takes a flat array or a pointer, so that the kernels built on them can be called
+on arrays by a user's own compiled code, and on pointers by fastprop's. Nothing here checks bounds.
+"""
+
+import operator
+import sys
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import from_dtype
+from numba.core import cgutils, types
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+LANES = 16
+
+F32, I32, I64, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(1)
+VECTOR = ir.VectorType(F32, LANES)
+IVECTOR = ir.VectorType(I32, LANES)
+BITS = ir.VectorType(BIT, LANES)
+
+
+class VectorType(types.Type):
+    """Numba's type of a vector of 16 float32."""
+
+    def __init__(self) -> None:
+        super().__init__(name="float32x16")
+
+
+class MaskType(types.Type):
+    """Numba's type of a comparison of two vectors."""
+
+    def __init__(self) -> None:
+        super().__init__(name="mask16")
+
+
+vector, mask = VectorType(), MaskType()
+pointer = types.CPointer(types.float32)
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, VECTOR)
+
+
+@register_model(MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, BITS)
+
+
+def cpu_features() -> dict[str, bool]:
+    """The features that Numba compiles for: the host's, or those of ``NUMBA_CPU_FEATURES``."""
+    from numba.core import config
+    from numba.core.codegen import get_host_cpu_features
+
+    text = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return {f[1:]: f.startswith("+") for f in text.split(",") if f}
+
+
+def tile_rows(features: dict[str, bool], machine: str) -> int:
+    """Rows of the register tile: accumulators, one vector and one broadcast must fit the registers.
+
+    AVX-512: 32 registers of 16 floats, 16 rows (8 to 28 measure the same). AVX2: 16 registers of 8, so 6 rows of two
+    (7 spill, to a sixth of the speed). 64-bit Arm: 32 of 4, 6 rows of four (by the same rule; not run). SSE: 16 of 4,
+    3 rows.
+    """
+    if features.get("avx512f"):
+        return 16
+    if features.get("avx") or machine in ("aarch64", "arm64"):
+        return 6
+    return 3
+
+
+def _machine() -> str:
+    return llvm.get_process_triple().split("-")[0]
+
+
+TILE_ROWS = tile_rows(cpu_features(), _machine())
+
+
+# ---- emitting ----------------------------------------------------------------------------------------------------
+
+
+def constant(value: float) -> ir.Constant:
+    return ir.Constant(VECTOR, [float(np.float32(value))] * LANES)
+
+
+def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
+    return builder.call(function, args)
+
+
+def fmuladd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """a·b + c: one instruction where the processor has it. (`llvm.fma` without it is a library call, 70 × slower.)"""
+    return intrinsic_call(builder, "llvm.fmuladd.v16f32", VECTOR, a, b, c)
+
+
+def broadcast(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), ir.Constant(IVECTOR, [0] * LANES))
+
+
+def load_vector(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Loads assume the alignment of a float: on aligned data an unaligned load costs nothing."""
+    return builder.load(builder.bitcast(address, VECTOR.as_pointer()), align=4)
+
+
+def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    builder.store(value, builder.bitcast(address, VECTOR.as_pointer()), align=4)
+
+
+def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+    return builder.shuffle_vector(a, b, ir.Constant(IVECTOR, lanes))
+
+
+def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Transpose 16 vectors of 16 in registers: 64 shuffles, first of floats and pairs within quads, then of quads."""
+
+    def exchange(step: int, low: list[int], high: list[int]) -> None:
+        for i in range(LANES):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i], rows[i + step] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
+
+    def within_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
+        return [4 * q + j for q in range(4) for j in low], [4 * q + j for q in range(4) for j in high]
+
+    def of_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
+        return [4 * q + j for q in low for j in range(4)], [4 * q + j for q in high for j in range(4)]
+
+    rows = list(rows)
+    exchange(1, *within_quads([0, 16, 1, 17], [2, 18, 3, 19]))
+    exchange(2, *within_quads([0, 1, 16, 17], [2, 3, 18, 19]))
+    exchange(4, *of_quads([0, 2, 4, 6], [1, 3, 5, 7]))
+    exchange(8, *of_quads([0, 2, 4, 6], [1, 3, 5, 7]))
+    return [rows[4 * (i // 4) + (0, 2, 1, 3)[i % 4]] for i in range(LANES)]
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------
+
+
+def _is_memory(a: types.Type) -> bool:
+    return isinstance(a, types.CPointer) or (isinstance(a, types.Array) and a.ndim == 1 and a.layout == "C")
+
+
+def _data(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -> ir.Value:
+    if isinstance(a, types.Array):
+        return context.make_array(a)(context, builder, value).data
+    return value
+
+
+@intrinsic
+def at(typingctx, a, i):
+    """The address of ``a[i]``, as a pointer."""
+    if not (_is_memory(a) and isinstance(i, types.Integer)):
+        return None
+    element = a.dtype
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+
+    return types.CPointer(element)(a, types.intp), codegen
+
+
+@intrinsic
+def load(typingctx, a, i):
+    """The vector at ``a[i:i+16]``."""
+    if not (_is_memory(a) and a.dtype == types.float32 and isinstance(i, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return load_vector(builder, builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+
+    return vector(a, types.intp), codegen
+
+
+@intrinsic
+def load_first(typingctx, a, i, count):
+    """The vector at ``a[i:i+count]``, zero beyond; nothing beyond is read."""
+    if not (_is_memory(a) and a.dtype == types.float32):
+        return None
+
+    def codegen(context, builder, sig, args):
+        address = builder.bitcast(builder.gep(_data(context, builder, a, args[0]), [args[1]]), VECTOR.as_pointer())
+        return intrinsic_call(builder, "llvm.masked.load.v16f32.p0", VECTOR, address, ir.Constant(I32, 4),
+                              _first(builder, args[2]), constant(0.0))  # fmt: skip
+
+    return vector(a, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, a, i, v):
+    """``a[i:i+16] = v``."""
+    if not (_is_memory(a) and v == vector):
+        return None
+
+    def codegen(context, builder, sig, args):
+        store_vector(builder, args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, vector), codegen
+
+
+@intrinsic
+def store_first(typingctx, a, i, v, count):
+    """``a[i:i+count] = v[:count]``; nothing beyond is written."""
+    if not (_is_memory(a) and v == vector):
+        return None
+
+    def codegen(context, builder, sig, args):
+        address = builder.bitcast(builder.gep(_data(context, builder, a, args[0]), [args[1]]), VECTOR.as_pointer())
+        intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), args[2], address, ir.Constant(I32, 4),
+                       _first(builder, args[3]))  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, vector, types.intp), codegen
+
+
+def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    small = builder.trunc(count, I32)
+    one = builder.insert_element(ir.Constant(IVECTOR, ir.Undefined), small, ir.Constant(I32, 0))
+    all_ = builder.shuffle_vector(one, ir.Constant(IVECTOR, ir.Undefined), ir.Constant(IVECTOR, [0] * LANES))
+    return builder.icmp_signed("<", ir.Constant(IVECTOR, list(range(LANES))), all_)
+
+
+@intrinsic
+def get(typingctx, a, i):
+    """The scalar ``a[i]``."""
+    if not _is_memory(a):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.load(builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+
+    return a.dtype(a, types.intp), codegen
+
+
+@intrinsic
+def put(typingctx, a, i, x):
+    """``a[i] = x``."""
+    if not _is_memory(a):
+        return None
+    element = a.dtype
+
+    def codegen(context, builder, sig, args):
+        builder.store(args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, element), codegen
+
+
+@intrinsic
+def same(typingctx, a, b):
+    """Whether two pointers or arrays start at the same address."""
+    if not (_is_memory(a) and _is_memory(b)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        x, y = (builder.ptrtoint(_data(context, builder, t, v), I64) for t, v in zip((a, b), args, strict=True))
+        return builder.icmp_unsigned("==", x, y)
+
+    return types.boolean(a, b), codegen
+
+
+def _pointer_to(element: types.Type) -> Any:
+    @intrinsic
+    def convert(typingctx, address):
+        if not isinstance(address, types.Integer):
+            return None
+
+        def codegen(context, builder, sig, args):
+            return builder.inttoptr(args[0], context.get_value_type(types.CPointer(element)))
+
+        return types.CPointer(element)(types.intp), codegen
+
+    return convert
+
+
+floats = _pointer_to(types.float32)
+doubles = _pointer_to(types.float64)
+integers = _pointer_to(types.int64)
+bytes_ = _pointer_to(types.uint8)
+
+
+def _call_by_address(result: types.Type) -> Any:
+    @intrinsic
+    def call(typingctx, address, args):
+        if not isinstance(args, types.BaseTuple):
+            return None
+        parameters = tuple(types.unliteral(a) for a in args)
+
+        def codegen(context, builder, sig, values):
+            unpacked = [
+                context.cast(builder, builder.extract_value(values[1], i), a, p)
+                for i, (a, p) in enumerate(zip(args, parameters, strict=True))
+            ]
+            c_type = ir.FunctionType(context.get_value_type(result) if result != types.void else ir.VoidType(),
+                                     [context.get_value_type(p) for p in parameters])  # fmt: skip
+            returned = builder.call(builder.inttoptr(values[0], c_type.as_pointer()), unpacked)
+            return context.get_dummy_value() if result == types.void else returned
+
+        return result(types.intp, args), codegen
+
+    return call
+
+
+call = _call_by_address(types.void)
+call_float64 = _call_by_address(types.float64)
+
+
+# ---- threads -----------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def fetch_add(typingctx, a, i, amount):
+    """Add to the int64 ``a[i]`` at once for all threads; the value before."""
+
+    def codegen(context, builder, sig, args):
+        target = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        return builder.atomic_rmw("add", target, args[2], "acq_rel")
+
+    return types.int64(a, types.intp, types.int64), codegen
+
+
+@intrinsic
+def read_acquire(typingctx, a, i):
+    """The int64 ``a[i]``, with all that was written before it."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load_atomic(builder.gep(_data(context, builder, a, args[0]), [args[1]]), "acquire", 8)
+
+    return types.int64(a, types.intp), codegen
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the core that this is a spin loop."""
+
+    def codegen(context, builder, sig, args):
+        if _machine() in ("x86_64", "i686"):
+            intrinsic_call(builder, "llvm.x86.sse2.pause", ir.VoidType())
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def yield_core(typingctx):
+    """Give the core to another thread."""
+
+    def codegen(context, builder, sig, args):
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        intrinsic_call(builder, name, I32)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+# ---- arithmetic on vectors ---------------------------------------------------------------------------------------
+
+
+def _as_vector(context: Any, builder: ir.IRBuilder, t: types.Type, value: ir.Value) -> ir.Value:
+    if t == vector:
+        return value
+    return broadcast(builder, context.cast(builder, value, t, types.float32))
+
+
+def _register_binary(op: Any, emit: Any, result: types.Type) -> None:
+    @type_callable(op)
+    def typer_of(context):
+        def typer(a, b):
+            if vector in (a, b) and all(t == vector or isinstance(t, types.Number) for t in (a, b)):
+                return result
+
+        return typer
+
+    for pair in ((vector, vector), (vector, types.Number), (types.Number, vector)):
+
+        @lower_builtin(op, *pair)
+        def lower(context, builder, sig, args):
+            a, b = (_as_vector(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+            return emit(builder, a, b)
+
+
+for _op, _emit in (
+    (operator.add, ir.IRBuilder.fadd),
+    (operator.sub, ir.IRBuilder.fsub),
+    (operator.mul, ir.IRBuilder.fmul),
+    (operator.truediv, ir.IRBuilder.fdiv),
+):
+    _register_binary(_op, _emit, vector)
+for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">=")):
+    _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), mask)
+
+
+@intrinsic
+def splat(typingctx, x):
+    """A vector of 16 times x."""
+    if not isinstance(x, types.Number):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return broadcast(builder, args[0])
+
+    return vector(types.float32), codegen
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a·b + c; each a vector or a number."""
+    if not all(t == vector or isinstance(t, types.Number) for t in (a, b, c)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return fmuladd(builder, *(_as_vector(context, builder, t, v) for t, v in zip(sig.args, args, strict=True)))
+
+    return vector(a, b, c), codegen
+
+
+@intrinsic
+def where(typingctx, condition, a, b):
+    """a where the condition holds, b elsewhere. A comparison with NaN does not hold."""
+    if condition != mask:
+        return None
+
+    def codegen(context, builder, sig, args):
+        x, y = (_as_vector(context, builder, t, v) for t, v in zip(sig.args[1:], args[1:], strict=True))
+        return builder.select(args[0], x, y)
+
+    return vector(mask, a, b), codegen
+
+
+def _unary(name: str, doc: str) -> Any:
+    @intrinsic
+    def function(typingctx, a):
+        if a != vector:
+            return None
+
+        def codegen(context, builder, sig, args):
+            return intrinsic_call(builder, f"llvm.{name}.v16f32", VECTOR, args[0])
+
+        return vector(vector), codegen
+
+    function.__doc__ = doc
+    return function
+
+
+sqrt = _unary("sqrt", "√a.")
+absolute = _unary("fabs", "|a|.")
+nearest = _unary("rint", "The nearest whole number.")
+
+
+@intrinsic
+def power_of_two(typingctx, n):
+    """2ⁿ for whole n in [-126, 127], built from its bits."""
+
+    def codegen(context, builder, sig, args):
+        # n + 1.5·2²³ has n in its lowest bits; a conversion to integer would be undefined for NaN
+        bits = builder.bitcast(builder.fadd(args[0], constant(12582912.0)), IVECTOR)
+        biased = builder.add(bits, ir.Constant(IVECTOR, [127 - 0x4B400000] * LANES))
+        return builder.bitcast(builder.shl(biased, ir.Constant(IVECTOR, [23] * LANES)), VECTOR)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def exponent(typingctx, a):
+    """The whole e, and with :func:`mantissa` the m in [√½, √2), of a = m·2ᵉ, for normal a > 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.sitofp(_exponent(builder, builder.bitcast(args[0], IVECTOR)), VECTOR)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def mantissa(typingctx, a):
+    """See :func:`exponent`."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], IVECTOR)
+        shifted = builder.shl(_exponent(builder, bits), ir.Constant(IVECTOR, [23] * LANES))
+        return builder.bitcast(builder.sub(bits, shifted), VECTOR)
+
+    return vector(vector), codegen
+
+
+def _exponent(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    root_half = int(np.float32(0.5**0.5).view(np.int32))
+    return builder.ashr(
+        builder.sub(bits, ir.Constant(IVECTOR, [root_half] * LANES)), ir.Constant(IVECTOR, [23] * LANES)
+    )
+
+
+@intrinsic
+def total(typingctx, a):
+    """The sum of the 16 lanes, added pairwise, as float32."""
+    if a != vector:
+        return None
+
+    def codegen(context, builder, sig, args):
+        v = args[0]
+        for width in (8, 4, 2, 1):
+            v = builder.fadd(v, shuffle(builder, v, v, [(i + width) % LANES for i in range(LANES)]))
+        return builder.extract_element(v, ir.Constant(I32, 0))
+
+    return types.float32(vector), codegen
+
+
+@intrinsic
+def transpose_block(typingctx, out, i, a, j):
+    """Write the 16 × 16 block at ``a[j:j+256]``, transposed, to ``out[i:i+256]``."""
+    if not (_is_memory(out) and _is_memory(a)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        target = builder.gep(_data(context, builder, out, args[0]), [args[1]])
+        source = builder.gep(_data(context, builder, a, args[2]), [args[3]])
+        rows = [load_vector(builder, builder.gep(source, [ir.Constant(I64, LANES * r)])) for r in range(LANES)]
+        for r, row in enumerate(transpose(builder, rows)):
+            store_vector(builder, row, builder.gep(target, [ir.Constant(I64, LANES * r)]))
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, a, types.intp), codegen
+
+
+# ---- records -----------------------------------------------------------------------------------------------------
+
+
+def record_of(dtype: np.dtype) -> Any:
+    """A function (where, i) → the i-th record of `dtype` at `where`: an address or an array of that dtype."""
+    record = from_dtype(dtype)
+
+    @intrinsic
+    def record_at(typingctx, where, i):
+        is_array = isinstance(where, types.Array) and where.dtype == record
+        if not (is_array or isinstance(where, types.Integer)):
+            return None
+
+        def codegen(context, builder, sig, args):
+            start = builder.ptrtoint(_data(context, builder, where, args[0]), I64) if is_array else args[0]
+            address = builder.add(start, builder.mul(args[1], ir.Constant(I64, dtype.itemsize)))
+            return builder.inttoptr(address, context.get_value_type(record))
+
+        return record(where if is_array else types.intp, types.intp), codegen
+
+    return record_at
+
+
+def scratch_of(count: int) -> Any:
+    """A function () → pointer to `count` floats on the stack."""
+
+    @intrinsic
+    def scratch(typingctx):
+        def codegen(context, builder, sig, args):
+            block = cgutils.alloca_once(builder, ir.ArrayType(F32, count))
+            return builder.bitcast(block, F32.as_pointer())
+
+        return pointer(), codegen
+
+    return scratch
+
+
+lanes_on_stack = scratch_of(LANES)
+block_on_stack = scratch_of(LANES * LANES)

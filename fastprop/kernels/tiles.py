@@ -1,0 +1,333 @@
+"""The register tile: the one micro-kernel under all three matrix products.
+
+A tile is `rows` × 16 sums, kept in registers while the summed index runs: one vector is loaded, and for each row one
+scalar is broadcast and multiplied into that row's accumulator. The three forms differ in what is broadcast and what
+is a vector:
+
+=========  =================================  ==========================  =====================
+form       out[row][lane]                     broadcast                   vector
+=========  =================================  ==========================  =====================
+`forward`  Z = W·A_prev + b, clipped below    W, along a row              A_prev, 16 samples
+`dA`       dA_prev = Wᵀ·dZ, masked            W, down a column            dZ, 16 samples
+`dW`       β·out + α·dZ·A_prevᵀ               dZ, sample by sample        A_prev, 16 features
+=========  =================================  ==========================  =====================
+
+Activations stand in *panels* of 16 samples, [panel][feature][16], so that `forward` and `dA` have their lanes along
+the batch, and a tile walks over all `panels` while its rows of W stay in the nearest cache.
+
+Each form is emitted once for every number of rows up to `TILE_ROWS`, as a function of its own that is not inlined
+(inlined, the small shapes lost time), behind one switch. A tile of few rows keeps several sets of sums, because one
+chain of fused multiply-adds waits four cycles for itself; how many depends on the tile's rows alone, so that the bits
+of a result never depend on how the work was shared out.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .jit import routine
+from .simd import (
+    F32,
+    I64,
+    LANES,
+    TILE_ROWS,
+    VECTOR,
+    _data,
+    _is_memory,
+    broadcast,
+    constant,
+    fmuladd,
+    load_vector,
+    pointer,
+    store_vector,
+    transpose,
+)  # fmt: skip
+
+UNROLL = 4
+
+Value = ir.Value
+Builder = ir.IRBuilder
+
+
+def sets_of(rows: int) -> int:
+    """How many sets of sums a tile of `rows` keeps: 1, 2 or 4, as many as the registers of a full tile hold."""
+    return max(s for s in (1, 2, 4) if s == 1 or s * rows <= TILE_ROWS)
+
+
+def split_rows(n: int) -> list[int]:
+    """The rows of each tile of a layer of n: as even as can be (17 is 9 + 8). The kernels do the same."""
+    tiles = -(-n // TILE_ROWS)
+    return [n // tiles + (t < n % tiles) for t in range(tiles)]
+
+
+def _i64(value: int) -> ir.Constant:
+    return ir.Constant(I64, value)
+
+
+class _Sums:
+    """The accumulators of one tile."""
+
+    def __init__(self, builder: Builder, rows: int):
+        self.builder, self.rows, self.sets = builder, rows, sets_of(rows)
+        self.cells = [[builder.alloca(VECTOR) for _ in range(rows)] for _ in range(self.sets)]
+
+    def start(self, initial: Callable[[int], Value]) -> None:
+        for s, cells in enumerate(self.cells):
+            for r, cell in enumerate(cells):
+                self.builder.store(initial(r) if s == 0 else constant(0.0), cell)
+
+    def add(self, step: int, vector: Value, scalars: Callable[[int], Value]) -> None:
+        for r, cell in enumerate(self.cells[step % self.sets]):
+            product = fmuladd(self.builder, broadcast(self.builder, scalars(r)), vector, self.builder.load(cell))
+            self.builder.store(product, cell)
+
+    def result(self, row: int) -> Value:
+        parts = [self.builder.load(cells[row]) for cells in self.cells]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [self.builder.fadd(a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+        return parts[0]
+
+
+def _offset(builder: Builder, address: Value, *terms: Value) -> Value:
+    for term in terms:
+        address = builder.gep(address, [term], inbounds=True)
+    return address
+
+
+def _unrolled(builder: Builder, count: Value, body: Callable[[Value, int], None]) -> None:
+    """Call ``body(first, step)`` for each of `count` steps, `UNROLL` of them in each turn of the loop."""
+    whole = builder.and_(count, _i64(-UNROLL))
+    with cgutils.for_range_slice(builder, _i64(0), whole, _i64(UNROLL), I64) as (first, _):
+        for step in range(UNROLL):
+            body(first, step)
+    with cgutils.for_range_slice(builder, whole, count, _i64(1), I64) as (first, _):
+        body(first, 0)
+
+
+def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
+    """out[p][r][:] = max(b[r] + Σ_k W[r][k]·a[p][k][:], floor)"""
+    out, w, a, b, floor, ld, steps, panels, out_stride, a_stride = arguments
+    sums = _Sums(builder, rows)
+    lowest = broadcast(builder, floor)
+    w_rows = [_offset(builder, w, builder.mul(ld, _i64(r))) for r in range(rows)]
+    with cgutils.for_range(builder, panels) as panel:
+        source = _offset(builder, a, builder.mul(panel.index, a_stride))
+        target = _offset(builder, out, builder.mul(panel.index, out_stride))
+        sums.start(lambda r: broadcast(builder, builder.load(_offset(builder, b, _i64(r)))))
+
+        def step_of(k: Value, step: int) -> None:
+            vector = load_vector(builder, _offset(builder, source, builder.mul(k, _i64(LANES)), _i64(step * LANES)))
+            sums.add(step, vector, lambda r: builder.load(_offset(builder, w_rows[r], k, _i64(step))))
+
+        _unrolled(builder, steps, step_of)
+        for r in range(rows):
+            z = sums.result(r)
+            # as a select, so that NaN stays NaN
+            z = builder.select(builder.fcmp_ordered("<", z, lowest), lowest, z)
+            store_vector(builder, z, _offset(builder, target, _i64(r * LANES)))
+
+
+def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
+    """out[p][r][:] = Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where a[p][r][:] > 0"""
+    out, w, dz, a, relu, ld, steps, panels, out_stride, dz_stride = arguments
+    sums = _Sums(builder, rows)
+    masked = builder.icmp_signed("!=", relu, _i64(0))
+    with cgutils.for_range(builder, panels) as panel:
+        source = _offset(builder, dz, builder.mul(panel.index, dz_stride))
+        shift = builder.mul(panel.index, out_stride)
+        target, active = _offset(builder, out, shift), _offset(builder, a, shift)
+        sums.start(lambda r: constant(0.0))
+
+        def step_of(i: Value, step: int) -> None:
+            vector = load_vector(builder, _offset(builder, source, builder.mul(i, _i64(LANES)), _i64(step * LANES)))
+            row = _offset(builder, w, builder.mul(builder.add(i, _i64(step)), ld))
+            sums.add(step, vector, lambda r: builder.load(_offset(builder, row, _i64(r))))
+
+        _unrolled(builder, steps, step_of)
+        with builder.if_else(masked) as (then, otherwise):
+            with then:
+                for r in range(rows):
+                    live = builder.fcmp_ordered(
+                        ">", load_vector(builder, _offset(builder, active, _i64(r * LANES))), constant(0.0)
+                    )
+                    value = builder.select(live, sums.result(r), constant(0.0))
+                    store_vector(builder, value, _offset(builder, target, _i64(r * LANES)))
+            with otherwise:
+                for r in range(rows):
+                    store_vector(builder, sums.result(r), _offset(builder, target, _i64(r * LANES)))
+
+
+def _emit_dW(builder: Builder, rows: int, arguments: list[Value]) -> None:
+    """out[r][:] = β·out[r][:] + α·Σ_{p,s} dz[p][r][s]·a[p][s][:]; with β = 0, out is not read"""
+    out, dz, a, alpha, beta, ld, panels, dz_stride, a_stride = arguments
+    sums = _Sums(builder, rows)
+    sums.start(lambda r: constant(0.0))
+    with cgutils.for_range(builder, panels) as panel:
+        scalars = _offset(builder, dz, builder.mul(panel.index, dz_stride))
+        vectors = _offset(builder, a, builder.mul(panel.index, a_stride))
+
+        def step_of(s: Value, step: int) -> None:
+            vector = load_vector(builder, _offset(builder, vectors, builder.mul(s, _i64(LANES)), _i64(step * LANES)))
+            sample = _offset(builder, scalars, s)
+            sums.add(step, vector, lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))
+
+        _unrolled(builder, _i64(LANES), step_of)
+    scale, keep = broadcast(builder, alpha), broadcast(builder, beta)
+    targets = [_offset(builder, out, builder.mul(ld, _i64(r))) for r in range(rows)]
+    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))) as (fresh, onto):
+        with fresh:
+            for r in range(rows):
+                store_vector(builder, builder.fmul(scale, sums.result(r)), targets[r])
+        with onto:
+            for r in range(rows):
+                old = builder.fmul(keep, load_vector(builder, targets[r]))
+                store_vector(builder, fmuladd(builder, scale, sums.result(r), old), targets[r])
+
+
+def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
+    """out[0:16][r] = Σ_p dz[p][r][:]·a[p][:], lane by lane still apart; with one ≠ 0, a is 1"""
+    out, dz, a, ones, panels, dz_stride, a_stride = arguments
+    sums = [builder.alloca(VECTOR) for _ in range(LANES)]
+    for cell in sums:
+        builder.store(constant(0.0), cell)
+    with cgutils.for_range(builder, panels) as panel:
+        source = _offset(builder, dz, builder.mul(panel.index, dz_stride))
+        factor = load_vector(builder, _offset(builder, a, builder.mul(panel.index, a_stride)))
+        factor = builder.select(builder.icmp_signed("!=", ones, _i64(0)), constant(1.0), factor)
+        for r, cell in enumerate(sums):
+            vector = load_vector(builder, _offset(builder, source, _i64(r * LANES)))
+            builder.store(fmuladd(builder, vector, factor, builder.load(cell)), cell)
+    parts = transpose(builder, [builder.load(cell) for cell in sums])
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = [builder.fadd(x, y) for x, y in zip(parts[:half], parts[half:], strict=True)]
+    store_vector(builder, parts[0], out)
+
+
+_POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
+_FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], list[types.Type]]] = {
+    "forward": (_emit_forward, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
+    "dA": (_emit_dA, [_POINTER] * 4 + [_INT] * 6),
+    "dW": (_emit_dW, [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4),
+    "dot": (_emit_dot, [_POINTER] * 3 + [_INT] * 4),
+}
+
+# ---- the table of tiles ------------------------------------------------------------------------------------------
+#
+# All tiles are compiled once, by themselves, and found through a table of their addresses that compiled code knows by
+# a symbol. Linked into every kernel that calls them instead, they were optimised again at each level of calls: 25 s
+# to compile the worker. A place of the table first holds a stub that compiles them all, so that a user's cached
+# function may be the first to call one.
+
+ROWS = LANES + 1
+_SYMBOL = "fastprop_tiles"
+_table = np.zeros(len(_FORMS) * ROWS, np.int64)
+
+
+def _place(form: str, rows: int) -> int:
+    return list(_FORMS).index(form) * ROWS + rows
+
+
+def _kinds() -> list[tuple[str, int]]:
+    """Every tile there is: form and rows."""
+    rows = range(1, TILE_ROWS + 1)
+    return [(form, r) for form in _FORMS for r in ([LANES] if form == "dot" else rows)]
+
+
+@intrinsic
+def _write_addresses(typingctx, table):
+    """Emit all tiles, and write the address of each to its place."""
+
+    def codegen(context, builder, sig, args):
+        for form, rows in _kinds():
+            emit, parameters = _FORMS[form]
+            c_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(p) for p in parameters])
+            function = ir.Function(builder.module, c_type, f"fastprop_tile_{form}_{rows}")
+            function.linkage = "internal"
+            function.attributes.add("nounwind")
+            inside = ir.IRBuilder(function.append_basic_block("entry"))
+            emit(inside, rows, list(function.args))
+            inside.ret_void()
+            place = builder.gep(args[0], [_i64(_place(form, rows))])
+            builder.store(builder.ptrtoint(function, I64), place)
+        return context.get_dummy_value()
+
+    return types.void(table), codegen
+
+
+@routine(types.void(types.CPointer(types.int64)))
+def _all_tiles(table):
+    _write_addresses(table)
+
+
+_loaded = False
+
+
+def load() -> None:
+    """Compile the tiles, or take them from the cache."""
+    global _loaded
+    if not _loaded:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_all_tiles.address)(_table.ctypes.data)
+        _loaded = True
+
+
+def _stub(form: str, rows: int) -> Any:
+    """A C function that loads the tiles and then does what it was called for."""
+    names = {_POINTER: ctypes.c_void_p, _INT: ctypes.c_int64, _FLOAT: ctypes.c_float}
+    c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][1]))
+
+    def stub(*arguments: Any) -> None:
+        load()
+        c_type(int(_table[_place(form, rows)]))(*arguments)
+
+    return c_type(stub)
+
+
+_stubs = {_place(form, rows): _stub(form, rows) for form, rows in _kinds()}
+for _index, _function in _stubs.items():
+    _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value
+llvm.add_symbol(_SYMBOL, _table.ctypes.data)
+
+
+def _tile(form: str, doc: str) -> Any:
+    parameters = _FORMS[form][1]
+
+    @intrinsic
+    def tile(typingctx, rows, arguments):
+        def codegen(context, builder, sig, args):
+            values = []
+            for i, (have, want) in enumerate(zip(arguments, parameters, strict=True)):
+                value = builder.extract_value(args[1], i)
+                values.append(
+                    _data(context, builder, have, value)
+                    if _is_memory(have)
+                    else context.cast(builder, value, have, want)
+                )
+            table = (
+                cgutils.add_global_variable(builder.module, ir.ArrayType(I64, len(_table)), _SYMBOL)
+                if _SYMBOL not in builder.module.globals
+                else builder.module.globals[_SYMBOL]
+            )
+            index = builder.add(args[0], _i64(_place(form, 0)))
+            address = builder.load(builder.gep(table, [_i64(0), index]))
+            c_type = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+            builder.call(builder.inttoptr(address, c_type.as_pointer()), values)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, arguments), codegen
+
+    tile.__doc__ = doc
+    return tile
+
+
+forward_tile = _tile("forward", _emit_forward.__doc__ or "")
+dA_tile = _tile("dA", _emit_dA.__doc__ or "")
+dW_tile = _tile("dW", _emit_dW.__doc__ or "")
+dot_tile = _tile("dot", _emit_dot.__doc__ or "")

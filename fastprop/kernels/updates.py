@@ -1,0 +1,85 @@
+"""One loop over the flat buffer per optimiser, and what it prepares once a step.
+
+`prepare` turns the optimiser's settings and this step's learning rate into the float32 scalars that `update` reads.
+`state` holds the moments, each `stride` floats after the one before. `n` is a multiple of 16.
+"""
+
+import numpy as np
+from numba.core import types
+
+from .jit import entry, routine
+from .simd import LANES, floats, fma, get, load, load_first, pointer, put, sqrt, store, store_first
+
+PREPARE = types.void(pointer, types.CPointer(types.float64), types.float64, types.int64)
+UPDATE = types.void(pointer, pointer, pointer, types.int64, pointer, types.int64)
+
+
+@routine(PREPARE)
+def sgd_prepare(hyper, settings, lr, t):
+    """hyper = lr, momentum, weight decay, what of the gradient and of v goes into the step"""
+    momentum, nesterov, weight_decay = get(settings, 0), get(settings, 1), get(settings, 2)
+    put(hyper, 0, np.float32(lr))
+    put(hyper, 1, np.float32(momentum))
+    put(hyper, 2, np.float32(weight_decay))
+    put(hyper, 3, np.float32(1.0 if nesterov else 0.0))
+    put(hyper, 4, np.float32(momentum if nesterov else 1.0))
+
+
+@routine(UPDATE)
+def sgd_update(theta, gradient, state, stride, hyper, n):
+    """g = dθ + weight_decay·θ; θ −= lr·g"""
+    lr, weight_decay = get(hyper, 0), get(hyper, 2)
+    for i in range(0, n, LANES):
+        x = load(theta, i)
+        g = fma(x, weight_decay, load(gradient, i))
+        store(theta, i, fma(g, -lr, x))
+
+
+@routine(UPDATE)
+def momentum_update(theta, gradient, state, stride, hyper, n):
+    """g = dθ + weight_decay·θ; v = momentum·v + g; θ −= lr·v, or with Nesterov θ −= lr·(g + momentum·v)"""
+    lr, momentum, weight_decay = get(hyper, 0), get(hyper, 1), get(hyper, 2)
+    of_g, of_v = get(hyper, 3), get(hyper, 4)
+    for i in range(0, n, LANES):
+        x = load(theta, i)
+        g = fma(x, weight_decay, load(gradient, i))
+        v = fma(load(state, i), momentum, g)
+        store(state, i, v)
+        store(theta, i, fma(fma(v, of_v, g * of_g), -lr, x))
+
+
+@routine(PREPARE)
+def adam_prepare(hyper, settings, lr, t):
+    """hyper = the step lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε"""
+    beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
+    put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
+    put(hyper, 1, np.float32(1.0 / np.sqrt(1.0 - beta_2**t)))
+    put(hyper, 2, np.float32(beta_1))
+    put(hyper, 3, np.float32(1.0 - beta_1))
+    put(hyper, 4, np.float32(beta_2))
+    put(hyper, 5, np.float32(1.0 - beta_2))
+    put(hyper, 6, np.float32(epsilon))
+
+
+@routine(UPDATE)
+def adam_update(theta, gradient, state, stride, hyper, n):
+    """m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; θ −= lr·m̂/(√v̂ + ε), m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)"""
+    lr, of_root = get(hyper, 0), get(hyper, 1)
+    beta_1, rest_1, beta_2, rest_2, epsilon = get(hyper, 2), get(hyper, 3), get(hyper, 4), get(hyper, 5), get(hyper, 6)
+    for i in range(0, n, LANES):
+        g = load(gradient, i)
+        m = fma(load(state, i), beta_1, g * rest_1)
+        v = fma(load(state, stride + i), beta_2, g * rest_2 * g)
+        store(state, i, m)
+        store(state, stride + i, v)
+        store(theta, i, load(theta, i) - m * lr / fma(sqrt(v), of_root, epsilon))
+
+
+@entry
+def descend(out, theta, gradient, lr, n):
+    """out = θ − lr·dθ, n floats at addresses: gradient descent on any array, whose length need not be whole vectors."""
+    y, x, g = floats(out), floats(theta), floats(gradient)
+    for i in range(0, n, LANES):
+        count = min(LANES, n - i)
+        v = fma(load_first(g, i, count), -np.float32(lr), load_first(x, i, count))
+        store_first(y, i, v, count)

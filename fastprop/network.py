@@ -1,0 +1,370 @@
+"""Network: the parameters of a dense network, and the passes over them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import gradcheck, inputs, threads, training
+from .activations import ACTIVATIONS, HIDDEN
+from .engine import Engine, plan_for
+from .initializers import INITIALIZERS, Initializer, default_for
+from .kernels.plan import ParameterLayout, allocate
+from .losses import PAIRED
+from .optimizers import Optimizer
+
+PREDICT_BATCH = 512  # rows that pass through the layers together, so that their activations stay in the cache
+
+
+class Layer:
+    """One layer's arrays; `net.layers[l]` with l = 0 for the source's layer 1.
+
+    Attributes
+    ----------
+    W, b, dW, db : ndarray of shape (n, n_prev), (n,)
+        Writable views of the network's flat buffers.
+    Z, A, dZ, dA : ndarray of shape (m, n)
+        Copies, made when asked for, of what the last :meth:`Network.forward` and :meth:`Network.backward` left. The
+        output layer has no dA: its dZ = Ŷ − Y comes from the paired loss directly.
+    """
+
+    def __init__(self, network: "Network", index: int):
+        self._network, self._index = network, index
+        layout = network._layout
+        self.n_prev, self.n = layout.sizes[index : index + 2]
+        self._W, self._b = layout.views(network.parameters, index)
+        self._dW, self._db = layout.views(network.gradients, index)
+
+    W = property(lambda self: self._W)
+    b = property(lambda self: self._b)
+    dW = property(lambda self: self._dW)
+    db = property(lambda self: self._db)
+    Z = property(lambda self: self._network._kept("Z", self._index))
+    A = property(lambda self: self._network._kept("A", self._index))
+    dZ = property(lambda self: self._network._kept("dZ", self._index))
+    dA = property(lambda self: self._network._kept("dA", self._index))
+
+    def __repr__(self) -> str:
+        return f"Layer({self.n_prev} → {self.n})"
+
+
+class Network:
+    """A dense neural network: Z⁽ˡ⁾ = W⁽ˡ⁾·A⁽ˡ⁻¹⁾ + b⁽ˡ⁾, A⁽ˡ⁾ = g(Z⁽ˡ⁾).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        (n_0, …, n_L): inputs, hidden layers, outputs.
+    hidden : str or sequence of str
+        ``"relu"``, ``"sigmoid"``, ``"tanh"`` or ``"identity"``, for all hidden layers or one for each.
+    output : str
+        ``"identity"``, ``"sigmoid"`` or ``"softmax"``.
+    loss : str or None
+        The loss paired with the output, which is what None takes: ``"mse"``, ``"binary_crossentropy"`` or
+        ``"cross_entropy"`` (see :mod:`fastprop.losses`).
+    init : str, callable or None
+        ``"he"``, ``"glorot"``, ``"zeros"``, or a callable (n, n_prev, rng) → W; None takes He where the layer is a
+        relu, Glorot elsewhere. Biases start at zero.
+    rng : int, numpy.random.Generator or None
+        Where the weights and the shuffles come from; the same seed gives the same network.
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray of float32
+        Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
+        zeros. They may be written in place.
+    n_parameters : int
+        The real ones, without the padding.
+    layers : list of Layer
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value that is out of range, or of the wrong kind.
+
+    Examples
+    --------
+    >>> net = Network((2, 16, 1), output="sigmoid", rng=0)
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> history = net.fit(X, X[:, 0] ^ X[:, 1], epochs=1000, optimizer=Adam(lr=0.01))
+    >>> net.predict(X).round().ravel()
+    array([0., 1., 1., 0.], dtype=float32)
+    """
+
+    def __init__(self, sizes: Sequence[int], hidden: str | Sequence[str] = "relu", output: str = "identity",
+                 loss: str | None = None, *, init: str | Initializer | None = None,
+                 rng: int | np.random.Generator | None = None):  # fmt: skip
+        self.sizes = inputs.sizes(sizes)
+        self.hidden = self._checked_hidden(hidden, len(self.sizes) - 2)
+        self.output = inputs.choice("output", output, list(PAIRED))
+        if self.output == "softmax" and self.sizes[-1] < 2:
+            raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
+        self.loss_name = self._checked_loss(loss)
+        initializers = self._checked_init(init)
+        self._rng = inputs.generator(rng)
+        self._build()
+        for layer, initialize in zip(self.layers, initializers, strict=True):
+            W = inputs.array("init(n, n_prev, rng)", initialize(layer.n, layer.n_prev, self._rng))
+            if W.shape != layer.W.shape:
+                raise ValueError(f"init gave weights of shape {W.shape}; this layer needs {layer.W.shape}.")
+            layer.W[:] = W
+
+    @staticmethod
+    def _checked_hidden(hidden: Any, count: int) -> tuple[str, ...]:
+        names = [hidden] * count if isinstance(hidden, str) else hidden
+        if isinstance(hidden, str):
+            inputs.choice("hidden", hidden, HIDDEN)
+        if not isinstance(names, Sequence):
+            raise TypeError(f"hidden is {hidden!r}; it must be a name, or one for each hidden layer.")
+        if len(names) != count:
+            raise ValueError(f"hidden has {len(names)} names; these sizes have {count} hidden layers. Give as many.")
+        return tuple(inputs.choice(f"hidden[{i}]", name, HIDDEN) for i, name in enumerate(names))
+
+    def _checked_loss(self, loss: Any) -> str:
+        paired = PAIRED[self.output].name
+        if loss is None or inputs.choice("loss", loss, [p.name for p in PAIRED.values()]) == paired:
+            return paired
+        raise ValueError(f"loss is {loss!r}; the loss paired with output={self.output!r} is {paired!r}. Use loss=None.")
+
+    def _checked_init(self, init: Any) -> list[Initializer]:
+        if init is None:
+            return [default_for(name) for name in (*self.hidden, self.output)]
+        if not callable(init):
+            init = INITIALIZERS[inputs.choice("init", init, list(INITIALIZERS))]
+        return [init] * (len(self.sizes) - 1)
+
+    def _build(self) -> None:
+        """Allocate the flat buffers and lay the views over them."""
+        self._layout = ParameterLayout.of(self.sizes)
+        self._parameters = allocate(self._layout.length)
+        self._gradients = allocate(self._layout.length)
+        self.layers = [Layer(self, l) for l in range(len(self.sizes) - 1)]
+        self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
+        self._training: Engine | None = None  # of the last batch size
+        self._cache: Engine | None = None  # of the last forward pass
+        self._cached_rows = 0
+        self._has_gradients = False
+        self._idle: list[Engine] = []  # for predict and loss: taken and put back, so that threads never share one
+
+    @property
+    def parameters(self) -> np.ndarray:
+        return self._parameters
+
+    @property
+    def gradients(self) -> np.ndarray:
+        return self._gradients
+
+    def __repr__(self) -> str:
+        hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
+        return (
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={self.loss_name!r}): "
+            f"{self.n_parameters:,} parameters"
+        )
+
+    # ---- passes --------------------------------------------------------------------------------------------------
+
+    def forward(self, X: Any) -> np.ndarray:
+        """The forward pass, its cache kept for :meth:`backward` and for the layers' Z and A.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+
+        Returns
+        -------
+        Y_hat : ndarray of shape (m, n_L), float32
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X has another width or is not finite, real and two-dimensional.
+        """
+        X = inputs.features(X, self.sizes[0])
+        if self._cache is None or self._cache.plan.batch != len(X) or self._stale(self._cache):
+            self._cached_rows = 0
+            self._cache = self._engine(len(X), keep=True)
+        Y_hat = self._cache.forward(X, transpose=True)
+        self._cached_rows, self._has_gradients = len(X), False
+        return Y_hat
+
+    def backward(self, Y: Any, sample_weight: Any = None) -> float:
+        """The backward pass: the four equations, from the cache of the last forward pass, into `gradients`.
+
+        Parameters
+        ----------
+        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        sample_weight : array_like of shape (m,), optional
+            The 1/m of equations 2 and 3 becomes one over their sum.
+
+        Returns
+        -------
+        J : float
+            The cost.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass.
+        ValueError, TypeError
+            If Y does not fit X and the output.
+        """
+        if not self._cached_rows or self._cache is None:
+            raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
+        Y = inputs.targets(Y, self._cached_rows, self.sizes[-1], self.output)
+        weights = inputs.weights(sample_weight, self._cached_rows)
+        J = self._cache.backward(self._cached_rows, Y, weights)
+        self._has_gradients = True
+        return J
+
+    def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        """The cost J on X and Y; keeps nothing. Parameters, shapes and errors as in `forward` and `backward`."""
+        X = inputs.features(X, self.sizes[0])
+        Y = inputs.targets(Y, len(X), self.sizes[-1], self.output)
+        weights = inputs.weights(sample_weight, len(X))
+        return self._borrow(len(X), lambda engine: engine.loss(X, Y, weights))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Ŷ of X, (m, n_L) float32. Touches no state of the network; may be called from many threads."""
+        X = inputs.features(X, self.sizes[0])
+        return self._borrow(len(X), lambda engine: engine.forward(X, transpose=False))
+
+    def train_step(self, X: Any, Y: Any, optimizer: Optimizer, sample_weight: Any = None) -> float:
+        """One step on one batch: forward, backward and update in one compiled call.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        optimizer : Optimizer
+        sample_weight : array_like of shape (m,), optional
+
+        Returns
+        -------
+        J : float
+            The cost before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, Y or the weights do not fit, or the optimizer is another network's. Nothing is changed then.
+
+        Notes
+        -----
+        Plain SGD updates W as dW is summed and writes no gradient: `gradients` are those of :meth:`backward` alone.
+        """
+        X = inputs.features(X, self.sizes[0])
+        Y = inputs.targets(Y, len(X), self.sizes[-1], self.output)
+        weights = inputs.weights(sample_weight, len(X))
+        moments = self._moments_of(optimizer)
+        cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
+        return cost / weight
+
+    def fit(self, X: Any, Y: Any, *, epochs: int, batch_size: int = 128, optimizer: Optimizer | None = None,
+            shuffle: bool = True, sample_weight: Any = None, validation: Any = None,
+            early_stopping: int | None = None, callbacks: Sequence[Callable] = (), progress: bool | None = None,
+            rng: int | np.random.Generator | None = None) -> "training.History":  # fmt: skip
+        """Train for some epochs, each in compiled code; see :func:`fastprop.training.fit`, which this calls."""
+        return training.fit(
+            self, X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=shuffle,
+            sample_weight=sample_weight, validation=validation, early_stopping=early_stopping, callbacks=callbacks,
+            progress=progress, rng=rng,
+        )  # fmt: skip
+
+    def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:
+        """Largest relative error of the gradients against central differences; see :mod:`fastprop.gradcheck`."""
+        return gradcheck.gradient_check(self, X, Y, epsilon=epsilon, most=most)
+
+    # ---- the source's dictionaries -------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """The source's parameters: {"W1": (n_1, n_0), "b1": (n_1, 1), …}, as copies."""
+        return {
+            name: value
+            for l, layer in enumerate(self.layers, start=1)
+            for name, value in ((f"W{l}", layer.W.copy()), (f"b{l}", layer.b.reshape(-1, 1).copy()))
+        }
+
+    @classmethod
+    def from_dict(cls, parameters: Mapping[str, Any], hidden: str | Sequence[str] = "relu",
+                  output: str = "identity", loss: str | None = None, *,
+                  rng: int | np.random.Generator | None = None) -> "Network":  # fmt: skip
+        """A network with the source's parameters.
+
+        Parameters
+        ----------
+        parameters : mapping
+            {"W1": (n_1, n_0), "b1": (n_1, 1) or (n_1,), …}.
+        hidden, output, loss, rng
+            As of :class:`Network`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a key is missing or unknown, or a shape does not follow from the one before, or a value is not finite.
+        """
+        arrays = inputs.parameters(parameters)
+        network = cls([arrays[0][0].shape[1], *(len(b) for _, b in arrays)], hidden, output, loss, init="zeros",
+                      rng=rng)  # fmt: skip
+        for layer, (W, b) in zip(network.layers, arrays, strict=True):
+            layer.W[:], layer.b[:] = W, b
+        return network
+
+    # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("sizes", "hidden", "output", "loss_name", "_rng")
+        return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        flat = state.pop("parameters")
+        self.__dict__.update(state)
+        self._build()
+        self.parameters[:] = flat
+
+    # ---- engines -------------------------------------------------------------------------------------------------
+
+    def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
+        kinds = [ACTIVATIONS[name].kind() for name in (*self.hidden, self.output)]
+        plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train)
+        return Engine(plan, self.parameters, self.gradients, PAIRED[self.output].routine.address)
+
+    @staticmethod
+    def _stale(engine: Engine) -> bool:
+        """Whether `set_num_threads` was called since the engine's work was shared out."""
+        return engine.available != threads.get_num_threads()
+
+    def _moments_of(self, optimizer: Any) -> np.ndarray:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}; it must be an optimizer, such as SGD(lr=0.1) or Adam().")
+        return optimizer.bind(self, self._layout.length)
+
+    def _engine_for_batch(self, batch: int) -> Engine:
+        """The training engine for a batch size."""
+        if self._training is None or self._training.plan.batch != batch or self._stale(self._training):
+            self._training = self._engine(batch)
+        return self._training
+
+    def _borrow(self, m: int, work: Callable[[Engine], Any]) -> Any:
+        """Do something with an engine that no other thread is using."""
+        batch = min(m, PREDICT_BATCH)
+        try:
+            engine = self._idle.pop()
+        except IndexError:
+            engine = None
+        if engine is None or engine.plan.batch < batch or self._stale(engine):
+            engine = self._engine(batch, train=False)
+        try:
+            return work(engine)
+        finally:
+            self._idle.append(engine)
+
+    def _kept(self, name: str, index: int) -> np.ndarray:
+        """A copy of one layer's Z, A, dZ or dA."""
+        if not self._cached_rows or self._cache is None:
+            raise RuntimeError(f"there is no {name} yet. Call forward(X) first.")
+        if name in ("dZ", "dA") and not self._has_gradients:
+            raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
+        if name == "dA" and index == len(self.layers) - 1:
+            raise AttributeError("the output layer has no dA: the paired loss gives its dZ = Ŷ − Y directly.")
+        layer = self._cache.plan.layers[index]
+        return self._cache.panels(int(layer[name]), int(layer["n"]), self._cached_rows)

@@ -1,0 +1,152 @@
+"""Optimisers: hyper-parameters, and the moments over the flat parameters.
+
+The loops themselves are in :mod:`fastprop.kernels.updates`.
+"""
+
+import weakref
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .inputs import number
+from .kernels import updates
+from .kernels.jit import Routine
+from .kernels.plan import allocate
+
+
+class Optimizer:
+    """What every optimiser is: settings, a prepared step, an update, and moments of one network's parameters.
+
+    The moments belong to the first network that the optimiser trains, and stay with it from call to call; for another
+    network make another optimiser.
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate; may be set.
+    steps : int
+        Updates made so far.
+    moments : ndarray of shape (n_moments, length) or None
+        In the layout of ``net.parameters``; None before the first step.
+    """
+
+    n_moments: int = 0
+    prepare: ClassVar[Routine]
+    update: Routine
+    plain: bool = False  # whether the update is W −= lr·dW and no more, which the tile of dW does itself
+
+    def __init__(self, lr: float, *settings: float):
+        self.lr = lr
+        self.steps = 0
+        self._settings = np.array([*settings, 0.0])
+        self._moments: np.ndarray | None = None
+        self._owner: Any = None
+
+    @property
+    def lr(self) -> float:
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = number("lr", value, above=0)
+
+    @property
+    def moments(self) -> np.ndarray | None:
+        return self._moments
+
+    def bind(self, network: Any, length: int) -> np.ndarray:
+        """The moments for the `length` parameters of a network, made on first use."""
+        if self._owner is None or (self._owner() is not network and not self.n_moments):
+            self._owner = weakref.ref(network)
+            self.steps = 0
+            self._moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
+        elif self._owner() is not network:
+            raise ValueError(
+                f"this {type(self).__name__} holds the moments of another network. "
+                f"Make one optimizer for each network that you train."
+            )
+        assert self._moments is not None
+        return self._moments
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent.
+
+    g = dθ + weight_decay·θ;  v ← momentum·v + g;  θ ← θ − lr·v,  or with Nesterov's look-ahead
+    θ ← θ − lr·(g + momentum·v). Sutskever et al. 2013; the form of PyTorch.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, above 0.
+    momentum : float
+        In [0, 1).
+    nesterov : bool
+        Needs a momentum above 0.
+    weight_decay : float
+        At least 0; applies to weights and biases alike.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value out of its range, or of the wrong kind.
+    """
+
+    prepare = updates.sgd_prepare
+
+    def __init__(self, lr: float = 0.1, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+        self.momentum = number("momentum", momentum, least=0, below=1)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
+        if not isinstance(nesterov, bool | np.bool_):
+            raise TypeError(f"nesterov is {nesterov!r}; it must be True or False.")
+        if nesterov and not self.momentum:
+            raise ValueError("nesterov=True with momentum=0 does nothing. Give a momentum above 0, such as 0.9.")
+        self.nesterov = bool(nesterov)
+        super().__init__(lr, self.momentum, self.nesterov, self.weight_decay)
+        self.n_moments = 1 if self.momentum else 0
+        self.update = updates.momentum_update if self.momentum else updates.sgd_update
+        self.plain = not self.momentum and not self.weight_decay
+
+    def __repr__(self) -> str:
+        return (
+            f"SGD(lr={self.lr:g}, momentum={self.momentum:g}, nesterov={self.nesterov}, "
+            f"weight_decay={self.weight_decay:g})"
+        )
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015).
+
+    m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  θ ← θ − lr·m̂/(√v̂ + ε),
+    with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, above 0.
+    beta_1, beta_2 : float
+        In [0, 1).
+    epsilon : float
+        Above 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value out of its range, or of the wrong kind.
+    """
+
+    n_moments = 2
+    prepare = updates.adam_prepare
+    update = updates.adam_update
+
+    def __init__(self, lr: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
+        self.beta_1 = number("beta_1", beta_1, least=0, below=1)
+        self.beta_2 = number("beta_2", beta_2, least=0, below=1)
+        self.epsilon = number("epsilon", epsilon, above=0)
+        super().__init__(lr, self.beta_1, self.beta_2, self.epsilon)
+
+    def __repr__(self) -> str:
+        return f"Adam(lr={self.lr:g}, beta_1={self.beta_1:g}, beta_2={self.beta_2:g}, epsilon={self.epsilon:g})"
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -1,0 +1,47 @@
+"""The progress bar of a fit: tqdm's, where it is installed and somebody looks."""
+
+import sys
+from typing import Any
+
+
+class Progress:
+    """A bar over samples, or nothing.
+
+    Parameters
+    ----------
+    wanted : bool or None
+        None: show it where tqdm is installed and the error stream is a terminal.
+    total : int
+        Samples in all epochs.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a bar is wanted and tqdm is not installed.
+    """
+
+    def __init__(self, wanted: bool | None, total: int):
+        self._bar: Any = None
+        if wanted is False or (wanted is None and not sys.stderr.isatty()):
+            return
+        try:
+            from tqdm.auto import tqdm
+        except ModuleNotFoundError:
+            if wanted:
+                raise ModuleNotFoundError(
+                    "progress=True needs tqdm. Install it with: pip install 'fastprop[progress]'"
+                ) from None
+            return
+        self._bar = tqdm(total=total, unit=" samples", unit_scale=True, leave=True)
+
+    def add(self, samples: int) -> None:
+        if self._bar is not None:
+            self._bar.update(samples)
+
+    def say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,78 @@
+"""How many threads, and the one door through which parallel code is entered."""
+
+import os
+import threading
+
+import numba
+
+from .inputs import whole
+from .kernels import passes, tiles
+
+_chosen: int | None = None
+_parallel = threading.Lock()
+_parallel_was_used = False
+_serial = False
+
+
+def available() -> int:
+    """Cores that this process may use, as far as Numba's pool reaches."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, numba.config.NUMBA_NUM_THREADS)
+
+
+def get_num_threads() -> int:
+    """The most threads that a call may use.
+
+    Returns
+    -------
+    int
+        What :func:`set_num_threads` was given, or the number of cores. A call uses fewer where its work is too
+        little to share; the result has the same bits whatever the number.
+    """
+    return available() if _chosen is None else _chosen
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set the most threads that a call may use.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1; None for the number of cores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If n is not a whole number from 1 to 1024.
+    """
+    global _chosen
+    _chosen = None if n is None else whole("n", n, least=1, most=1024)
+
+
+def run(job: int, threads: int) -> None:
+    """Do the job at an address on up to `threads` threads.
+
+    One parallel region at a time: Numba's workqueue layer aborts the process when two Python threads enter one. Who
+    finds it taken does the work alone, with the same result; so does a forked child, whose pool stayed behind.
+    """
+    global _parallel_was_used
+    tiles.load()
+    worker = passes.run.address
+    if threads > 1 and not _serial and _parallel.acquire(blocking=False):
+        try:
+            _parallel_was_used = True
+            passes.launch(worker, job, threads)
+        finally:
+            _parallel.release()
+    else:
+        passes.launch_alone(worker, job)
+
+
+def _after_fork() -> None:
+    global _parallel, _serial
+    _parallel = threading.Lock()
+    _serial = _serial or _parallel_was_used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,34 @@
+"""What a bug report needs."""
+
+import platform
+
+import numba
+import numpy as np
+
+from .kernels import jit, simd
+
+
+def show_versions() -> None:
+    """Print versions, processor, vector width, tile, threading layer and cache folder."""
+    from . import __version__, threads
+    from .kernels.passes import launch_alone
+
+    features = simd.cpu_features()
+    width = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+    try:
+        layer = numba.threading_layer()
+    except ValueError:
+        layer = f"{numba.config.THREADING_LAYER} (not started)"
+    rows = {
+        "fastprop": __version__,
+        "python": f"{platform.python_version()} ({platform.platform()})",
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "processor": jit.cpu_name(),
+        "vectors": f"{width} bits, tiles of {simd.TILE_ROWS} rows",
+        "threads": f"{threads.get_num_threads()} of {threads.available()}",
+        "threading layer": layer,
+        "cache": jit.cache_folder(launch_alone),
+    }
+    for name, value in rows.items():
+        print(f"{name:16} {value}")
