@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from .network import Network
 
 
-def numerical_gradients(parameters: reference.Arrays, X: np.ndarray, Y: np.ndarray, *, output: str, hidden: Any,
-                        epsilon: float = 1e-6, indices: dict[str, np.ndarray] | None = None) -> reference.Arrays:  # fmt: skip
+def numerical_gradients(
+    parameters: reference.Arrays,
+    X: np.ndarray,
+    Y: np.ndarray,
+    *,
+    output: str,
+    hidden: Any,
+    epsilon: float = 1e-6,
+    indices: dict[str, np.ndarray] | None = None,
+) -> reference.Arrays:
     """Central differences of the cost by each parameter.
 
     Parameters

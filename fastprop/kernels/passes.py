@@ -288,7 +288,7 @@ def chunk_of(job, step, chunk):
 def phase_two(job, step, chunk, chunks, item):
     """One run of columns of the weights: dW, db and the update of a chunk; item 0 also adds up the cost."""
     do = job.do
-    start, size = chunk_of(job, step, chunk)
+    _, size = chunk_of(job, step, chunk)
     panels = (size + LANES - 1) // LANES
     batch_start = step * job.batch
     m = total_weight(job.weights, job.order, batch_start, min(job.batch, job.n_samples - batch_start))
