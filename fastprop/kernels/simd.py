@@ -258,16 +258,19 @@ def put(typingctx, a, i, x):
 
 
 @intrinsic
-def same(typingctx, a, b):
-    """Whether two pointers or arrays start at the same address."""
-    if not (_is_memory(a) and _is_memory(b)):
+def prefetch(typingctx, a, i):
+    """Ask for the cache line of ``a[i]``; any address is safe."""
+    if not _is_memory(a):
         return None
 
     def codegen(context, builder, sig, args):
-        x, y = (builder.ptrtoint(_data(context, builder, t, v), I64) for t, v in zip((a, b), args, strict=True))
-        return builder.icmp_unsigned("==", x, y)
+        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        raw = builder.bitcast(address, ir.IntType(8).as_pointer())
+        read, keep, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, read, keep, data)
+        return context.get_dummy_value()
 
-    return types.boolean(a, b), codegen
+    return types.void(a, types.intp), codegen
 
 
 def _pointer_to(element: types.Type) -> Any:
@@ -287,7 +290,7 @@ def _pointer_to(element: types.Type) -> Any:
 floats = _pointer_to(types.float32)
 doubles = _pointer_to(types.float64)
 integers = _pointer_to(types.int64)
-bytes_ = _pointer_to(types.uint8)
+indices = _pointer_to(types.uint32)
 
 
 def _call_by_address(result: types.Type) -> Any:
