@@ -1,0 +1,117 @@
+"""Training speed on six shapes, beside the NumPy reference in the same process: the table of the README.
+
+    python benchmarks/speed.py [--shapes xs,s,…] [--repeats 7]
+
+Whole epochs of `Network.fit`, shuffled, the cost computed, plain SGD; fastprop at one thread and at all, and the
+reference (its BLAS on as many threads as it takes), take turns, and the medians are printed. The unit is the share of
+the FMA peak, measured between the turns: FLOPs of a step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+
+import numpy as np
+from cases import SHAPES, Case
+from peak import gflops
+
+import fastprop
+from fastprop import SGD, Network, reference, set_num_threads
+from fastprop.kernels.jit import cpu_name
+from fastprop.kernels.plan import flops_per_sample
+from fastprop.threads import available
+
+SECONDS = 0.3  # of work in each turn, about
+LR = 1e-3
+
+
+def data(shape: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random rows X and dense targets Y, float32."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, shape.sizes[0]), dtype=np.float32)
+    n_out = shape.sizes[-1]
+    if shape.output == "identity":
+        return X, rng.standard_normal((n, n_out), dtype=np.float32)
+    if shape.output == "sigmoid":
+        return X, rng.integers(0, 2, (n, n_out)).astype(np.float32)
+    return X, np.eye(n_out, dtype=np.float32)[rng.integers(0, n_out, n)]
+
+
+def numpy_epoch(shape: Case, X: np.ndarray, Y: np.ndarray) -> Callable[[], None]:
+    """One shuffled epoch of the reference on rows; the columns that it wants are views."""
+    parameters = {
+        name: value.astype(np.float32) for name, value in reference.initialise_parameters(shape.sizes, 0).items()
+    }
+    rng = np.random.default_rng(0)
+
+    def epoch() -> None:
+        nonlocal parameters
+        order, cost = rng.permutation(len(X)), 0.0
+        for start in range(0, len(X), shape.batch):
+            rows = order[start : start + shape.batch]
+            x, y = X[rows].T, Y[rows].T
+            cache = reference.forward_propagation(x, parameters, shape.output)
+            cost += reference.compute_cost(cache, y, shape.output) * len(rows)
+            grads = reference.backpropagation(cache, y, parameters)
+            parameters = reference.update_parameters(parameters, grads, np.float32(LR))
+
+    return epoch
+
+
+def fastprop_epoch(shape: Case, X: np.ndarray, Y: np.ndarray, threads: int) -> Callable[[], None]:
+    net, optimizer = Network(shape.sizes, output=shape.output, rng=0), SGD(lr=LR)
+
+    def epoch() -> None:
+        set_num_threads(threads)
+        net.fit(X, Y, epochs=1, batch_size=shape.batch, optimizer=optimizer, progress=False)
+
+    return epoch
+
+
+def seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(shape: Case, repeats: int) -> tuple[list[float], float]:
+    """Median samples/s of NumPy and of fastprop at one thread and at all, and the peak of one thread in FLOP/s."""
+    flops = flops_per_sample(shape.sizes)
+    per_turn = [max(2, round(SECONDS * rate / flops / shape.batch)) * shape.batch for rate in (3e10, 9e10, 9e10)]
+    X, Y = data(shape, max(per_turn))
+    works = [numpy_epoch(shape, X[: per_turn[0]], Y[: per_turn[0]])]
+    works += [fastprop_epoch(shape, X[:n], Y[:n], t) for n, t in zip(per_turn[1:], (1, available()), strict=True)]
+    for work in works:
+        work()
+    times: list[list[float]] = [[] for _ in works]
+    peaks = []
+    for _ in range(repeats):
+        peaks.append(gflops() * 1e9)
+        for work, taken in zip(works, times, strict=True):
+            taken.append(seconds(work))
+    return [n / float(np.median(t)) for n, t in zip(per_turn, times, strict=True)], float(np.median(peaks))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", default=",".join(shape.name for shape in SHAPES), help="names, with commas")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    cores = available()
+    print(f"fastprop {fastprop.__version__}, NumPy {np.__version__}, Python {platform.python_version()}, {cpu_name()}, "
+          f"{cores} cores\n")  # fmt: skip
+    print(f"| shape | NumPy, samples/s | 1 thread, samples/s | share of peak | over NumPy | {cores} threads, samples/s "
+          f"| share of {cores} × peak | over 1 thread |")  # fmt: skip
+    print("|---" * 8 + "|")
+    wanted = options.shapes.split(",")
+    for shape in (shape for shape in SHAPES if shape.name in wanted):
+        (numpy, one, many), peak = measure(shape, options.repeats)
+        flops = flops_per_sample(shape.sizes)
+        label = f"{shape.name} {'-'.join(map(str, shape.sizes))} {shape.output}, B={shape.batch}"
+        print(f"| {label} | {numpy:,.0f} | {one:,.0f} | {one * flops / peak:.0%} | {one / numpy:.1f} × | {many:,.0f} "
+              f"| {many * flops / peak / cores:.0%} | {many / one:.2f} × |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
