@@ -23,6 +23,7 @@ from fastprop.kernels.plan import flops_per_sample
 from fastprop.threads import available
 
 SECONDS = 0.3  # of work in each turn, about
+MOST_ROWS = 2**16  # of data: several megabytes, as much as the small cases have in practice
 LR = 1e-3
 
 
@@ -38,35 +39,36 @@ def data(shape: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
     return X, np.eye(n_out, dtype=np.float32)[rng.integers(0, n_out, n)]
 
 
-def numpy_epoch(shape: Case, X: np.ndarray, Y: np.ndarray) -> Callable[[], None]:
-    """One shuffled epoch of the reference on rows; the columns that it wants are views."""
+def numpy_epochs(shape: Case, X: np.ndarray, Y: np.ndarray, epochs: int) -> Callable[[], None]:
+    """Shuffled epochs of the reference on rows; the columns that it wants are views."""
     parameters = {
         name: value.astype(np.float32) for name, value in reference.initialise_parameters(shape.sizes, 0).items()
     }
     rng = np.random.default_rng(0)
 
-    def epoch() -> None:
+    def train() -> None:
         nonlocal parameters
-        order, cost = rng.permutation(len(X)), 0.0
-        for start in range(0, len(X), shape.batch):
-            rows = order[start : start + shape.batch]
-            x, y = X[rows].T, Y[rows].T
-            cache = reference.forward_propagation(x, parameters, shape.output)
-            cost += reference.compute_cost(cache, y, shape.output) * len(rows)
-            grads = reference.backpropagation(cache, y, parameters)
-            parameters = reference.update_parameters(parameters, grads, np.float32(LR))
+        for _ in range(epochs):
+            order, cost = rng.permutation(len(X)), 0.0
+            for start in range(0, len(X), shape.batch):
+                rows = order[start : start + shape.batch]
+                x, y = X[rows].T, Y[rows].T
+                cache = reference.forward_propagation(x, parameters, shape.output)
+                cost += reference.compute_cost(cache, y, shape.output) * len(rows)
+                grads = reference.backpropagation(cache, y, parameters)
+                parameters = reference.update_parameters(parameters, grads, np.float32(LR))
 
-    return epoch
+    return train
 
 
-def fastprop_epoch(shape: Case, X: np.ndarray, Y: np.ndarray, threads: int) -> Callable[[], None]:
+def fastprop_epochs(shape: Case, X: np.ndarray, Y: np.ndarray, epochs: int, threads: int) -> Callable[[], None]:
     net, optimizer = Network(shape.sizes, output=shape.output, rng=0), SGD(lr=LR)
 
-    def epoch() -> None:
+    def train() -> None:
         set_num_threads(threads)
-        net.fit(X, Y, epochs=1, batch_size=shape.batch, optimizer=optimizer, progress=False)
+        net.fit(X, Y, epochs=epochs, batch_size=shape.batch, optimizer=optimizer, progress=False)
 
-    return epoch
+    return train
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -77,11 +79,12 @@ def seconds(work: Callable[[], None]) -> float:
 
 def measure(shape: Case, repeats: int) -> tuple[list[float], float]:
     """Median samples/s of NumPy and of fastprop at one thread and at all, and the peak of one thread in FLOP/s."""
-    flops = flops_per_sample(shape.sizes)
-    per_turn = [max(2, round(SECONDS * rate / flops / shape.batch)) * shape.batch for rate in (3e10, 9e10, 9e10)]
-    X, Y = data(shape, max(per_turn))
-    works = [numpy_epoch(shape, X[: per_turn[0]], Y[: per_turn[0]])]
-    works += [fastprop_epoch(shape, X[:n], Y[:n], t) for n, t in zip(per_turn[1:], (1, available()), strict=True)]
+    steps = SECONDS * 3e10 / flops_per_sample(shape.sizes) / shape.batch
+    rows = min(MOST_ROWS, max(2, round(steps)) * shape.batch)
+    X, Y = data(shape, rows)
+    epochs = [max(1, round(steps * shape.batch / rows)) * times for times in (1, 3, 3)]
+    works = [numpy_epochs(shape, X, Y, epochs[0])]
+    works += [fastprop_epochs(shape, X, Y, n, t) for n, t in zip(epochs[1:], (1, available()), strict=True)]
     for work in works:
         work()
     times: list[list[float]] = [[] for _ in works]
@@ -90,7 +93,7 @@ def measure(shape: Case, repeats: int) -> tuple[list[float], float]:
         peaks.append(gflops() * 1e9)
         for work, taken in zip(works, times, strict=True):
             taken.append(seconds(work))
-    return [n / float(np.median(t)) for n, t in zip(per_turn, times, strict=True)], float(np.median(peaks))
+    return [n * rows / float(np.median(t)) for n, t in zip(epochs, times, strict=True)], float(np.median(peaks))
 
 
 def main() -> None:

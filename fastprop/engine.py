@@ -1,5 +1,6 @@
 """A plan with its workspace and its job record: what stands between the arrays of Python and the worker."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def address(a: np.ndarray | None) -> int:
 
 
 class Engine:
-    """One workspace and the work that is done in it. Not for two threads at once.
+    """One workspace and the work that is done in it, one call at a time.
 
     Parameters
     ----------
@@ -39,11 +40,20 @@ class Engine:
         The network's flat buffers.
     loss : int
         Address of the loss routine.
+
+    Attributes
+    ----------
+    rows : int
+        Whose activations the workspace holds, for :meth:`backward`; 0 for none.
+    has_gradients : bool
+        Whether it holds their dZ and dA too.
     """
 
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int):
         self.plan = plan
         self.available = threads.get_num_threads()  # when the work was shared out
+        self.rows, self.has_gradients = 0, False
+        self._lock = threading.Lock()
         self.work = allocate(plan.length)
         self._panel_costs = np.zeros(plan.chunk_panels)
         self._tickets = allocate(16, np.int64)
@@ -95,21 +105,26 @@ class Engine:
         """Ŷ of all rows; with `transpose`, ready for a backward pass."""
         m = len(X)
         Y_hat = np.empty((m, self.plan.sizes[-1]), np.float32)
-        self.set_data(X, None, Y_hat=Y_hat)
-        self.run(FORWARD | OUTPUT | (TRANSPOSE if transpose else 0), m, 0, -(-m // self.plan.batch))
+        with self._lock:
+            self.set_data(X, None, Y_hat=Y_hat)
+            self.run(FORWARD | OUTPUT | (TRANSPOSE if transpose else 0), m, 0, -(-m // self.plan.batch))
+            self.rows, self.has_gradients = m, False
         return Y_hat
 
-    def backward(self, m: int, Y: np.ndarray, weights: np.ndarray | None) -> float:
-        """J, and the gradients, from the activations of the last forward pass."""
-        self.set_data(None, Y, weights)
-        self.run(LOSS | BACKWARD | GRADIENTS, m, 0, 1)
-        return self.mean_cost
+    def backward(self, Y: np.ndarray, weights: np.ndarray | None) -> float:
+        """J, and the gradients, from the activations of the last forward pass; one row of Y for each of its rows."""
+        with self._lock:
+            self.set_data(None, Y, weights)
+            self.run(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1)
+            self.has_gradients = True
+            return self.mean_cost
 
     def loss(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
         """J, and nothing else."""
-        self.set_data(X, Y, weights)
-        self.run(FORWARD | LOSS, len(X), 0, -(-len(X) // self.plan.batch))
-        return self.mean_cost
+        with self._lock:
+            self.set_data(X, Y, weights)
+            self.run(FORWARD | LOSS, len(X), 0, -(-len(X) // self.plan.batch))
+            return self.mean_cost
 
     def train(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None, optimizer: Optimizer,
               moments: np.ndarray, steps: tuple[int, int] = (0, 1), order: np.ndarray | None = None,
@@ -119,18 +134,19 @@ class Engine:
         With `order`, step 0 begins by shuffling the rows into it, as `seed` and `epoch` say. Every address is set
         anew in every call, so that nothing that happens between two calls can leave one that is no longer valid.
         """
-        self._rate[0] = optimizer.lr
-        self._set(
-            state=address(moments), state_stride=moments.shape[1], settings=address(optimizer._settings),
-            update=optimizer.update.address, prepare=optimizer.prepare.address, fused=optimizer.plain,
-            updates_done=optimizer.steps, seed=seed, epoch=epoch,
-        )  # fmt: skip
-        self.set_data(X, Y, weights, order)
-        try:
-            self.run(STEP | (SHUFFLE if order is not None else 0), len(X), *steps)
-        finally:
-            optimizer.steps = int(self.job["updates_done"])
-        return float(self.job["cost_sum"]), float(self.job["weight_sum"])
+        with self._lock:
+            self._rate[0] = optimizer.lr
+            self._set(
+                state=address(moments), state_stride=moments.shape[1], settings=address(optimizer._settings),
+                update=optimizer.update.address, prepare=optimizer.prepare.address, fused=optimizer.plain,
+                updates_done=optimizer.steps, seed=seed, epoch=epoch,
+            )  # fmt: skip
+            self.set_data(X, Y, weights, order)
+            try:
+                self.run(STEP | (SHUFFLE if order is not None else 0), len(X), *steps)
+            finally:
+                optimizer.steps = int(self.job["updates_done"])
+            return float(self.job["cost_sum"]), float(self.job["weight_sum"])
 
     def panels(self, offset: int, n: int, m: int) -> np.ndarray:
         """A copy, (m, n), of what stands in panels at `offset` of the workspace."""

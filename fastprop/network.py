@@ -142,8 +142,6 @@ class Network:
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
         self._training: Engine | None = None  # of the last batch size
         self._cache: Engine | None = None  # of the last forward pass
-        self._cached_rows = 0
-        self._has_gradients = False
         self._idle: list[Engine] = []  # for predict and loss: taken and put back, so that threads never share one
 
     @property
@@ -180,11 +178,12 @@ class Network:
             If X has another width or is not finite, real and two-dimensional.
         """
         X = inputs.features(X, self.sizes[0])
-        if self._cache is None or self._cache.plan.batch != len(X) or self._stale(self._cache):
-            self._cached_rows = 0
-            self._cache = self._engine(len(X), keep=True)
-        Y_hat = self._cache.forward(X, transpose=True)
-        self._cached_rows, self._has_gradients = len(X), False
+        engine = self._cache
+        if engine is None or engine.plan.batch != len(X) or self._stale(engine):
+            self._cache = None  # its memory first
+            engine = self._engine(len(X), keep=True)
+        Y_hat = engine.forward(X, transpose=True)
+        self._cache = engine
         return Y_hat
 
     def backward(self, Y: Any, sample_weight: Any = None) -> float:
@@ -208,13 +207,12 @@ class Network:
         ValueError, TypeError
             If Y does not fit X and the output.
         """
-        if not self._cached_rows or self._cache is None:
+        engine = self._cache
+        if engine is None:
             raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
-        Y = inputs.targets(Y, self._cached_rows, self.sizes[-1], self.output)
-        weights = inputs.weights(sample_weight, self._cached_rows)
-        J = self._cache.backward(self._cached_rows, Y, weights)
-        self._has_gradients = True
-        return J
+        Y = inputs.targets(Y, engine.rows, self.sizes[-1], self.output)
+        weights = inputs.weights(sample_weight, engine.rows)
+        return engine.backward(Y, weights)
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """The cost J on X and Y; keeps nothing. Parameters, shapes and errors as in `forward` and `backward`."""
@@ -360,11 +358,12 @@ class Network:
 
     def _kept(self, name: str, index: int) -> np.ndarray:
         """A copy of one layer's Z, A, dZ or dA."""
-        if not self._cached_rows or self._cache is None:
+        engine = self._cache
+        if engine is None:
             raise RuntimeError(f"there is no {name} yet. Call forward(X) first.")
-        if name in ("dZ", "dA") and not self._has_gradients:
+        if name in ("dZ", "dA") and not engine.has_gradients:
             raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
         if name == "dA" and index == len(self.layers) - 1:
             raise AttributeError("the output layer has no dA: the paired loss gives its dZ = Ŷ − Y directly.")
-        layer = self._cache.plan.layers[index]
-        return self._cache.panels(int(layer[name]), int(layer["n"]), self._cached_rows)
+        layer = engine.plan.layers[index]
+        return engine.panels(int(layer[name]), int(layer["n"]), engine.rows)
