@@ -28,7 +28,9 @@ class Activation:
 
     def kind(self) -> LayerKind:
         """What the plan needs to know; compiles the routines."""
-        return LayerKind(*(r.address if r else 0 for r in (self.activation, self.derivative)), relu=self.fused)
+        activation = self.activation.address if self.activation else 0
+        derivative = self.derivative.address if self.derivative else 0
+        return LayerKind(activation, derivative, relu=self.fused)
 
 
 ACTIVATIONS = {

@@ -71,7 +71,7 @@ class Routine:
     def __init__(self, function: Callable, signature: Any):
         self._function = function
         self._signature = signature
-        self._address: int | None = None
+        self._address: Any = None
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
 
@@ -79,12 +79,15 @@ class Routine:
     def address(self) -> int:
         if self._address is None:
             with _compiling:
-                if self._address is None:
-                    compiled = CFunc(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
-                    compiled._cache = _cache_of(self._function)
-                    compiled.compile()
-                    self._compiled, self._address = compiled, compiled.address
+                self._compile()
         return self._address
+
+    def _compile(self) -> None:
+        if self._address is None:  # still: another thread may have been here first
+            compiled = CFunc(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
+            compiled._cache = _cache_of(self._function)
+            compiled.compile()
+            self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
 
 
 _compiling = RLock()

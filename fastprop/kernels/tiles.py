@@ -23,7 +23,7 @@ of a result never depend on how the work was shared out.
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -51,8 +51,8 @@ from .simd import (
 
 UNROLL = 4
 
-Value = ir.Value
-Builder = ir.IRBuilder
+Value: TypeAlias = ir.Value
+Builder: TypeAlias = ir.IRBuilder
 
 
 def sets_of(rows: int) -> int:
@@ -292,7 +292,7 @@ def _stub(form: str, rows: int) -> Any:
 
 _stubs = {_place(form, rows): _stub(form, rows) for form, rows in _kinds()}
 for _index, _function in _stubs.items():
-    _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value
+    _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value or 0
 llvm.add_symbol(_SYMBOL, _table.ctypes.data)
 
 
