@@ -8,6 +8,7 @@ import numpy as np
 from . import threads
 from .kernels.plan import (
     BACKWARD,
+    COST,
     FORWARD,
     GRADIENTS,
     JOB,
@@ -16,6 +17,8 @@ from .kernels.plan import (
     SHUFFLE,
     STEP,
     TRANSPOSE,
+    UPDATES,
+    WEIGHT,
     LayerKind,
     Plan,
     allocate,
@@ -56,6 +59,7 @@ class Engine:
         self._lock = threading.Lock()
         self.work = allocate(plan.length)
         self._panel_costs = np.zeros(plan.chunk_panels)
+        self._totals = allocate(8, np.float64)
         self._tickets = allocate(16, np.int64)
         self._hyper = np.zeros(16, np.float32)
         self._rate = np.zeros(1)
@@ -66,7 +70,8 @@ class Engine:
         self._set(
             layers=address(plan.layers), n_layers=len(plan.layers), parameters=address(parameters),
             gradients=address(gradients), work=address(self.work), Y_panels=plan.Y_panels,
-            weight_panels=plan.weight_panels, panel_costs=address(self._panel_costs), batch=plan.batch,
+            weight_panels=plan.weight_panels, panel_costs=address(self._panel_costs),
+            totals=address(self._totals), batch=plan.batch,
             chunk_panels=plan.chunk_panels, block_panels=plan.block_panels, groups=plan.groups, items=plan.items,
             cuts=address(plan.cuts), tickets=address(self._tickets), loss=loss,
             hyper=address(self._hyper), rates=address(self._rate),
@@ -81,9 +86,9 @@ class Engine:
         plan = self.plan
         count = plan.threads if m >= plan.batch else threads_for(plan.sizes, m, plan.threads)
         self._set(
-            do=do, n_samples=m, first_step=first_step, last_step=last_step, cost_sum=0.0, weight_sum=0.0,
-            threads=count,
+            do=do, n_samples=m, first_step=first_step, last_step=last_step, threads=count,
         )  # fmt: skip
+        self._totals[:UPDATES] = 0.0
         self._tickets[:] = 0
         threads.run(self._where, count)
 
@@ -99,7 +104,7 @@ class Engine:
     @property
     def mean_cost(self) -> float:
         """J over the samples of the last run."""
-        return float(self.job["cost_sum"] / self.job["weight_sum"]) if self.job["weight_sum"] else 0.0
+        return float(self._totals[COST] / self._totals[WEIGHT])
 
     def forward(self, X: np.ndarray, transpose: bool) -> np.ndarray:
         """Ŷ of all rows; with `transpose`, ready for a backward pass."""
@@ -139,14 +144,15 @@ class Engine:
             self._set(
                 state=address(moments), state_stride=moments.shape[1], settings=address(optimizer._settings),
                 update=optimizer.update.address, prepare=optimizer.prepare.address, fused=optimizer.plain,
-                updates_done=optimizer.steps, seed=seed, epoch=epoch,
+                seed=seed, epoch=epoch,
             )  # fmt: skip
+            self._totals[UPDATES] = optimizer.steps
             self.set_data(X, Y, weights, order)
             try:
                 self.run(STEP | (SHUFFLE if order is not None else 0), len(X), *steps)
             finally:
-                optimizer.steps = int(self.job["updates_done"])
-            return float(self.job["cost_sum"]), float(self.job["weight_sum"])
+                optimizer.steps = int(self._totals[UPDATES])
+            return float(self._totals[COST]), float(self._totals[WEIGHT])
 
     def panels(self, offset: int, n: int, m: int) -> np.ndarray:
         """A copy, (m, n), of what stands in panels at `offset` of the workspace."""

@@ -17,6 +17,7 @@ from . import equations
 from .jit import entry, kernel, routine, spliced
 from .plan import (
     BACKWARD,
+    COST,
     FORWARD,
     GRADIENTS,
     LOSS,
@@ -24,6 +25,8 @@ from .plan import (
     SHUFFLE,
     TRANSPOSE,
     UPDATE,
+    UPDATES,
+    WEIGHT,
     job_at,
     layer_at,
     padded,
@@ -253,9 +256,10 @@ def phase_one(job, step, chunk, first, last):
     do, work, order = job.do, floats(job.work), job.order
     start, size = chunk_of(job, step, chunk)
     if do & UPDATE and chunk == 0 and first == 0:
-        job.updates_done += 1
+        t = get(doubles(job.totals), UPDATES) + 1.0
+        put(doubles(job.totals), UPDATES, t)
         rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
-        call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, job.updates_done))
+        call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, np.int64(t)))
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
     n_0, n_L = bottom.n_prev, top.n
     for p0 in range(first, last, job.block_panels):
@@ -321,10 +325,13 @@ def phase_two(job, step, chunk, item):
     batch_start = step * job.batch
     m = total_weight(job.weights, job.order, batch_start, min(job.batch, job.n_samples - batch_start))
     if item == 0:
+        totals = doubles(job.totals)
         if chunk == 0:
-            job.weight_sum += m
+            put(totals, WEIGHT, get(totals, WEIGHT) + m)
+        cost = 0.0
         for p in range(panels):
-            job.cost_sum += get(doubles(job.panel_costs), p)
+            cost += get(doubles(job.panel_costs), p)
+        put(totals, COST, get(totals, COST) + cost)
     if not do & GRADIENTS:
         return
     first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)

@@ -73,15 +73,18 @@ JOB = np.dtype(
             "X", "n_features", "Y", "labels", "n_outputs", "weights", "order", "Y_hat",  # the user's data; 0: none
             "Y_panels", "weight_panels",  # offsets in the workspace
             "panel_costs",  # float64, one per panel of a chunk
+            "totals",  # float64, see COST
             "n_samples", "batch", "first_step", "last_step",
             "chunk_panels", "block_panels", "groups", "units", "items", "cuts",
             "threads", "tickets",
-            "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "updates_done", "fused",
+            "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )
     ]
-    + [("cost_sum", np.float64), ("weight_sum", np.float64)]
 )  # fmt: skip
+# The job itself is only read while it runs, so that its cache lines stay with every thread. What grows is in `totals`:
+# the sum of the costs, that of the sample weights, and the updates made so far.
+COST, WEIGHT, UPDATES = range(3)
 
 layer_at = record_of(LAYER)
 job_at = record_of(JOB)
@@ -132,7 +135,7 @@ class ParameterLayout:
 CHUNK_SAMPLES = 512
 BLOCK_SAMPLES = 128
 CACHE_FLOATS = 65536  # a quarter of a 1 MB L2
-PARALLEL_FLOPS = 1_000_000  # about 10 µs on one core of 100 GFLOP/s
+THREAD_FLOPS = 500_000  # about 5 µs on one core of 100 GFLOP/s
 
 
 class Plan:
@@ -224,11 +227,11 @@ def flops_per_sample(sizes: tuple[int, ...]) -> int:
 def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, share: float = 1.0) -> int:
     """How many threads a step of this size can use.
 
-    Two pay from about 10 µs of work on; a thread beyond the panels has nothing to do in phase 1.
+    Two pay from about 10 µs of work on, 5 for each; a thread beyond the panels has nothing to do in phase 1.
     `share` is the part of a training step that is done (a forward pass is a third).
     """
     work = flops_per_sample(sizes) * batch * share
-    return int(max(1, min(available, -(-batch // LANES), work // PARALLEL_FLOPS)))
+    return int(max(1, min(available, -(-batch // LANES), work // THREAD_FLOPS)))
 
 
 def allocate(length: int, dtype: Any = np.float32) -> np.ndarray:
