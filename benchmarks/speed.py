@@ -3,14 +3,16 @@
     python benchmarks/speed.py [--shapes xs,s,…] [--repeats 7]
 
 Whole epochs of `Network.fit`, shuffled, the cost computed, plain SGD; fastprop at one thread and at all, and the
-reference (its BLAS on as many threads as it takes), take turns, and the medians are printed. The unit is the share of
+reference, whose BLAS takes all of them too, take turns, and the medians are printed. The unit is the share of
 the FMA peak, measured between the turns: FLOPs of a step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
 """
 
 import argparse
 import platform
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from cases import SHAPES, Case
@@ -22,6 +24,10 @@ from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.threads import available
 
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+import numpy_training
+
+REST = 0.2  # seconds before each turn: OpenBLAS's threads spin for 0.1 after its last product, and take a core
 SECONDS = 0.3  # of work in each turn, about
 MOST_ROWS = 2**16  # of data: several megabytes, as much as the small cases have in practice
 LR = 1e-3
@@ -40,23 +46,14 @@ def data(shape: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def numpy_epochs(shape: Case, X: np.ndarray, Y: np.ndarray, epochs: int) -> Callable[[], None]:
-    """Shuffled epochs of the reference on rows; the columns that it wants are views."""
-    parameters = {
-        name: value.astype(np.float32) for name, value in reference.initialise_parameters(shape.sizes, 0).items()
-    }
+    parameters = reference.initialise_parameters(shape.sizes, 0)
+    parameters = {name: value.astype(np.float32) for name, value in parameters.items()}
     rng = np.random.default_rng(0)
 
     def train() -> None:
         nonlocal parameters
-        for _ in range(epochs):
-            order, cost = rng.permutation(len(X)), 0.0
-            for start in range(0, len(X), shape.batch):
-                rows = order[start : start + shape.batch]
-                x, y = X[rows].T, Y[rows].T
-                cache = reference.forward_propagation(x, parameters, shape.output)
-                cost += reference.compute_cost(cache, y, shape.output) * len(rows)
-                grads = reference.backpropagation(cache, y, parameters)
-                parameters = reference.update_parameters(parameters, grads, np.float32(LR))
+        parameters, _ = numpy_training.fit(parameters, X, Y, output=shape.output, epochs=epochs,
+                                           batch_size=shape.batch, update=numpy_training.sgd(LR), rng=rng)  # fmt: skip
 
     return train
 
@@ -72,6 +69,7 @@ def fastprop_epochs(shape: Case, X: np.ndarray, Y: np.ndarray, epochs: int, thre
 
 
 def seconds(work: Callable[[], None]) -> float:
+    time.sleep(REST)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -104,16 +102,16 @@ def main() -> None:
     cores = available()
     print(f"fastprop {fastprop.__version__}, NumPy {np.__version__}, Python {platform.python_version()}, {cpu_name()}, "
           f"{cores} cores\n")  # fmt: skip
-    print(f"| shape | NumPy, samples/s | 1 thread, samples/s | share of peak | over NumPy | {cores} threads, samples/s "
-          f"| share of {cores} × peak | over 1 thread |")  # fmt: skip
+    print(f"| shape | 1 thread, samples/s | share of peak | {cores} threads, samples/s | share of {cores} × peak "
+          f"| over 1 thread | NumPy, samples/s | over NumPy |")  # fmt: skip
     print("|---" * 8 + "|")
     wanted = options.shapes.split(",")
     for shape in (shape for shape in SHAPES if shape.name in wanted):
         (numpy, one, many), peak = measure(shape, options.repeats)
         flops = flops_per_sample(shape.sizes)
         label = f"{shape.name} {'-'.join(map(str, shape.sizes))} {shape.output}, B={shape.batch}"
-        print(f"| {label} | {numpy:,.0f} | {one:,.0f} | {one * flops / peak:.0%} | {one / numpy:.1f} × | {many:,.0f} "
-              f"| {many * flops / peak / cores:.0%} | {many / one:.2f} × |", flush=True)  # fmt: skip
+        print(f"| {label} | {one:,.0f} | {one * flops / peak:.0%} | {many:,.0f} | {many * flops / peak / cores:.0%} "
+              f"| {many / one:.2f} × | {numpy:,.0f} | {many / numpy:.1f} × |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -104,8 +104,10 @@ def array(name: str, value: Any) -> np.ndarray:
 
 def _float32(name: str, value: np.ndarray) -> np.ndarray:
     """`value` as C-contiguous float32, finite; the same array where it is that already."""
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
+    result = value
+    if value.dtype != np.float32 or not value.flags.c_contiguous:
+        with np.errstate(over="ignore"):
+            result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
     where = scan.first_nonfinite(result.ctypes.data, result.size)
     if where >= 0:
         index = np.unravel_index(where, result.shape)
