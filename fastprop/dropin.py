@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
-from .activations import ACTIVATIONS, HIDDEN
+from .activations import ACTIVATIONS
 from .engine import Engine, plan_for
 from .kernels import elementwise, passes, updates
 from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
@@ -49,9 +49,9 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
     bench.put_parameters(layers)
     bench.pack("A_prev", 0, columns, transposed=False)
     bench.run(FORWARD | OUTPUT)
-    dtype = _dtype(X, *parameters.values())
     cache = {"A0": X}
     for l in range(1, len(sizes)):
+        dtype = _dtype(parameters[f"W{l}"], cache[f"A{l - 1}"], parameters[f"b{l}"])
         cache[f"Z{l}"] = bench.unpack("Z", l - 1, dtype)
         cache[f"A{l}"] = bench.unpack("A", l - 1, dtype)
     return cache
@@ -128,13 +128,14 @@ def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, A
     bench.pack("Z", L - 1, columns[L], transposed=False)
     bench.put_targets(targets)
     bench.run(LOSS | BACKWARD | GRADIENTS)
-    dtype = _dtype(Y, *given, *parameters.values())
-    grads = {}
+    grads = {f"dZ{L}": bench.unpack("dZ", L - 1, _dtype(given[L], Y))}
     for l in range(L, 0, -1):
         if l < L:
-            grads[f"dA{l}"] = bench.unpack("dA", l - 1, dtype)
-        grads[f"dZ{l}"] = bench.unpack("dZ", l - 1, dtype)
-        grads[f"dW{l}"], grads[f"db{l}"] = bench.gradients(l - 1, dtype)
+            grads[f"dA{l}"] = bench.unpack("dA", l - 1, _dtype(parameters[f"W{l + 1}"], grads[f"dZ{l + 1}"]))
+            grads[f"dZ{l}"] = bench.unpack("dZ", l - 1, _dtype(grads[f"dA{l}"], given[l]))
+        dW, db = bench.gradients(l - 1)
+        grads[f"dW{l}"] = dW.astype(_dtype(grads[f"dZ{l}"], given[l - 1]), order="C")
+        grads[f"db{l}"] = db.astype(grads[f"dZ{l}"].dtype, order="C")
     return grads
 
 
@@ -167,12 +168,12 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
             gradient = inputs.float32(f"d{name}", given)
             if gradient.shape != shape:
                 raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {shape}. They must be the same.")
-            dtype = _dtype(parameters[name], given)
+            dtype = _dtype(parameters[name], given, learning_rate)
             if dtype == np.float32:
                 updated[name] = np.empty(shape, np.float32)
                 updates.descend(updated[name].ctypes.data, theta.ctypes.data, gradient.ctypes.data, rate, theta.size)
             else:  # a float64 parameter keeps the digits that a small step needs
-                updated[name] = (parameters[name] - rate * np.asarray(given)).astype(dtype, copy=False)
+                updated[name] = (parameters[name] - learning_rate * np.asarray(given)).astype(dtype, copy=False)
     return updated
 
 
@@ -180,10 +181,7 @@ class _Bench:
     """A plan that keeps everything, its engine, and the ways in and out of its panels."""
 
     def __init__(self, sizes: tuple[int, ...], hidden: Any, output: str, m: int, loss: int = 0):
-        names = [hidden] * (len(sizes) - 2) if isinstance(hidden, str) else list(hidden)
-        if len(names) != len(sizes) - 2:
-            raise ValueError(f"hidden has {len(names)} names; there are {len(sizes) - 2} hidden layers. Give as many.")
-        names = [inputs.choice("hidden", name, HIDDEN) for name in names]
+        names = inputs.hidden(hidden, len(sizes) - 2)
         self.m, self.layout = m, ParameterLayout.of(sizes)
         self.parameters, self.gradient = allocate(self.layout.length), allocate(self.layout.length)
         kinds = [ACTIVATIONS[name].kind() for name in (*names, output)]
@@ -194,9 +192,9 @@ class _Bench:
             W_view, b_view = self.layout.views(self.parameters, l)
             W_view[:], b_view[:] = W, b
 
-    def gradients(self, l: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    def gradients(self, l: int) -> tuple[np.ndarray, np.ndarray]:
         dW, db = self.layout.views(self.gradient, l)
-        return np.array(dW, dtype, order="C"), np.array(db[:, None], dtype, order="C")
+        return dW, db[:, None]
 
     def _at(self, offset: int) -> int:
         return self.engine.work.ctypes.data + 4 * offset
@@ -218,15 +216,16 @@ class _Bench:
         return out.astype(dtype, copy=False)
 
     def put_targets(self, Y: np.ndarray) -> None:
-        self.engine.set_data(None, np.ascontiguousarray(Y.T))
+        self._targets = np.ascontiguousarray(Y.T)  # held: the engine has its address alone
+        self.engine.set_data(None, self._targets)
 
     def run(self, do: int) -> None:
         self.engine.run(do, self.m, 0, 1)
 
 
-def _dtype(*arrays: Any) -> np.dtype:
-    """What NumPy's arithmetic would have given."""
-    dtype = np.result_type(*(np.asarray(a).dtype for a in arrays))
+def _dtype(*operands: Any) -> np.dtype:
+    """What NumPy's arithmetic gives: a float64 operand widens, a plain Python number does not."""
+    dtype = np.result_type(*(a if isinstance(a, int | float) else np.asarray(a).dtype for a in operands))
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 

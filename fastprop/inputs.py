@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .activations import HIDDEN
 from .kernels import scan
 
 MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
@@ -18,7 +19,7 @@ MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
 def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
            below: float | None = None) -> float:  # fmt: skip
     """A finite float within its bounds."""
-    if isinstance(value, bool | np.bool_ | str | bytes):
+    if isinstance(value, bool | np.bool_ | str | bytes | np.complexfloating):
         raise TypeError(f"{name} is {value!r}; it must be a number.")
     try:
         result = float(value)
@@ -48,7 +49,11 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int
 
 def sizes(value: Any) -> tuple[int, ...]:
     """(n_0, …, n_L), each at least 1, with parameters that fit the machine's memory."""
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+    if (
+        isinstance(value, str | bytes)
+        or not isinstance(value, Sequence | np.ndarray)
+        or (value.__class__ is np.ndarray and not value.ndim)
+    ):
         raise TypeError(f"sizes is {value!r}; it must be a sequence of layer widths, such as (64, 128, 10).")
     if len(value) < 2:
         raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")
@@ -89,6 +94,18 @@ def choice(name: str, value: Any, among: Sequence[str]) -> str:
     if value not in among:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(among)}.")
     return value
+
+
+def hidden(value: Any, count: int) -> tuple[str, ...]:
+    """The name of each hidden layer's activation, from one for all or one for each."""
+    names = [value] * count if isinstance(value, str) else value
+    if not isinstance(names, Sequence):
+        raise TypeError(f"hidden is {value!r}; it must be a name, or one for each hidden layer.")
+    if isinstance(value, str):
+        choice("hidden", value, HIDDEN)
+    if len(names) != count:
+        raise ValueError(f"hidden has {len(names)} names; these sizes have {count} hidden layers. Give as many.")
+    return tuple(choice(f"hidden[{i}]", name, HIDDEN) for i, name in enumerate(names))
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -198,6 +215,13 @@ def weights(sample_weight: Any, m: int) -> np.ndarray | None:
     w = _float32("sample_weight", w)
     if w.min() < 0 or w.max() <= 0:
         raise ValueError(f"sample_weight lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
+    extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
+    if extreme.any():
+        row = int(extreme.argmax())
+        raise ValueError(
+            f"sample_weight[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
+            f"the range of float32. Multiply them all by the same factor."
+        )
     return w
 
 

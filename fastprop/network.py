@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import gradcheck, inputs, threads, training
-from .activations import ACTIVATIONS, HIDDEN
+from .activations import ACTIVATIONS
 from .engine import Engine, plan_for
 from .initializers import INITIALIZERS, Initializer, default_for
 from .kernels.plan import ParameterLayout, allocate
@@ -14,6 +14,18 @@ from .losses import PAIRED
 from .optimizers import Optimizer
 
 PREDICT_BATCH = 512  # rows that pass through the layers together, so that their activations stay in the cache
+
+
+def _writable(name: str) -> property:
+    """A view that may be written and assigned to, in place: ``layer.W -= step`` works."""
+
+    def get(self: Any) -> np.ndarray:
+        return getattr(self, name)
+
+    def set(self: Any, values: Any) -> None:
+        getattr(self, name)[...] = values
+
+    return property(get, set)
 
 
 class Layer:
@@ -35,10 +47,10 @@ class Layer:
         self._W, self._b = layout.views(network.parameters, index)
         self._dW, self._db = layout.views(network.gradients, index)
 
-    W = property(lambda self: self._W)
-    b = property(lambda self: self._b)
-    dW = property(lambda self: self._dW)
-    db = property(lambda self: self._db)
+    W = _writable("_W")
+    b = _writable("_b")
+    dW = _writable("_dW")
+    db = _writable("_db")
     Z = property(lambda self: self._network._kept("Z", self._index))
     A = property(lambda self: self._network._kept("A", self._index))
     dZ = property(lambda self: self._network._kept("dZ", self._index))
@@ -95,7 +107,7 @@ class Network:
                  loss: str | None = None, *, init: str | Initializer | None = None,
                  rng: int | np.random.Generator | None = None):  # fmt: skip
         self.sizes = inputs.sizes(sizes)
-        self.hidden = self._checked_hidden(hidden, len(self.sizes) - 2)
+        self.hidden = inputs.hidden(hidden, len(self.sizes) - 2)
         self.output = inputs.choice("output", output, list(PAIRED))
         if self.output == "softmax" and self.sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
@@ -104,21 +116,10 @@ class Network:
         self._rng = inputs.generator(rng)
         self._build()
         for layer, initialize in zip(self.layers, initializers, strict=True):
-            W = inputs.array("init(n, n_prev, rng)", initialize(layer.n, layer.n_prev, self._rng))
+            W = inputs.float32("init(n, n_prev, rng)", initialize(layer.n, layer.n_prev, self._rng))
             if W.shape != layer.W.shape:
                 raise ValueError(f"init gave weights of shape {W.shape}; this layer needs {layer.W.shape}.")
             layer.W[:] = W
-
-    @staticmethod
-    def _checked_hidden(hidden: Any, count: int) -> tuple[str, ...]:
-        names = [hidden] * count if isinstance(hidden, str) else hidden
-        if isinstance(hidden, str):
-            inputs.choice("hidden", hidden, HIDDEN)
-        if not isinstance(names, Sequence):
-            raise TypeError(f"hidden is {hidden!r}; it must be a name, or one for each hidden layer.")
-        if len(names) != count:
-            raise ValueError(f"hidden has {len(names)} names; these sizes have {count} hidden layers. Give as many.")
-        return tuple(inputs.choice(f"hidden[{i}]", name, HIDDEN) for i, name in enumerate(names))
 
     def _checked_loss(self, loss: Any) -> str:
         paired = PAIRED[self.output].name
@@ -148,9 +149,17 @@ class Network:
     def parameters(self) -> np.ndarray:
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, values: Any) -> None:  # so that `net.parameters -= step` works; the buffer stays
+        self._parameters[:] = values
+
     @property
     def gradients(self) -> np.ndarray:
         return self._gradients
+
+    @gradients.setter
+    def gradients(self, values: Any) -> None:
+        self._gradients[:] = values
 
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden

@@ -4,7 +4,8 @@ The loops themselves are in :mod:`fastprop.kernels.updates`.
 """
 
 import weakref
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .kernels.jit import Routine
 from .kernels.plan import allocate
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What every optimiser is: settings, a prepared step, an update, and moments of one network's parameters.
 
     The moments belong to the first network that the optimiser trains, and stay with it from call to call; for another
@@ -31,9 +32,17 @@ class Optimizer:
     """
 
     n_moments: int = 0
-    prepare: ClassVar[Routine]
-    update: Routine
     plain: bool = False  # whether the update is W −= lr·dW and no more, which the tile of dW does itself
+
+    @property
+    @abstractmethod
+    def prepare(self) -> Routine:
+        """The compiled preparation of a step."""
+
+    @property
+    @abstractmethod
+    def update(self) -> Routine:
+        """The compiled loop over the parameters."""
 
     def __init__(self, lr: float, *settings: float):
         self.lr = lr
@@ -104,8 +113,11 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
         super().__init__(lr, self.momentum, self.nesterov, self.weight_decay)
         self.n_moments = 1 if self.momentum else 0
-        self.update = updates.momentum_update if self.momentum else updates.sgd_update
         self.plain = not self.momentum and not self.weight_decay
+
+    @property
+    def update(self) -> Routine:
+        return updates.momentum_update if self.momentum else updates.sgd_update
 
     def __repr__(self) -> str:
         return (

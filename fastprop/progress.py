@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from .inputs import flag
+
 
 class Progress:
     """A bar over samples, or nothing.
@@ -22,6 +24,7 @@ class Progress:
 
     def __init__(self, wanted: bool | None, total: int):
         self._bar: Any = None
+        wanted = None if wanted is None else flag("progress", wanted)
         if wanted is False or (wanted is None and not sys.stderr.isatty()):
             return
         try:

@@ -196,6 +196,12 @@ def softmax_activation(A, Z, n):
 
 
 @inlined
+def _counted(dZ, weight):
+    """weight·dZ, and 0 where the weight is 0, whatever dZ is there."""
+    return where(weight > 0.0, weight * dZ, 0.0)
+
+
+@inlined
 def _weighted(cost, weight):
     """Σ weight·cost over the panel's samples; what stands in an empty place does not count, whatever it is."""
     w = load(weight, 0)
@@ -210,7 +216,7 @@ def identity_mse(dZ, Z, Y, weight, n):
     for i in range(n):
         error = load(Z, LANES * i) - load(Y, LANES * i)
         cost = fma(error * 0.5, error, cost)
-        store(dZ, LANES * i, w * error)
+        store(dZ, LANES * i, _counted(error, w))
     return _weighted(cost, weight)
 
 
@@ -224,7 +230,7 @@ def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
         small = exp(0.0 - absolute(z))
         # max(z, 0) − z·y without cancellation: z·(1 − y) above 0, −z·y below
         cost = cost + fma(z, where(z > 0.0, 1.0 - y, 0.0 - y), log1p(small))
-        store(dZ, LANES * i, w * (where(z < 0.0, small, 1.0) / (small + 1.0) - y))
+        store(dZ, LANES * i, _counted(where(z < 0.0, small, 1.0) / (small + 1.0) - y, w))
     return _weighted(cost, weight)
 
 
@@ -244,5 +250,5 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
     for i in range(n):
         y = load(Y, LANES * i)
         cost = fma(y, log_s - (load(Z, LANES * i) - m), cost)
-        store(dZ, LANES * i, w * fma(load(dZ, LANES * i), inverse, 0.0 - y))
+        store(dZ, LANES * i, _counted(fma(load(dZ, LANES * i), inverse, 0.0 - y), w))
     return _weighted(cost, weight)
