@@ -49,11 +49,8 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int
 
 def sizes(value: Any) -> tuple[int, ...]:
     """(n_0, …, n_L), each at least 1, with parameters that fit the machine's memory."""
-    if (
-        isinstance(value, str | bytes)
-        or not isinstance(value, Sequence | np.ndarray)
-        or (value.__class__ is np.ndarray and not value.ndim)
-    ):
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise TypeError(f"sizes is {value!r}; it must be a sequence of layer widths, such as (64, 128, 10).")
     if len(value) < 2:
         raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")

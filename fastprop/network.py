@@ -82,6 +82,8 @@ class Network:
 
     Attributes
     ----------
+    sizes, hidden, output, loss_name
+        What it was made with; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
         zeros. They may be written in place.
@@ -106,12 +108,12 @@ class Network:
     def __init__(self, sizes: Sequence[int], hidden: str | Sequence[str] = "relu", output: str = "identity",
                  loss: str | None = None, *, init: str | Initializer | None = None,
                  rng: int | np.random.Generator | None = None):  # fmt: skip
-        self.sizes = inputs.sizes(sizes)
-        self.hidden = inputs.hidden(hidden, len(self.sizes) - 2)
-        self.output = inputs.choice("output", output, list(PAIRED))
+        self._layout = ParameterLayout.of(inputs.sizes(sizes))
+        self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
+        self._output = inputs.choice("output", output, list(PAIRED))
         if self.output == "softmax" and self.sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
-        self.loss_name = self._checked_loss(loss)
+        self._loss_name = self._checked_loss(loss)
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
         self._build()
@@ -136,7 +138,6 @@ class Network:
 
     def _build(self) -> None:
         """Allocate the flat buffers and lay the views over them."""
-        self._layout = ParameterLayout.of(self.sizes)
         self._parameters = allocate(self._layout.length)
         self._gradients = allocate(self._layout.length)
         self.layers = [Layer(self, l) for l in range(len(self.sizes) - 1)]
@@ -144,6 +145,11 @@ class Network:
         self._training: Engine | None = None  # of the last batch size
         self._cache: Engine | None = None  # of the last forward pass
         self._idle: list[Engine] = []  # for predict and loss: taken and put back, so that threads never share one
+
+    sizes = property(lambda self: self._layout.sizes)
+    hidden = property(lambda self: self._hidden)
+    output = property(lambda self: self._output)
+    loss_name = property(lambda self: self._loss_name)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -319,7 +325,7 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("sizes", "hidden", "output", "loss_name", "_rng")
+        names = ("_layout", "_hidden", "_output", "_loss_name", "_rng")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import number
+from .inputs import flag, number
 from .kernels import updates
 from .kernels.jit import Routine
 from .kernels.plan import allocate
+
+
+def _fixed(name: str) -> property:
+    """A hyper-parameter that is set once: moments and routines were chosen by it."""
+    return property(lambda self: getattr(self, f"_{name}"))
 
 
 class Optimizer(ABC):
@@ -31,8 +36,15 @@ class Optimizer(ABC):
         In the layout of ``net.parameters``; None before the first step.
     """
 
-    n_moments: int = 0
-    plain: bool = False  # whether the update is W −= lr·dW and no more, which the tile of dW does itself
+    @property
+    def n_moments(self) -> int:
+        """How many moments there are of each parameter."""
+        return 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the update is W −= lr·dW and no more, which the tile of dW does itself."""
+        return False
 
     @property
     @abstractmethod
@@ -102,18 +114,23 @@ class SGD(Optimizer):
     """
 
     prepare = updates.sgd_prepare
+    momentum, nesterov, weight_decay = _fixed("momentum"), _fixed("nesterov"), _fixed("weight_decay")
 
     def __init__(self, lr: float = 0.1, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
-        self.momentum = number("momentum", momentum, least=0, below=1)
-        self.weight_decay = number("weight_decay", weight_decay, least=0)
-        if not isinstance(nesterov, bool | np.bool_):
-            raise TypeError(f"nesterov is {nesterov!r}; it must be True or False.")
-        if nesterov and not self.momentum:
+        self._momentum = number("momentum", momentum, least=0, below=1)
+        self._weight_decay = number("weight_decay", weight_decay, least=0)
+        self._nesterov = flag("nesterov", nesterov)
+        if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True with momentum=0 does nothing. Give a momentum above 0, such as 0.9.")
-        self.nesterov = bool(nesterov)
         super().__init__(lr, self.momentum, self.nesterov, self.weight_decay)
-        self.n_moments = 1 if self.momentum else 0
-        self.plain = not self.momentum and not self.weight_decay
+
+    @property
+    def n_moments(self) -> int:
+        return 1 if self.momentum else 0
+
+    @property
+    def plain(self) -> bool:
+        return not self.momentum and not self.weight_decay
 
     @property
     def update(self) -> Routine:
@@ -139,7 +156,7 @@ class Adam(Optimizer):
     beta_1, beta_2 : float
         In [0, 1).
     epsilon : float
-        Above 0.
+        At least 1e-37, so that it is not 0 in float32.
 
     Raises
     ------
@@ -150,15 +167,13 @@ class Adam(Optimizer):
     n_moments = 2
     prepare = updates.adam_prepare
     update = updates.adam_update
+    beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
 
     def __init__(self, lr: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
-        self.beta_1 = number("beta_1", beta_1, least=0, below=1)
-        self.beta_2 = number("beta_2", beta_2, least=0, below=1)
-        self.epsilon = number("epsilon", epsilon, above=0)
+        self._beta_1 = number("beta_1", beta_1, least=0, below=1)
+        self._beta_2 = number("beta_2", beta_2, least=0, below=1)
+        self._epsilon = number("epsilon", epsilon, least=1e-37)
         super().__init__(lr, self.beta_1, self.beta_2, self.epsilon)
 
     def __repr__(self) -> str:
         return f"Adam(lr={self.lr:g}, beta_1={self.beta_1:g}, beta_2={self.beta_2:g}, epsilon={self.epsilon:g})"
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
