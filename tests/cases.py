@@ -1,0 +1,126 @@
+"""The table of networks that the tests go through, and the ways from a Network to the reference's dictionaries.
+
+Samples are rows in a Network and columns in the reference; everything here that is given to the reference is float64.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+import fastprop
+from fastprop import reference
+
+_spec = importlib.util.spec_from_file_location("benchmark_cases", Path(__file__).parents[1] / "benchmarks" / "cases.py")
+_benchmarks = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_benchmarks)
+
+Case, SHAPES = _benchmarks.Case, _benchmarks.SHAPES
+
+# Widths that fill no vector and no tile (1, 3, 17, 33, 100), every activation, no hidden layer, batches of 1 and of
+# a sample more or less than whole panels.
+AWKWARD = (
+    Case("one-one", (1, 1), "relu", "identity", 1),
+    Case("no-hidden", (17, 3), "relu", "softmax", 31),
+    Case("ones", (1, 1, 1, 1), "tanh", "sigmoid", 5),
+    Case("threes", (3, 3, 3), "relu", "identity", 17),
+    Case("seventeens", (17, 17, 17), "sigmoid", "softmax", 33),
+    Case("thirtythree", (33, 33, 100, 3), "tanh", "identity", 15),
+    Case("hundred", (100, 100, 1), "relu", "sigmoid", 47),
+    Case("mixed", (3, 17, 33, 100, 17), ("relu", "tanh", "sigmoid"), "softmax", 65),
+    Case("linear", (33, 1, 17, 33), ("identity", "relu"), "identity", 16),
+    Case("many-sigmoids", (17, 100, 33), "tanh", "sigmoid", 100),
+)
+
+SMALL_SHAPES = SHAPES[:5]  # xl takes seconds a step, and nothing in it is not in "wide"
+CASES = AWKWARD + SMALL_SHAPES
+SMALL = AWKWARD + SHAPES[:3]
+
+
+def names(cases):
+    """For the ids of a parametrised test."""
+    return [case.name for case in cases]
+
+
+def network(case, rng=0, **options):
+    """The network of a case, its biases moved away from zero so that they matter."""
+    net = fastprop.Network(case.sizes, case.hidden, case.output, rng=rng, **options)
+    for l, layer in enumerate(net.layers):
+        layer.b[:] = np.random.default_rng(l).normal(0, 0.1, layer.n)
+    return net
+
+
+def data(case, m=None, seed=0):
+    """X, and Y of the kind that the output wants: labels for softmax, 0 and 1 for sigmoid, numbers for identity."""
+    rng = np.random.default_rng(seed)
+    m, n = case.batch if m is None else m, case.sizes[-1]
+    X = rng.standard_normal((m, case.sizes[0])).astype(np.float32)
+    if case.output == "softmax":
+        return X, rng.integers(n, size=m)
+    if case.output == "sigmoid":
+        return X, rng.integers(2, size=(m, n)).astype(np.float32)
+    return X, rng.standard_normal((m, n)).astype(np.float32)
+
+
+def dense(Y, n):
+    """Y (m, n) in float64: labels as one-hot rows."""
+    Y = np.asarray(Y)
+    return np.eye(n)[Y] if Y.ndim == 1 and Y.dtype.kind in "iu" else Y.reshape(-1, n).astype(np.float64)
+
+
+def reference_parameters(net):
+    """The network's parameters as the source's dictionary, float64."""
+    return {name: value.astype(np.float64) for name, value in net.to_dict().items()}
+
+
+def reference_forward(net, X):
+    """The reference's cache for rows X, float64."""
+    columns = np.asarray(X, np.float64).T
+    return reference.forward_propagation(columns, reference_parameters(net), net.output, net.hidden)
+
+
+def cache_of(net, X):
+    """The cache that the network itself holds after forward(X), as the reference's dictionary, float64."""
+    cache = {"A0": np.asarray(X, np.float64).T}
+    for l, layer in enumerate(net.layers, start=1):
+        cache[f"Z{l}"], cache[f"A{l}"] = layer.Z.T.astype(np.float64), layer.A.T.astype(np.float64)
+    return cache
+
+
+def weighted_gradients(cache, Y, parameters, hidden, weights=None):
+    """The reference's gradients with a weight for each sample: dZ_L = w·(Ŷ − Y), and 1/m becomes 1/Σw."""
+    if weights is None:
+        return reference.backpropagation(cache, Y, parameters, hidden)
+    L, m = len(parameters) // 2, Y.shape[1]
+    Y_hat = cache[f"A{L}"]
+    grads = reference.backpropagation(cache, Y_hat - weights * (Y_hat - Y), parameters, hidden)
+    share = m / np.sum(weights)
+    return {name: value * share if name[1] in "Wb" else value for name, value in grads.items()}
+
+
+def weighted_cost(cache, Y, output, weights):
+    """The reference's cost with a weight for each sample: the weighted mean of their losses."""
+    last = f"Z{(len(cache) - 1) // 2}"
+    losses = [
+        reference.compute_cost({"A0": None, "Z1": cache[last][:, [i]], "A1": None}, Y[:, [i]], output)
+        for i in range(Y.shape[1])
+    ]
+    return float(np.average(losses, weights=weights))
+
+
+def assert_close(actual, expected, tolerance=2e-5, what=""):
+    """No element further from its expected value than `tolerance` times the largest of them all.
+
+    A sum of n float32 products errs by the size of its terms, not of the sum, so that what nearly cancels cannot be
+    held to its own size.
+    """
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    error = float(np.max(np.abs(actual - expected), initial=0.0))
+    scale = float(np.max(np.abs(expected), initial=0.0))
+    assert error <= tolerance * scale + 1e-12, f"{what}: off by {error:.3g}, the largest being {scale:.3g}"
+
+
+def bits(*arrays):
+    """The bytes of some arrays, to compare bit for bit."""
+    return [np.ascontiguousarray(a).tobytes() for a in arrays]

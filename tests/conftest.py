@@ -1,0 +1,50 @@
+"""What all tests share: random cases that are the same in every run, and nothing left behind by a test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+import fastprop
+
+# The same examples in every run, and no deadline: the first example of a test may have to compile.
+hypothesis.settings.register_profile("fastprop", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.load_profile("fastprop")
+
+
+@pytest.fixture(autouse=True)
+def _default_threads():
+    """Whatever a test sets, the next one starts with the default number of threads."""
+    yield
+    fastprop.set_num_threads(None)
+
+
+@pytest.fixture
+def eager_threads(monkeypatch):
+    """Share out even the smallest work among threads, so that small networks too run on as many as are set."""
+    monkeypatch.setattr("fastprop.kernels.plan.THREAD_FLOPS", 1)
+
+
+@pytest.fixture
+def run_python():
+    """Run a script in an interpreter of its own; its output, after it has ended well."""
+
+    def run(script, *arguments, timeout=240, **environment):
+        paths = [str(Path(fastprop.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        variables = {
+            **os.environ,
+            "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            **environment,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            env=variables, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

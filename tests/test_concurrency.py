@@ -1,0 +1,270 @@
+"""Many Python threads, forked children, and whichever threading layer there is: the bits of one quiet thread."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from cases import SHAPES, Case, bits, data, network
+
+import fastprop
+from fastprop import Adam, Network
+
+DIGITS = SHAPES[2]
+WORKERS = 8
+
+
+@pytest.fixture
+def hasty():
+    """Python changes threads as often as it can, also between two lines of one call."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def train_one(seed):
+    """A network of its own, trained and asked: everything that it computes."""
+    net = network(DIGITS, rng=seed)
+    X, Y = data(DIGITS, 300, seed)
+    net.fit(X, Y, epochs=3, optimizer=Adam(), rng=seed)
+    net.forward(X)
+    J = net.backward(Y)
+    return bits(net.parameters, net.gradients, net.predict(X), np.array([J, net.loss(X, Y)]))
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_eight_threads_train_their_own_networks(threads):
+    """With and without parallel regions below them: whoever finds the pool taken works alone."""
+    fastprop.set_num_threads(threads)
+    serial = [train_one(seed) for seed in range(WORKERS)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        assert list(pool.map(train_one, range(WORKERS))) == serial
+
+
+@pytest.mark.usefixtures("hasty")
+def test_eight_threads_ask_one_network():
+    """predict and loss touch no state: 200 calls at once, with batches of many sizes, all right."""
+    net, (X, Y) = network(DIGITS), data(DIGITS, 700)
+    counts = [1 + 37 * i % 700 for i in range(200)]
+    serial = [(bits(net.predict(X[:m])), net.loss(X[:m], Y[:m])) for m in counts]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        together = pool.map(lambda m: (bits(net.predict(X[:m])), net.loss(X[:m], Y[:m])), counts)
+        assert list(together) == serial
+
+
+@pytest.mark.usefixtures("hasty")
+def test_eight_threads_on_one_network_break_nothing():
+    """What comes of it is anybody's guess, but it is a trained network: no crash, no NaN, a lower cost."""
+    net, (X, Y), optimizer = network(DIGITS), data(DIGITS, 700), Adam()
+
+    def use(worker):
+        for _ in range(10):
+            net.train_step(X[: DIGITS.batch], Y[: DIGITS.batch], optimizer)
+            net.forward(X[: 100 * worker + 1])
+            net.predict(X)
+            net.loss(X, Y)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(use, range(WORKERS)))
+    assert np.isfinite(net.parameters).all()
+    assert net.loss(X[: DIGITS.batch], Y[: DIGITS.batch]) < network(DIGITS).loss(X[: DIGITS.batch], Y[: DIGITS.batch])
+
+
+def test_predict_while_another_network_trains():
+    net, (X, _) = network(DIGITS), data(DIGITS, 700)
+    expected = bits(net.predict(X))
+    with ThreadPoolExecutor(2) as pool:
+        training = pool.submit(lambda: [train_one(0) for _ in range(5)])
+        seen = [bits(net.predict(X))]
+        while not training.done():
+            seen.append(bits(net.predict(X)))
+    assert all(each == expected for each in seen)
+    assert all(each == training.result()[0] for each in training.result())
+
+
+def test_the_compiled_work_lets_other_threads_run():
+    """The interpreter's lock is free during an epoch: another thread counts meanwhile."""
+    import threading
+    import time
+
+    case = Case("long", (100, 300, 10), "relu", "softmax", 64)
+    net, (X, Y) = network(case), data(case, 5000)
+    net.fit(X, Y, epochs=1)
+    stop, stamps = threading.Event(), []
+
+    def watch():
+        while not stop.is_set():
+            stamps.append(time.perf_counter())
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    fastprop.set_num_threads(1)
+    while time.perf_counter() - began < 0.4:
+        net.fit(X, Y, epochs=2)
+    stop.set()
+    watcher.join()
+    assert len(stamps) > 20
+    assert np.median(np.diff(stamps)) < 0.02, "a slice of 70 ms kept the lock"
+
+
+LAYERS = pytest.mark.parametrize("layer", ["default", "workqueue"])
+PARALLEL = """
+import os, sys
+import numpy as np
+import fastprop
+from fastprop import Adam, Network
+from fastprop.kernels import plan
+
+plan.THREAD_FLOPS = 1
+fastprop.set_num_threads(2)
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((300, 20), dtype=np.float32), rng.integers(5, size=300)
+
+def trained(seed):
+    net = Network((20, 40, 5), output="softmax", rng=seed)
+    net.fit(X, Y, epochs=3, batch_size=100, optimizer=Adam())
+    return net.parameters.tobytes()
+"""
+TOGETHER = (
+    PARALLEL
+    + """
+from concurrent.futures import ThreadPoolExecutor
+serial = [trained(seed) for seed in range(8)]
+with ThreadPoolExecutor(8) as pool:
+    print(list(pool.map(trained, range(8))) == serial)
+"""
+)
+
+
+@LAYERS
+def test_eight_threads_in_parallel_regions_on_every_layer(run_python, layer):
+    """Numba's workqueue ends the process when two threads enter it at once; it is the one that every system has."""
+    assert run_python(TOGETHER, NUMBA_THREADING_LAYER=layer) == "True\n"
+
+
+FORKING = (
+    PARALLEL
+    + """
+net = Network((20, 40, 5), output="softmax", rng=0)
+net.fit(X, Y, epochs=2, optimizer=Adam())
+expected, again = net.predict(X).tobytes(), trained(1)
+
+def in_child():
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    right = net.predict(X).tobytes() == expected and trained(1) == again
+    os._exit(0 if right else 3)
+
+print([in_child() for _ in range(2)])
+assert net.predict(X).tobytes() == expected and trained(1) == again  # the parent goes on
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_of_a_process_that_trained_in_parallel(run_python, layer):
+    """The pool's threads stay behind in the parent: the child works alone, and hangs on no lock."""
+    assert run_python(FORKING, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
+
+
+FORKING_IN_THE_MIDDLE = (
+    PARALLEL
+    + """
+import threading
+trained(0)
+stop = threading.Event()
+
+def forever():
+    while not stop.is_set():
+        trained(0)
+
+worker = threading.Thread(target=forever)
+worker.start()
+codes = []
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        Network((20, 40, 5), output="softmax", rng=0).predict(X)
+        os._exit(0)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.set()
+worker.join()
+print(codes)
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_forked_while_another_thread_trains(run_python):
+    """The lock of the parallel region may be held at the fork, by a thread that the child does not have."""
+    assert run_python(FORKING_IN_THE_MIDDLE, timeout=60) == f"{[0] * 10}\n"
+
+
+FEW_THREADS = (
+    PARALLEL
+    + """
+fastprop.set_num_threads(1)
+alone = trained(0)
+fastprop.set_num_threads(8)
+print(trained(0) == alone)
+"""
+)
+
+
+@pytest.mark.parametrize("limit", [{"NUMBA_NUM_THREADS": "1"}, {"OMP_THREAD_LIMIT": "1"}, {"NUMBA_NUM_THREADS": "8"}])
+def test_fewer_or_more_threads_than_asked_for_run(run_python, limit):
+    """No phase may wait for a thread that never comes: eight are planned, and one, or eight on two cores, turn up."""
+    assert run_python(FEW_THREADS, timeout=60, **limit) == "True\n"
+
+
+NESTED = (
+    PARALLEL
+    + """
+import numba
+from fastprop.kernels import passes
+
+fastprop.set_num_threads(1)
+alone = trained(0)
+fastprop.set_num_threads(8)
+launch = passes.launch
+
+@numba.njit(parallel=True)
+def nested(worker, job, threads):
+    for outer in numba.prange(1):
+        launch(worker, job, threads)
+
+class Passes:
+    run, launch_alone = passes.run, passes.launch_alone
+    launch = staticmethod(nested)
+
+fastprop.threads.passes = Passes
+print(trained(0) == alone)
+"""
+)
+
+
+def test_inside_another_parallel_region(run_python):
+    """There the inner loop runs on one thread, whatever was planned."""
+    assert run_python(NESTED, timeout=60) == "True\n"
+
+
+def test_networks_come_and_go():
+    """Engines and buffers of networks that are gone are gone too: no cycle keeps the workspace of a wide one."""
+    import gc
+    import weakref
+
+    net = Network((20, 40, 5), output="softmax", rng=0)
+    X, Y = data(Case("gone", (20, 40, 5), "relu", "softmax", 30))
+    net.fit(X, Y, epochs=1, optimizer=Adam())
+    net.forward(X)
+    seen = weakref.ref(net)
+    del net
+    gc.collect()
+    assert seen() is None

@@ -1,0 +1,260 @@
+"""Each kernel of `fastprop.kernels.equations` by itself, on flat arrays, against the formula in float64.
+
+The errors are held to the bound that rounding has, element by element; every output has guards around it.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from panels import (
+    LANES,
+    Guarded,
+    assert_within,
+    bound,
+    outside,
+    pack,
+    pack_W,
+    padded,
+    panel_stride,
+    row_stride,
+    transposed_blocks,
+    unpack,
+    unpack_W,
+)
+
+from fastprop.kernels import elementwise, equations, plan
+
+WIDTHS = (1, 3, 6, 10, 16, 17, 33, 100)
+widths = st.sampled_from(WIDTHS)
+samples = st.integers(1, 9 * LANES)  # 1 to 9 panels, the last one mostly ragged
+NO_FLOOR = np.float32(-np.inf)
+ONE, NOTHING = np.float32(1), np.float32(0)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def panels_of(m):
+    return -(-m // LANES)
+
+
+def test_the_layout_is_the_one_these_tests_pack():
+    """The strides of plan.py, in compiled code and in Python, are those of the NumPy helpers here."""
+    for n in (*range(1, 300), 784, 1024, 4096):
+        for mine, theirs in (
+            (padded, plan.padded),
+            (row_stride, plan.row_stride),
+            (panel_stride, plan.panel_stride),
+        ):
+            assert mine(n) == theirs(n) == theirs.py_func(n)
+
+
+@given(n=widths, n_prev=widths, m=samples)
+def test_forward_is_W_A_prev_plus_b(n, n_prev, m):
+    W, A_prev, b = normal(n, n_prev), normal(m, n_prev, seed=1), normal(n, seed=2)
+    Z = Guarded(np.zeros(panels_of(m) * panel_stride(n)))
+    equations.forward(Z.array, pack_W(W), pack(A_prev), b, n, n_prev, panels_of(m), NO_FLOOR)
+    exact = A_prev.astype(np.float64) @ W.T.astype(np.float64) + b
+    sizes = np.abs(A_prev).astype(np.float64) @ np.abs(W).T + np.abs(b)
+    assert_within(unpack(Z.check(), m, n), exact, bound(n_prev + 1, sizes))
+    assert (Z.array.reshape(-1, padded(n), LANES)[:, n:] == 0).all(), "features beyond n must stay zero"
+
+
+@given(n=widths, m=samples, floor=st.sampled_from([0.0, -0.5, 2.0]))
+def test_forward_takes_the_larger_of_Z_and_the_floor(n, m, floor):
+    """Bit for bit: the floor picks, and rounds nothing."""
+    W, A_prev, b, shape = normal(n, 17), normal(m, 17, seed=1), normal(n, seed=2), panels_of(m) * panel_stride(n)
+    Z, clipped = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    equations.forward(Z, pack_W(W), pack(A_prev), b, n, 17, panels_of(m), NO_FLOOR)
+    equations.forward(clipped, pack_W(W), pack(A_prev), b, n, 17, panels_of(m), np.float32(floor))
+    np.testing.assert_array_equal(unpack(clipped, m, n), np.maximum(unpack(Z, m, n), np.float32(floor)))
+
+
+@pytest.mark.parametrize("floor", [0.0, -np.inf])
+def test_forward_lets_nan_through(floor):
+    """A NaN of one sample reaches that sample's every Z, past the floor, and no other sample's."""
+    A_prev = normal(20, 5)
+    A_prev[18, 2] = np.nan
+    Z = np.zeros(2 * panel_stride(7), np.float32)
+    equations.forward(Z, pack_W(normal(7, 5)), pack(A_prev), normal(7), 7, 5, 2, np.float32(floor))
+    found = np.isnan(unpack(Z, 20, 7))
+    assert found[18].all()
+    assert not np.delete(found, 18, axis=0).any()
+
+
+ACTIVATIONS = {
+    "relu": (elementwise.relu_activation, elementwise.relu_derivative, lambda Z: np.maximum(Z, 0), lambda A: A > 0),
+    "sigmoid": (
+        elementwise.sigmoid_activation,
+        elementwise.sigmoid_derivative,
+        lambda Z: 1 / (1 + np.exp(-Z)),
+        lambda A: A * (1 - A),
+    ),
+    "tanh": (elementwise.tanh_activation, elementwise.tanh_derivative, np.tanh, lambda A: 1 - A * A),
+    "identity": (
+        elementwise.identity_activation,
+        elementwise.identity_derivative,
+        lambda Z: Z,
+        lambda A: np.ones_like(A),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@given(n=widths, m=samples)
+def test_activate_is_g_of_every_Z(name, n, m):
+    routine, _, g, _ = ACTIVATIONS[name]
+    Z = 3 * normal(m, n)
+    A = Guarded(np.zeros(panels_of(m) * panel_stride(n)))
+    equations.activate(A.array, pack(Z), routine.address, n, panels_of(m))
+    exact = g(Z.astype(np.float64))
+    assert_within(unpack(A.check(), m, n), exact, 6e-7 * np.abs(exact) + 1e-37)
+    assert (A.array.reshape(-1, padded(n), LANES)[:, n:] == 0).all(), "features beyond n must stay zero"
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@given(n=widths, m=samples)
+def test_dZ_is_dA_times_g_prime(name, n, m):
+    """Equation 1, on whatever A the activation gave."""
+    activation, derivative, _, g_prime = ACTIVATIONS[name]
+    Z, dA = pack(3 * normal(m, n)), normal(m, n, seed=1)
+    A = np.zeros_like(Z)
+    equations.activate(A, Z, activation.address, n, panels_of(m))
+    out = Guarded(np.zeros_like(Z))
+    equations.dZ(out.array, pack(dA), Z, A, derivative.address, n, panels_of(m))
+    exact = dA * g_prime(unpack(A, m, n))
+    # A − A² and 1 − A² cancel near A = 1: the error is one of A² ≤ 1, not of the difference
+    assert_within(unpack(out.check(), m, n), exact, 3e-7 * np.abs(dA))
+    assert not outside(out.array, m, n).any(), "dZ beyond n and beyond the batch must stay zero"
+
+
+def test_dZ_of_relu_is_zero_at_zero():
+    """g′(0) = 0, as the source takes it; and of −0 too."""
+    Z = np.array([[0.0, -0.0, 1e-45, -1e-45]], np.float32)
+    A, dZ = np.zeros(256, np.float32), np.zeros(256, np.float32)
+    equations.activate(A, pack(Z), elementwise.relu_activation.address, 4, 1)
+    equations.dZ(dZ, pack(np.ones((1, 4))), pack(Z), A, elementwise.relu_derivative.address, 4, 1)
+    np.testing.assert_array_equal(unpack(dZ, 1, 4), [[0, 0, 1, 0]])
+
+
+def run_dW(dZ, A_prev, out, scale, keep, first=0, last=None):
+    """equations.dW on rows of samples; the guarded flat output."""
+    (m, n), n_prev = dZ.shape, A_prev.shape[1]
+    panels = pack(A_prev)
+    last = padded(n_prev) // LANES if last is None else last
+    equations.dW(out.array, pack(dZ), panels, transposed_blocks(panels, n_prev), n, n_prev, panels_of(m),
+                 np.float32(scale), np.float32(keep), first, last)  # fmt: skip
+    return out.check()
+
+
+def exact_dW(dZ, A_prev):
+    """dZ·A_prevᵀ in float64, and the sum of the sizes of its terms."""
+    dZ, A_prev = dZ.astype(np.float64), A_prev.astype(np.float64)
+    return dZ.T @ A_prev, np.abs(dZ).T @ np.abs(A_prev)
+
+
+@given(n=widths, n_prev=widths, m=samples)
+def test_dW_is_the_scaled_product_and_does_not_read_what_was_there(n, n_prev, m):
+    """Equation 2. With keep = 0, a NaN that was there is overwritten, and the padding of the rows becomes zero."""
+    dZ, A_prev = normal(m, n), normal(m, n_prev, seed=1)
+    out = Guarded(np.full(n * row_stride(n_prev), np.nan))
+    rows = out.array.reshape(n, -1)
+    rows[:, n_prev:] = 0  # what the layout promises of the padding
+    run_dW(dZ, A_prev, out, 1 / m, 0)
+    exact, sizes = exact_dW(dZ, A_prev)
+    assert_within(unpack_W(out.array, n, n_prev), exact / m, bound(m, sizes) / m)
+    assert not rows[:, n_prev:].any(), "the padding of W's rows must stay zero"
+
+
+@given(n=widths, n_prev=widths, m=samples, scale=st.sampled_from([-0.3, 2.0]), keep=st.sampled_from([1.0, 0.5]))
+def test_dW_adds_to_what_it_keeps(n, n_prev, m, scale, keep):
+    """keep·dW + scale·dZ·A_prevᵀ: with keep = 1 and scale = −lr/m the step of gradient descent itself."""
+    dZ, A_prev, before = normal(m, n), normal(m, n_prev, seed=1), normal(n, n_prev, seed=2)
+    out = Guarded(pack_W(before))
+    run_dW(dZ, A_prev, out, scale, keep)
+    product, sizes = exact_dW(dZ, A_prev)
+    exact = np.float32(keep) * before.astype(np.float64) + np.float64(np.float32(scale)) * product
+    limit = bound(m, abs(scale) * sizes + keep * np.abs(before))
+    assert_within(unpack_W(out.array, n, n_prev), exact, limit)
+    assert not out.array.reshape(n, -1)[:, n_prev:].any(), "the padding of W's rows must stay zero"
+
+
+@given(n=st.sampled_from([1, 6, 17, 33]), n_prev=st.sampled_from([17, 33, 100]), m=samples, cut=st.integers(0, 7))
+def test_dW_of_two_shares_of_columns_is_dW(n, n_prev, m, cut):
+    """The blocks first…last are all that is written, with the bits that the whole has: what threads rely on."""
+    dZ, A_prev = normal(m, n), normal(m, n_prev, seed=1)
+    blocks = padded(n_prev) // LANES
+    cut = min(cut, blocks)
+    whole, parts = Guarded(np.zeros(n * row_stride(n_prev))), Guarded(np.zeros(n * row_stride(n_prev)))
+    run_dW(dZ, A_prev, whole, 0.25, 0)
+    run_dW(dZ, A_prev, parts, 0.25, 0, 0, cut)
+    assert not parts.array.reshape(n, -1)[:, cut * LANES :].any(), "columns of the other share were written"
+    run_dW(dZ, A_prev, parts, 0.25, 0, cut, blocks)
+    np.testing.assert_array_equal(parts.array, whole.array)
+
+
+@given(n=widths, m=samples, keep=st.sampled_from([0.0, 1.0, 0.5]))
+def test_db_is_the_scaled_sum_over_samples(n, m, keep):
+    """Equation 3, on n places and no more; with keep = 0 a NaN that was there is not read."""
+    dZ, before = normal(m, n), normal(n, seed=1) if keep else np.full(n, np.nan, np.float32)
+    out = Guarded(before)
+    equations.db(out.array, pack(dZ), n, panels_of(m), np.float32(1 / m), np.float32(keep))
+    sizes = np.abs(dZ).astype(np.float64).sum(axis=0) / m
+    exact = dZ.astype(np.float64).sum(axis=0) / m
+    if keep:
+        exact, sizes = exact + keep * before.astype(np.float64), sizes + keep * np.abs(before)
+    assert_within(out.check().astype(np.float64), exact, bound(m, sizes))
+
+
+@given(n=widths, n_prev=widths, m=samples)
+def test_dA_is_W_transposed_times_dZ(n, n_prev, m):
+    """Equation 4. Without the mask, A_prev is not looked at: it may be NaN."""
+    W, dZ = normal(n, n_prev), normal(m, n, seed=1)
+    out = Guarded(np.zeros(panels_of(m) * panel_stride(n_prev)))
+    nothing = np.full_like(out.array, np.nan)
+    equations.dA(out.array, pack_W(W), pack(dZ), nothing, n, n_prev, panels_of(m), 0)
+    exact = dZ.astype(np.float64) @ W.astype(np.float64)
+    assert_within(unpack(out.check(), m, n_prev), exact, bound(n, np.abs(dZ).astype(np.float64) @ np.abs(W)))
+    assert not outside(out.array, m, n_prev).any(), "dA beyond n_prev and beyond the batch must stay zero"
+
+
+@given(n=widths, n_prev=widths, m=samples)
+def test_dA_with_relu_is_dA_where_A_prev_is_above_zero(n, n_prev, m):
+    """Bit for bit: the mask picks. An A_prev of 0, or of −0, passes nothing."""
+    W, dZ, A_prev = normal(n, n_prev), normal(m, n, seed=1), np.maximum(normal(m, n_prev, seed=2), 0)
+    A_prev[::3, 0] = -0.0
+    shape = panels_of(m) * panel_stride(n_prev)
+    plain, masked = np.zeros(shape, np.float32), Guarded(np.zeros(shape))
+    equations.dA(plain, pack_W(W), pack(dZ), pack(A_prev), n, n_prev, panels_of(m), 0)
+    equations.dA(masked.array, pack_W(W), pack(dZ), pack(A_prev), n, n_prev, panels_of(m), 1)
+    expected = np.where(A_prev > 0, unpack(plain, m, n_prev), 0)
+    np.testing.assert_array_equal(unpack(masked.check(), m, n_prev), expected)
+
+
+@given(n=widths, m=samples)
+def test_transpose_turns_every_block(n, m):
+    A = pack(normal(m, n))
+    A_T = Guarded(np.zeros_like(A))
+    equations.transpose(A_T.array, A, n, panels_of(m))
+    np.testing.assert_array_equal(A_T.check(), transposed_blocks(A, n))
+
+
+@given(n=widths, n_prev=widths, panels=st.integers(2, 9))
+def test_panels_do_not_see_each_other(n, n_prev, panels):
+    """Any run of panels by itself gives the bits that it has among the others: what chunks and threads rely on."""
+    m = panels * LANES
+    W, b, A_prev, dZ = pack_W(normal(n, n_prev)), normal(n, seed=1), normal(m, n_prev, seed=2), normal(m, n, seed=3)
+    Z, dA = np.zeros(panels * panel_stride(n), np.float32), np.zeros(panels * panel_stride(n_prev), np.float32)
+    equations.forward(Z, W, pack(A_prev), b, n, n_prev, panels, NO_FLOOR)
+    equations.dA(dA, W, pack(dZ), pack(A_prev), n, n_prev, panels, 1)
+    cut = panels // 2 * LANES
+    for rows in (slice(0, cut), slice(cut, m)):
+        count = panels_of(rows.stop - rows.start)
+        part_Z = np.zeros(count * panel_stride(n), np.float32)
+        part_dA = np.zeros(count * panel_stride(n_prev), np.float32)
+        equations.forward(part_Z, W, pack(A_prev[rows]), b, n, n_prev, count, NO_FLOOR)
+        equations.dA(part_dA, W, pack(dZ[rows]), pack(A_prev[rows]), n, n_prev, count, 1)
+        np.testing.assert_array_equal(part_Z, Z[rows.start * padded(n) : rows.stop * padded(n)])
+        np.testing.assert_array_equal(part_dA, dA[rows.start * padded(n_prev) : rows.stop * padded(n_prev)])

@@ -1,0 +1,427 @@
+"""What fit does between the epochs: history, validation, early stopping, callbacks, progress, Ctrl-C, divergence."""
+
+import builtins
+import os
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from cases import Case, bits, data, network
+
+import fastprop
+from fastprop import SGD, Adam, History, Network
+
+CASE = Case("fit", (7, 20, 3), "relu", "softmax", 16)
+
+
+@pytest.fixture
+def net():
+    return network(CASE)
+
+
+@pytest.fixture
+def rows():
+    return data(CASE, 100)
+
+
+def held_out(m=40):
+    return data(CASE, m, seed=1)
+
+
+# ---- history -----------------------------------------------------------------------------------------------------
+
+
+def test_history_has_one_entry_an_epoch(net, rows):
+    history = net.fit(*rows, epochs=4, batch_size=16)
+    assert isinstance(history, History)
+    assert history.epochs == len(history.loss) == len(history.seconds) == len(history.samples_per_second) == 4
+    assert all(type(value) is float for value in (*history.loss, *history.seconds, *history.samples_per_second))
+    assert history.validation_loss == history.validation_accuracy == []
+    assert history.best_epoch is None
+    assert not history.interrupted
+
+
+def test_speed_is_samples_by_seconds(net, rows):
+    history = net.fit(*rows, epochs=3, batch_size=16)
+    for seconds, speed in zip(history.seconds, history.samples_per_second, strict=True):
+        assert speed == pytest.approx(100 / seconds)
+
+
+def test_loss_is_the_mean_over_samples_not_over_batches(net, rows):
+    """With a step too small to change anything, it is the loss of all rows; the ragged batch counts for its rows."""
+    expected = net.loss(*rows)
+    history = net.fit(*rows, epochs=1, batch_size=48, optimizer=SGD(lr=1e-12))
+    assert history.loss[0] == pytest.approx(expected, rel=1e-6)
+    weights = np.random.default_rng(0).uniform(0, 3, 100)
+    expected = net.loss(*rows, weights)
+    history = net.fit(*rows, epochs=1, batch_size=48, optimizer=SGD(lr=1e-12), sample_weight=weights)
+    assert history.loss[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_in_which_nothing_weighs_changes_nothing(rows):
+    """Weights of the second batch all zero: its step is none, and no division by zero."""
+    weights = np.ones(100)
+    weights[50:] = 0
+    one, other = network(CASE), network(CASE)
+    one.fit(*rows, epochs=1, batch_size=50, shuffle=False, sample_weight=weights)
+    other.fit(rows[0][:50], rows[1][:50], epochs=1, batch_size=50, shuffle=False)
+    assert bits(one.parameters) == bits(other.parameters)
+
+
+def test_it_learns():
+    """What all of it is for: exclusive or, and a circle."""
+    net = Network((2, 16, 1), output="sigmoid", rng=0)
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    net.fit(X, [0, 1, 1, 0], epochs=1000, optimizer=Adam(lr=0.01))
+    assert net.predict(X).round().ravel().tolist() == [0, 1, 1, 0]
+    X = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+    Y = (np.hypot(*X.T) < 0.7).astype(int)
+    net = Network((2, 32, 2), output="softmax", rng=0)
+    history = net.fit(X[:1500], Y[:1500], epochs=40, optimizer=Adam(0.01), validation=(X[1500:], Y[1500:]))
+    assert history.validation_accuracy[-1] > 0.97
+
+
+# ---- validation --------------------------------------------------------------------------------------------------
+
+
+def test_validation_is_the_loss_and_the_accuracy_after_each_epoch(net, rows):
+    X, Y = held_out()
+    seen = []
+    history = net.fit(*rows, epochs=3, batch_size=16, validation=(X, Y),
+                      callbacks=[lambda epoch, history: seen.append((net.loss(X, Y), net.predict(X)))])  # fmt: skip
+    assert history.validation_loss == [loss for loss, _ in seen]
+    assert history.validation_accuracy == [np.mean(Y_hat.argmax(axis=1) == Y) for _, Y_hat in seen]
+
+
+@pytest.mark.parametrize(("outputs", "output"), [(3, "softmax"), (1, "sigmoid"), (1, "identity"), (2, "sigmoid")])
+def test_accuracy_is_there_where_the_targets_are_classes(outputs, output):
+    case = Case("accuracy", (7, outputs), "relu", output, 16)
+    net, (X, Y) = network(case), data(case, 50)
+    history = net.fit(X, Y, epochs=1, validation=(X, Y))
+    if output == "softmax":
+        assert history.validation_accuracy == [np.mean(net.predict(X).argmax(axis=1) == Y)]
+    elif outputs == 1 and output == "sigmoid":
+        assert history.validation_accuracy == [np.mean((net.predict(X) > 0.5) == Y)]
+    else:
+        assert history.validation_accuracy == []
+    assert len(history.validation_loss) == 1
+
+
+def test_validation_changes_no_bit(rows):
+    one, other = network(CASE), network(CASE)
+    one.fit(*rows, epochs=3, rng=0)
+    other.fit(*rows, epochs=3, rng=0, validation=held_out())
+    assert bits(one.parameters) == bits(other.parameters)
+
+
+# ---- early stopping ----------------------------------------------------------------------------------------------
+
+
+def overfit(patience, **options):
+    """Few rows of random labels and a fast optimizer: the validation loss soon rises."""
+    net, kept = network(CASE), []
+    history = net.fit(*data(CASE, 30), epochs=200, batch_size=16, optimizer=Adam(0.03), validation=held_out(), rng=0,
+                      early_stopping=patience, callbacks=[lambda *_: kept.append(net.parameters.copy())],
+                      **options)  # fmt: skip
+    return net, history, kept
+
+
+@pytest.mark.parametrize("patience", [1, 5])
+def test_early_stopping_goes_back_to_the_best_parameters(patience):
+    net, history, kept = overfit(patience)
+    best = int(np.argmin(history.validation_loss))
+    assert history.best_epoch == best
+    assert history.epochs == best + patience + 1 < 200
+    assert bits(net.parameters) == bits(kept[best])
+    assert net.loss(*held_out()) == history.validation_loss[best]
+
+
+def test_early_stopping_that_never_fires_keeps_the_best_too():
+    net, history, kept = overfit(1000)
+    assert history.epochs == 200
+    assert history.best_epoch == int(np.argmin(history.validation_loss)) < 199
+    assert bits(net.parameters) == bits(kept[history.best_epoch])
+
+
+def test_ctrl_c_with_early_stopping_goes_back_too():
+    net, kept = network(CASE), []
+
+    def callback(epoch, history):
+        kept.append(net.parameters.copy())
+        if epoch == 30:
+            raise KeyboardInterrupt
+
+    history = net.fit(*data(CASE, 30), epochs=200, batch_size=16, optimizer=Adam(0.03), validation=held_out(), rng=0,
+                      early_stopping=1000, callbacks=[callback])  # fmt: skip
+    assert history.interrupted
+    assert history.best_epoch < 30
+    assert bits(net.parameters) == bits(kept[history.best_epoch])
+
+
+# ---- callbacks ---------------------------------------------------------------------------------------------------
+
+
+def test_callbacks_are_called_in_order_with_epoch_and_history(net, rows):
+    calls = []
+    history = net.fit(*rows, epochs=2, callbacks=[lambda e, h: calls.append(("a", e, h.epochs, h)),
+                                                  lambda e, h: calls.append(("b", e, h.epochs, h))])  # fmt: skip
+    assert [call[:3] for call in calls] == [("a", 0, 1), ("b", 0, 1), ("a", 1, 2), ("b", 1, 2)]
+    assert all(call[3] is history for call in calls)
+
+
+def test_a_true_result_ends_the_fit_after_all_callbacks(net, rows):
+    calls = []
+    history = net.fit(*rows, epochs=50, callbacks=[lambda e, h: e == 3, lambda e, h: calls.append(e)])
+    assert history.epochs == 4
+    assert calls == [0, 1, 2, 3]
+    assert not history.interrupted
+
+
+def test_an_error_in_a_callback_comes_out_and_the_network_goes_on(net, rows):
+    def callback(epoch, history):
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        net.fit(*rows, epochs=5, callbacks=[callback])
+    assert np.isfinite(net.parameters).all()
+    assert net.fit(*rows, epochs=1).epochs == 1
+
+
+def test_a_callback_may_look_at_the_network_with_everything_it_has(rows):
+    """forward, backward, predict, loss, gradient_check, pickle: none of them changes a bit of the fit."""
+    quiet, nosy, optimizer = network(CASE), network(CASE), Adam()
+
+    def callback(epoch, history):
+        X, Y = data(CASE, 11 + 600 * epoch, seed=epoch)
+        nosy.forward(X)
+        nosy.backward(Y)
+        nosy.predict(X[:5])
+        nosy.loss(X, Y)
+        nosy.gradient_check(X[:3], Y[:3], most=1)
+        pickle.loads(pickle.dumps(nosy)).fit(X, Y, epochs=1)
+        fastprop.set_num_threads(1 + epoch)
+
+    quiet.fit(*rows, epochs=4, batch_size=16, optimizer=Adam(), rng=0)
+    nosy.fit(*rows, epochs=4, batch_size=16, optimizer=optimizer, rng=0, callbacks=[callback])
+    assert bits(quiet.parameters) == bits(nosy.parameters)
+
+
+@pytest.mark.parametrize("size", [1, 16, 100, 600])
+def test_a_callback_may_train_the_network_itself(rows, size):
+    """Steps of any batch size, with the same optimizer, between two epochs: as if they stood between two fits."""
+    inside, outside = network(CASE), network(CASE)
+    first, second = Adam(), Adam()
+    X, Y = data(CASE, size, seed=3)
+    inside.fit(*rows, epochs=3, batch_size=16, optimizer=first, shuffle=False,
+               callbacks=[lambda e, h: inside.train_step(X, Y, first) < 0])  # fmt: skip
+    for _ in range(3):
+        outside.fit(*rows, epochs=1, batch_size=16, optimizer=second, shuffle=False)
+        outside.train_step(X, Y, second)
+    assert bits(inside.parameters) == bits(outside.parameters)
+    assert first.steps == second.steps
+
+
+def test_a_callback_may_fit_the_network_itself(rows):
+    inside, outside = network(CASE), network(CASE)
+    first, second = Adam(), Adam()
+
+    def callback(epoch, history):
+        inside.fit(*held_out(), epochs=1, optimizer=first, shuffle=False)
+
+    inside.fit(*rows, epochs=2, batch_size=16, optimizer=first, shuffle=False, callbacks=[callback])
+    for _ in range(2):
+        outside.fit(*rows, epochs=1, batch_size=16, optimizer=second, shuffle=False)
+        outside.fit(*held_out(), epochs=1, optimizer=second, shuffle=False)
+    assert bits(inside.parameters) == bits(outside.parameters)
+
+
+def test_a_callback_may_change_the_learning_rate(rows):
+    inside, outside = network(CASE), network(CASE)
+    first, second = SGD(0.1), SGD(0.1)
+
+    def halve(epoch, history):
+        first.lr /= 2
+
+    inside.fit(*rows, epochs=3, batch_size=16, optimizer=first, shuffle=False, callbacks=[halve])
+    for _ in range(3):
+        outside.fit(*rows, epochs=1, batch_size=16, optimizer=second, shuffle=False)
+        second.lr /= 2
+    assert bits(inside.parameters) == bits(outside.parameters)
+
+
+# ---- progress ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bar_that_is_asked_for_without_tqdm_names_the_extra(net, rows, monkeypatch):
+    load = builtins.__import__
+
+    def without_tqdm(name, *arguments, **options):
+        if name.split(".")[0] == "tqdm":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return load(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_tqdm)
+    before = bits(net.parameters)
+    with pytest.raises(ModuleNotFoundError, match=r"progress=True needs tqdm.*fastprop\[progress\]"):
+        net.fit(*rows, epochs=1, progress=True)
+    assert bits(net.parameters) == before
+    assert net.fit(*rows, epochs=1, progress=None).epochs == 1
+    assert net.fit(*rows, epochs=1, progress=False).epochs == 1
+
+
+def test_a_bar_shows_the_samples_and_the_loss(net, rows, capsys):
+    pytest.importorskip("tqdm")
+    history = net.fit(*rows, epochs=3, batch_size=16, progress=True, validation=held_out())
+    shown = capsys.readouterr().err
+    assert "300/300" in shown
+    assert f"loss {history.loss[-1]:.4f}" in shown
+    assert "epoch 3/3" in shown
+    assert "validation accuracy" in shown
+
+
+def test_nobody_looking_sees_no_bar(net, rows, capsys):
+    net.fit(*rows, epochs=1)
+    net.fit(*rows, epochs=1, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_between_epochs_returns_the_history(net, rows):
+    def callback(epoch, history):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    history = net.fit(*rows, epochs=100, batch_size=16, callbacks=[callback])
+    assert history.interrupted
+    assert history.epochs == 3
+    assert np.isfinite(net.predict(rows[0])).all()
+    assert net.fit(*rows, epochs=2).epochs == 2
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+from fastprop import SGD, Network
+
+epochs, m, batch = map(int, sys.argv[1:])
+net = Network((8, 64, 64, 1), output="sigmoid", rng=0)
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((m, 8), dtype=np.float32), rng.integers(2, size=m)
+net.fit(X[:100], Y[:100], epochs=1, batch_size=batch)
+sent = []
+
+def interrupt():
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.3, interrupt).start()
+history = net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=SGD(1e-3))
+late = time.perf_counter() - sent[0]
+assert history.interrupted
+assert history.epochs < epochs
+assert len(history.loss) == len(history.seconds) == len(history.samples_per_second)
+assert late < 3, late
+assert np.isfinite(net.predict(X[:100])).all()
+assert net.fit(X[:100], Y[:100], epochs=2).epochs == 2
+print("goes on")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
+@pytest.mark.parametrize(
+    ("epochs", "m", "batch"), [(1_000_000, 1000, 100), (1, 3_000_000, 1)], ids=["many epochs", "one long epoch"]
+)
+def test_a_real_ctrl_c_ends_the_fit_soon(run_python, epochs, m, batch):
+    """Also in the middle of an epoch that would take ten seconds: slices of 70 ms end it in time."""
+    assert run_python(INTERRUPTED, epochs, m, batch) == "goes on\n"
+
+
+# ---- divergence --------------------------------------------------------------------------------------------------
+
+
+def test_divergence_is_said_and_ends_the_fit():
+    case = Case("diverges", (3, 20, 2), "relu", "identity", 16)
+    net, (X, Y) = network(case), data(case, 200)
+    with pytest.warns(RuntimeWarning, match=r"training diverged and was stopped\. Lower the learning rate") as caught:
+        history = net.fit(100 * X, Y, epochs=1000, batch_size=16, optimizer=SGD(lr=10))
+    assert history.epochs < 1000
+    assert not np.isfinite(history.loss[-1])
+    assert not history.interrupted
+    assert caught[0].filename == __file__, "the warning points to the line that called fit"
+
+
+def test_divergence_with_early_stopping_goes_back_to_the_best():
+    case = Case("diverges", (3, 20, 2), "relu", "identity", 16)
+    net, (X, Y), optimizer = network(case), data(case, 200), SGD(lr=0.01)
+
+    def raise_the_rate(epoch, history):
+        optimizer.lr = 1e6 if epoch == 2 else optimizer.lr
+
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        history = net.fit(X, Y, epochs=100, batch_size=16, optimizer=optimizer, validation=(X, Y), early_stopping=50,
+                          callbacks=[raise_the_rate])  # fmt: skip
+    assert history.best_epoch == 2
+    assert net.loss(X, Y) == history.validation_loss[2]
+
+
+def test_no_warning_where_all_is_well(net, rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.fit(*rows, epochs=3)
+
+
+# ---- optimizers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Adam, lambda: SGD(0.1, momentum=0.9)], ids=["adam", "momentum"])
+def test_an_optimizer_with_moments_belongs_to_one_network(make, rows):
+    optimizer, first, second = make(), network(CASE), network(CASE)
+    first.fit(*rows, epochs=1, optimizer=optimizer)
+    moments, before = optimizer.moments.copy(), bits(second.parameters)
+    for call in (
+        lambda: second.fit(*rows, epochs=1, optimizer=optimizer),
+        lambda: second.train_step(*rows, optimizer),
+    ):
+        with pytest.raises(ValueError, match=r"holds the moments of another network\. Make one"):
+            call()
+    assert bits(second.parameters) == before
+    assert bits(optimizer.moments) == bits(moments)
+    first.fit(*rows, epochs=1, optimizer=optimizer)  # its own may go on
+
+
+def test_an_optimizer_of_a_network_that_is_gone_is_not_another_ones(rows):
+    """A new network at the same address must not inherit the moments."""
+    optimizer = Adam()
+    network(CASE).train_step(*rows, optimizer)
+    with pytest.raises(ValueError, match="another network"):
+        network(CASE).train_step(*rows, optimizer)
+
+
+def test_plain_sgd_may_train_any_network(rows):
+    optimizer = SGD(0.1)
+    one, other, alone = network(CASE), network(CASE, rng=1), network(CASE, rng=1)
+    one.train_step(*rows, optimizer)
+    other.train_step(*rows, optimizer)
+    alone.train_step(*rows, SGD(0.1))
+    assert bits(other.parameters) == bits(alone.parameters)
+
+
+def test_plain_sgd_writes_no_gradient(net, rows):
+    """`gradients` are those of backward alone, as train_step says."""
+    net.forward(rows[0])
+    net.backward(rows[1])
+    before = bits(net.gradients)
+    net.train_step(*rows, SGD(0.1))
+    net.fit(*rows, epochs=1)
+    assert bits(net.gradients) == before
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, lambda: SGD(0.1, 0.9, True, 0.01)])
+def test_an_optimizer_shows_its_settings(make):
+    optimizer = make()
+    assert repr(optimizer).startswith(f"{type(optimizer).__name__}(lr={optimizer.lr:g}, ")
+    assert optimizer.steps == 0
+    assert optimizer.moments is None

@@ -1,0 +1,121 @@
+"""What is in memory: float32 throughout, aligned, and nothing allocated from one step to the next."""
+
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+from cases import CASES, SHAPES, data, names, network
+from numba.core import types
+from numba.core.registry import cpu_target
+
+import fastprop
+from fastprop import SGD, Adam
+from fastprop.kernels import elementwise, passes, tiles, updates
+from fastprop.kernels.jit import Routine
+
+ALLOCATORS = (b"NRT_Allocate", b"NRT_MemInfo_alloc_aligned", b"malloc", b"calloc", b"realloc")
+LIBM = (b"expf", b"logf", b"tanhf", b"fmaf", b"powf", b"exp", b"log", b"tanh", b"fma")
+
+
+@pytest.mark.parametrize("case", CASES, ids=names(CASES))
+def test_every_array_is_float32_aligned_and_contiguous(case):
+    net, (X, Y) = network(case), data(case)
+    optimizer = Adam()
+    Y_hat = net.forward(X)
+    net.backward(Y)
+    net.train_step(X, Y, optimizer)
+    for flat in (net.parameters, net.gradients, optimizer.moments, net._training.work, net._cache.work):
+        assert flat.dtype == np.float32
+        assert flat.flags.c_contiguous
+        assert flat.ctypes.data % 64 == 0
+    shown = [getattr(layer, name) for layer in net.layers for name in ("W", "b", "dW", "db", "Z", "A", "dZ")]
+    for a in (Y_hat, net.predict(X), *shown, *net.to_dict().values()):
+        assert a.dtype == np.float32
+    for a in (Y_hat, net.predict(X)):
+        assert a.flags.c_contiguous
+
+
+@pytest.mark.parametrize("make", [lambda: SGD(0.01), Adam], ids=["sgd", "adam"])
+def test_a_step_allocates_no_array(make):
+    """A hundred steps on a batch of 400 KB: less than 10 KB of Python's and NumPy's memory at any time."""
+    case = SHAPES[3]
+    net, (X, Y), optimizer = network(case), data(case), make()
+    net.train_step(X, Y, optimizer)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(100):
+            net.train_step(X, Y, optimizer)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 10_000
+
+
+def test_an_epoch_allocates_the_order_and_no_more():
+    """A fit of 100,000 rows: the four bytes a row of its order, and nothing that grows with steps or epochs."""
+    case = SHAPES[0]
+    net, (X, Y) = network(case), data(case, 100_000)
+    net.fit(X, Y, epochs=1, batch_size=32)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        net.fit(X, Y, epochs=3, batch_size=32)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 4 * len(X) + 50_000
+
+
+def test_the_fit_of_a_float32_array_does_not_copy_it():
+    X = np.zeros((100_000, 64), np.float32)
+    net = fastprop.Network((64, 4, 1), rng=0)
+    net.fit(X[:200], np.zeros(200), epochs=1)
+    tracemalloc.start()
+    try:
+        net.fit(X, np.zeros((len(X), 1), np.float32), epochs=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < X.nbytes / 4
+
+
+def symbols(routine):
+    """The names in the object file of a compiled routine, which Numba's cache holds (it cannot show cached code)."""
+    assert routine.address
+    compiled = routine._compiled
+    cache = compiled._cache
+    if not hasattr(cache, "_cache_file"):
+        pytest.skip("no folder to cache in")
+    key = cache._index_key(compiled._sig, cpu_target.target_context.codegen())
+    (_, kind, (code, _)), *_ = cache._cache_file.load(key)
+    assert kind == "object"
+    return set(re.findall(rb"(?<=\0)_?([A-Za-z]\w+)(?=\0)", code))
+
+
+ROUTINES = [
+    passes.run, tiles._all_tiles,
+    updates.sgd_update, updates.momentum_update, updates.adam_update,
+    elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
+    elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("routine", ROUTINES, ids=[routine.__name__ for routine in ROUTINES])
+def test_compiled_code_calls_no_allocator_and_no_libm(routine):
+    """Nothing is allocated between the first step of an epoch and the last; no vector is taken apart for an expf."""
+    assert not symbols(routine) & {*ALLOCATORS, *LIBM}
+
+
+def test_that_test_would_see_an_allocation_and_an_expf():
+    """The same look at a routine that makes an array and takes its exponential."""
+
+    def allocates(n):
+        return np.exp(np.ones(n, np.float32))[0]
+
+    found = symbols(Routine(allocates, types.float32(types.int64)))
+    assert found & set(ALLOCATORS)
+    assert found & set(LIBM)

@@ -1,0 +1,230 @@
+"""The package as it is installed: what importing it does, needs and shows, and that no stale machine code is run."""
+
+import ast
+import importlib.util
+import inspect
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import fastprop
+from fastprop import dropin, reference
+from fastprop.kernels import elementwise, equations, jit, passes, tiles, updates
+
+PACKAGE = Path(fastprop.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
+
+
+def names(paths):
+    return [str(path.relative_to(PACKAGE)) for path in paths]
+
+
+COMPILED = """
+import sys
+import fastprop, fastprop.dropin, fastprop.reference
+from fastprop.kernels.jit import Routine
+from numba.core.dispatcher import Dispatcher
+
+found = {id(value): (name, value) for module_name, module in sorted(sys.modules.items())
+         if module_name.split(".")[0] == "fastprop"
+         for name, value in vars(module).items() if isinstance(value, (Routine, Dispatcher))}
+assert len(found) > 40, len(found)
+print([name for name, value in found.values()
+       if (value._address if isinstance(value, Routine) else value.overloads)])
+"""
+
+
+def test_importing_compiles_nothing(run_python):
+    assert run_python(COMPILED) == "[]\n"
+
+
+def test_importing_does_not_import_what_only_extras_have(run_python):
+    code = "import sys, fastprop, fastprop.dropin; print({'tqdm', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
+    before = "import sys, numba, numpy; print({'tqdm', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
+    assert run_python(code) == run_python(before)
+
+
+def imported_at_the_top(path):
+    """Top-level packages that a module imports when it is imported: not inside functions, nor for type checkers."""
+
+    def of(body):
+        for node in body:
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                yield node.module.split(".")[0]
+            elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                yield from of(node.orelse)
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from of(ast.iter_child_nodes(node))
+
+    return set(of(ast.parse(path.read_text("utf-8")).body))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names(SOURCES))
+def test_a_module_imports_only_what_is_declared(path):
+    """NumPy and Numba (with llvmlite, which is Numba's own half); all else is an extra, imported where it is used."""
+    foreign = imported_at_the_top(path) - set(sys.stdlib_module_names)
+    assert foreign <= {"numba", "numpy", "llvmlite"}
+
+
+def test_the_declared_dependencies_are_numba_and_numpy():
+    pyproject = PACKAGE.parent / "pyproject.toml"
+    if not pyproject.exists():
+        pytest.skip("installed without its sources")
+    project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+    assert sorted(d.split(">")[0].split("=")[0].strip() for d in project["dependencies"]) == ["numba", "numpy"]
+    assert project["version"] == fastprop.__version__
+    assert "tqdm" in project["optional-dependencies"]["progress"]
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
+def test_the_kernels_import_nothing_that_is_above_them(path):
+    """Data goes one way: simd, tiles, equations, passes; nothing lower imports anything higher."""
+    tree = ast.parse(path.read_text("utf-8"))
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
+    order = ["jit", "simd", "plan", "tiles", "scan", "elementwise", "updates", "equations", "passes"]
+    own = order.index(path.stem) if path.stem in order else len(order)
+    for node in relative:
+        for module in [node.module] if node.module else [alias.name for alias in node.names]:
+            assert order.index(module) < own, f"{path.stem} imports {module}"
+
+
+def test_every_public_name_is_there_and_documented():
+    for module in (fastprop, dropin):
+        assert len(set(module.__all__)) == len(module.__all__)
+        for name in module.__all__:
+            assert inspect.getdoc(getattr(module, name)), f"{module.__name__}.{name} has no docstring"
+    shown = {n for n, v in vars(fastprop).items() if not n.startswith("_") and not inspect.ismodule(v)}
+    assert shown == set(fastprop.__all__)
+
+
+@pytest.mark.parametrize("cls", [fastprop.Network, fastprop.Layer, fastprop.SGD, fastprop.Adam, fastprop.History])
+def test_every_public_method_and_attribute_is_documented(cls):
+    """Methods by themselves; properties there or in the Attributes of their class."""
+    for name, member in inspect.getmembers(cls):
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property):
+            words = " ".join(inspect.getdoc(c) or "" for c in cls.__mro__)
+            assert member.__doc__ or name in words, f"{cls.__name__}.{name} is not documented"
+        elif callable(member):
+            assert member.__doc__, f"{cls.__name__}.{name} has no docstring"
+
+
+def test_every_module_is_documented():
+    for path in SOURCES:
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{path.name} has no docstring"
+
+
+@pytest.mark.parametrize("module", [equations, passes, elementwise, updates, tiles], ids=lambda m: m.__name__)
+def test_every_kernel_that_a_user_may_call_is_documented(module):
+    for name, value in vars(module).items():
+        compiled = isinstance(value, jit.Routine) or hasattr(value, "py_func")
+        if compiled and not name.startswith("_") and name != "do_item":
+            assert value.__doc__, f"{module.__name__}.{name} has no docstring"
+
+
+def test_the_docstring_examples_hold():
+    """Those of Network, as doctest runs them."""
+    import doctest
+
+    import numpy as np
+
+    finder = doctest.DocTestFinder()
+    examples = [t for t in finder.find(fastprop.Network, globs={**vars(fastprop), "np": np}) if t.examples]
+    assert examples
+    for example in examples:
+        assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_it_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+    for function in (fastprop.Network.__init__, fastprop.Network.fit, fastprop.SGD.__init__, reference.compute_cost):
+        hints = {p.name for p in inspect.signature(function).parameters.values() if p.annotation is p.empty}
+        assert hints <= {"self"}
+
+
+def test_show_versions_names_what_a_bug_report_needs(capsys):
+    import numba
+    import numpy
+
+    fastprop.show_versions()
+    shown = capsys.readouterr().out
+    for text in (fastprop.__version__, numba.__version__, numpy.__version__, jit.cpu_name(), "threads", "cache"):
+        assert text in shown
+
+
+# ---- the cache ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package, without its cache."""
+    shutil.copytree(PACKAGE, tmp_path / "fastprop", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "fastprop"
+
+
+def stamp_of(package):
+    """What `source_stamp` says in a copy of the package, in this process."""
+    spec = importlib.util.spec_from_file_location("copied_jit", package / "kernels" / "jit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.source_stamp()
+
+
+def test_an_edit_of_any_kernel_source_changes_the_stamp(copied):
+    """Numba's own stamp covers the file of the cached function alone, not of those that it inlines."""
+    assert stamp_of(copied) == jit.source_stamp()
+    seen = {stamp_of(copied)}
+    for path in sorted((copied / "kernels").glob("*.py")):
+        path.write_text(path.read_text("utf-8") + "# edited\n", "utf-8")
+        seen.add(stamp_of(copied))
+    assert len(seen) == 1 + len(KERNELS)
+    (copied / "kernels" / "another.py").write_text("", "utf-8")
+    assert stamp_of(copied) not in seen
+
+
+FOUND = """
+import numpy as np
+from fastprop.kernels import scan
+
+X = np.zeros(100, np.float32)
+X[70] = np.nan
+print(scan.first_nonfinite(X.ctypes.data, 100), sum(scan.first_nonfinite.stats.cache_hits.values()))
+"""
+
+
+def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another_file(copied, run_python):
+    """Compiled, then found in the cache; after an edit in simd.py, compiled again, and with its new meaning."""
+    where = {"PYTHONPATH": str(copied.parent), "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
+    assert run_python(FOUND, **where) == "70 0\n"
+    assert run_python(FOUND, **where) == "70 1\n"
+    source = copied / "kernels" / "simd.py"
+    text = source.read_text("utf-8")
+    before = "return builder.load(builder.gep(_data(context, builder, a, args[0]), [args[1]]))\n\n    return a.dtype("
+    assert text.count(before) == 1, "this test edits `get`, and no longer finds it"
+    after = before.replace("[args[1]]", "[builder.add(args[1], args[1].type(1))]")
+    source.write_text(text.replace(before, after), "utf-8")  # get(a, i) now reads a[i + 1]
+    assert run_python(FOUND, **where) == "69 0\n"
+    assert run_python(FOUND, **where) == "69 1\n"
+
+
+def test_without_a_folder_to_write_to_it_still_runs(copied, run_python):
+    """Sources in a zip, or nowhere to cache: compiled anew each time, and the same answer."""
+    code = """
+import numba.core.caching as caching
+
+class Nowhere(caching.FunctionCache):
+    def __init__(self, function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+from fastprop.kernels import jit
+jit.FunctionCache = Nowhere
+"""
+    assert run_python(code + FOUND, PYTHONPATH=str(copied.parent)) == "70 0\n"

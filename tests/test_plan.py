@@ -1,0 +1,195 @@
+"""The plan: where every buffer stands, and how the work is cut. Integers only; what may depend on the threads does."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from panels import LANES, padded, panel_stride, row_stride
+
+from fastprop.kernels import plan as plans
+from fastprop.kernels.plan import LayerKind, ParameterLayout, Plan, allocate, flops_per_sample, threads_for
+
+KINDS = {
+    "identity": LayerKind(),
+    "relu": LayerKind(1, 1, relu=True),
+    "sigmoid": LayerKind(1, 1),
+    "from Z": LayerKind(1, 1, from_Z=True),
+}
+
+widths = st.sampled_from([1, 3, 16, 17, 33, 100, 128, 300])
+threads = st.sampled_from([1, 2, 3, 8, 64])
+
+
+@st.composite
+def networks(draw):
+    """Sizes, the kinds of all layers, and a batch."""
+    sizes = tuple(draw(st.lists(widths, min_size=2, max_size=5)))
+    kinds = [KINDS[draw(st.sampled_from(sorted(KINDS)))] for _ in sizes[1:]]
+    return sizes, kinds, draw(st.sampled_from([1, 15, 16, 17, 128, 511, 512, 513, 2000]))
+
+
+def buffers(plan):
+    """(name, start, length) of everything in the workspace; names that may share a place have the same name."""
+    panels, layers = plan.chunk_panels, plan.layers
+    found = [("A0", plan.A0, panels * panel_stride(plan.sizes[0])),
+             ("Y", plan.Y_panels, panels * panel_stride(plan.sizes[-1])),
+             ("weights", plan.weight_panels, panels * LANES)]  # fmt: skip
+    if plan.train:
+        found.append(("A0_T", layers[0]["A_prev_T"], panels * panel_stride(plan.sizes[0])))
+    for l, layer in enumerate(layers):
+        last, size = l == len(layers) - 1, panels * panel_stride(layer["n"])
+        found.append((f"Z{l}", layer["Z"], size))
+        if layer["A"] != layer["Z"]:
+            found.append((f"A{l}", layer["A"], size))
+        if plan.train and not last:
+            found.append((f"A_T{l}", layer["A_T"], size))
+        if plan.train or last:
+            found.append((f"dZ{l}", layer["dZ"], size))
+            if layer["dA"] != layer["dZ"]:
+                found.append((f"dA{l}", layer["dA"], size))
+    return found
+
+
+@given(network=networks(), threads=threads, keep=st.booleans(), train=st.booleans())
+def test_no_two_buffers_overlap_and_none_leaves_the_workspace(network, threads, keep, train):
+    """Each starts at a whole vector; where one overwrote another, a gradient would be silently wrong."""
+    plan = Plan(*network, threads, keep=keep, train=train)
+    found = sorted(buffers(plan), key=lambda buffer: buffer[1])
+    assert all(start % LANES == 0 for _, start, _ in found)
+    for (name, start, length), (after, next_start, _) in pairwise(found):
+        assert start + length <= next_start, f"{name} reaches into {after}"
+    assert found[0][1] >= 0
+    assert found[-1][1] + found[-1][2] <= plan.length
+
+
+@given(network=networks(), keep=st.booleans())
+def test_every_layer_reads_what_the_one_below_wrote(network, keep):
+    plan = Plan(*network, 2, keep=keep)
+    assert plan.layers[0]["A_prev"] == plan.A0
+    for below, layer in pairwise(plan.layers):
+        assert layer["n_prev"] == below["n"]
+        assert layer["A_prev"] == below["A"]
+        assert layer["A_prev_T"] == below["A_T"] >= 0
+        assert layer["relu_prev"] == below["relu"]
+
+
+@given(network=networks())
+def test_a_plan_that_keeps_keeps_everything(network):
+    """Z beside A where there is an activation, dA beside dZ where there is a derivative, and the batch in one chunk."""
+    sizes, kinds, batch = network
+    plan = Plan(sizes, kinds, batch, 2, keep=True)
+    assert plan.chunk_panels * LANES >= batch
+    for kind, layer in zip(kinds, plan.layers, strict=True):
+        assert not layer["relu"]
+        assert (layer["A"] != layer["Z"]) == bool(kind.activation)
+    for kind, layer in zip(kinds[:-1], plan.layers[:-1], strict=True):
+        assert (layer["dA"] != layer["dZ"]) == bool(kind.derivative)
+
+
+@given(network=networks(), threads=threads, keep=st.booleans(), train=st.booleans())
+def test_nothing_that_changes_a_sum_depends_on_the_threads(network, threads, keep, train):
+    """Chunks, blocks, offsets and what is fused are those of one thread; only groups and cuts may differ."""
+    one, many = (Plan(*network, count, keep=keep, train=train) for count in (1, threads))
+    assert (one.chunk_panels, one.block_panels, one.length) == (many.chunk_panels, many.block_panels, many.length)
+    np.testing.assert_array_equal(one.layers, many.layers)
+
+
+@given(network=networks(), threads=threads)
+def test_the_cuts_cover_all_units_in_order(network, threads):
+    """Phase 2's shares are as many as there are threads or units, none empty, of about equal work."""
+    plan = Plan(*network, threads)
+    sizes = plan.sizes
+    blocks = [padded(n_prev) // LANES for n_prev in sizes[:-1]]
+    assert plan.units == sum(blocks)
+    assert [layer["first_unit"] for layer in plan.layers] == [sum(blocks[:l]) for l in range(len(blocks))]
+    assert plan.items == min(threads, plan.units) == len(plan.cuts) - 1
+    assert (plan.cuts[0], plan.cuts[-1]) == (0, plan.units)
+    assert (np.diff(plan.cuts) >= 0).all()
+    work = np.repeat(sizes[1:], blocks)
+    shares = [work[first:last].sum() for first, last in pairwise(plan.cuts)]
+    assert max(shares) <= work.sum() / plan.items + 2 * (max(work) + 1)
+
+
+@given(network=networks(), threads=threads)
+def test_the_groups_of_panels_are_no_more_than_there_are_panels(network, threads):
+    plan = Plan(*network, threads)
+    assert 1 <= plan.groups <= min(threads, plan.chunk_panels)
+
+
+@given(network=networks())
+def test_a_chunk_is_bounded_and_holds_a_small_batch_whole(network):
+    plan = Plan(*network, 2)
+    assert plan.chunk_panels == min(-(-plan.batch // LANES), plans.CHUNK_SAMPLES // LANES)
+
+
+@pytest.mark.parametrize("n", [*range(1, 600), 784, 1000, 1024, 2048, 4096])
+def test_rows_of_W_never_fall_into_the_same_sets_of_the_cache(n):
+    """Whole vectors, no less than n, and never a multiple of 128."""
+    stride = plans.row_stride.py_func(n)
+    assert stride >= n
+    assert stride % LANES == 0
+    assert stride % 128 != 0
+    assert stride - n < 2 * LANES
+
+
+@given(sizes=st.lists(widths, min_size=2, max_size=5))
+def test_the_parameters_of_all_layers_fill_the_flat_buffer_once(sizes):
+    """Every place is one layer's W, b or padding; W and b start at whole vectors."""
+    layout = ParameterLayout.of(tuple(sizes))
+    seen = np.zeros(layout.length, int)
+    flat = np.zeros(layout.length, np.float32)
+    for l, (n_prev, n) in enumerate(pairwise(sizes)):
+        W, b = layout.views(flat, l)
+        assert W.shape == (n, n_prev)
+        assert b.shape == (n,)
+        assert np.shares_memory(W, flat)
+        assert np.shares_memory(b, flat)
+        assert layout.W[l] % LANES == layout.b[l] % LANES == 0
+        seen[layout.W[l] : layout.W[l] + n * row_stride(n_prev)] += 1
+        seen[layout.b[l] : layout.b[l] + padded(n)] += 1
+        W[:], b[:] = l + 1, -(l + 1)
+    np.testing.assert_array_equal(seen, 1)
+    real = [W.size + b.size for W, b in (layout.views(flat, l) for l in range(len(sizes) - 1))]
+    assert np.count_nonzero(flat) == sum(real), "two layers share a place"
+
+
+@pytest.mark.parametrize(("n_prev", "panels"), [(n, p) for n in (1, 5, 15, 16, 17, 31, 48) for p in (1, 2, 8, 32)])
+def test_columns_are_summed_one_by_one_only_where_that_is_less_work(n_prev, panels):
+    """Steps counted as in the docstring of `by_dot`: 16 a panel and 80 for a column, 256 a panel for a tile."""
+    one_by_one = sum(16 * panels + 80 for _ in range(n_prev % LANES))
+    assert bool(plans.by_dot.py_func(n_prev, panels)) == (one_by_one < 256 * panels)
+    assert plans.by_dot(n_prev, panels) == plans.by_dot.py_func(n_prev, panels)
+
+
+def test_flops_of_a_step():
+    """6·Σ n_{l-1}·n_l − 2·n_0·n_1, on numbers worked out by hand."""
+    assert flops_per_sample((3, 4, 2)) == 6 * (12 + 8) - 2 * 12
+    assert flops_per_sample((5, 7)) == 4 * 35
+
+
+@given(sizes=st.lists(widths, min_size=2, max_size=4), batch=st.integers(1, 3000), available=threads)
+def test_threads_are_never_more_than_asked_for_or_than_panels(sizes, batch, available):
+    count = threads_for(tuple(sizes), batch, available)
+    assert 1 <= count <= available
+    assert count <= -(-batch // LANES)
+    assert count == 1 or flops_per_sample(tuple(sizes)) * batch >= count * plans.THREAD_FLOPS
+
+
+def test_small_work_is_not_shared_and_large_work_is():
+    assert threads_for((8, 32, 32, 1), 32, 64) == 1
+    assert threads_for((784, 1024, 1024, 10), 256, 2) == 2
+    assert threads_for((784, 1024, 1024, 10), 256, 64) == 16
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.float64])
+def test_memory_is_zero_and_aligned(length, dtype):
+    a = allocate(length, dtype)
+    assert a.shape == (length,)
+    assert a.dtype == dtype
+    assert not a.any()
+    assert a.ctypes.data % 64 == 0 or not length
+    assert a.flags.c_contiguous
+    assert a.flags.writeable
