@@ -55,10 +55,11 @@ def sizes(value: Any) -> tuple[int, ...]:
     if len(value) < 2:
         raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")
     result = tuple(whole(f"sizes[{i}]", n) for i, n in enumerate(value))
-    needed = sum((a + 32) * b for a, b in zip(result[:-1], result[1:], strict=True)) * 4
+    # parameters and gradients in float32, and the first weights in float64
+    needed = sum((a + 32) * b for a, b in zip(result[:-1], result[1:], strict=True)) * 16
     if needed > _memory():
         raise ValueError(
-            f"sizes is {result}: its parameters take {needed / 2**30:.3g} GiB, and this machine has "
+            f"sizes is {result}: to make this network takes {needed / 2**30:.3g} GiB, and this machine has "
             f"{_memory() / 2**30:.3g} GiB. Use narrower layers."
         )
     return result
@@ -96,7 +97,7 @@ def choice(name: str, value: Any, among: Sequence[str]) -> str:
 def hidden(value: Any, count: int) -> tuple[str, ...]:
     """The name of each hidden layer's activation, from one for all or one for each."""
     names = [value] * count if isinstance(value, str) else value
-    if not isinstance(names, Sequence):
+    if not isinstance(names, Sequence) or isinstance(names, bytes):
         raise TypeError(f"hidden is {value!r}; it must be a name, or one for each hidden layer.")
     if isinstance(value, str):
         choice("hidden", value, HIDDEN)
@@ -107,6 +108,10 @@ def hidden(value: Any, count: int) -> tuple[str, ...]:
 
 def array(name: str, value: Any) -> np.ndarray:
     """A real numeric array of whatever the user has."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be ignored. Use {name}.filled(value) or drop rows."
+        )
     try:
         result = np.asarray(value)
     except ValueError:
@@ -217,7 +222,7 @@ def weights(sample_weight: Any, m: int) -> np.ndarray | None:
         row = int(extreme.argmax())
         raise ValueError(
             f"sample_weight[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
-            f"the range of float32. Multiply them all by the same factor."
+            f"the range of float32. Use 0 for samples that should not count."
         )
     return w
 

@@ -264,6 +264,7 @@ class Network:
         Notes
         -----
         Plain SGD updates W as dW is summed and writes no gradient: `gradients` are those of :meth:`backward` alone.
+        Train a network from one Python thread at a time; only `predict` and `loss` are made for many.
         """
         X = inputs.features(X, self.sizes[0])
         Y = inputs.targets(Y, len(X), self.sizes[-1], self.output)

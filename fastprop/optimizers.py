@@ -77,17 +77,29 @@ class Optimizer(ABC):
 
     def bind(self, network: Any, length: int) -> np.ndarray:
         """The moments for the `length` parameters of a network, made on first use."""
-        if self._owner is None or (self._owner() is not network and not self.n_moments):
-            self._owner = weakref.ref(network)
+        moments = self._moments
+        if moments is not None and self.n_moments:
+            another = self._owner is not None and self._owner() is not network
+            if another or moments.shape[1] != length:
+                raise ValueError(
+                    f"this {type(self).__name__} holds the moments of another network. "
+                    f"Make one optimizer for each network that you train."
+                )
+        elif moments is None or self._owner is None or self._owner() is not network:
             self.steps = 0
-            self._moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
-        elif self._owner() is not network:
-            raise ValueError(
-                f"this {type(self).__name__} holds the moments of another network. "
-                f"Make one optimizer for each network that you train."
-            )
-        assert self._moments is not None
-        return self._moments
+            self._moments = moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
+        self._owner = weakref.ref(network)
+        return moments
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: the moments go along, and belong to the next network of their length."""
+        return {**self.__dict__, "_owner": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._moments is not None:
+            self._moments = allocate(self._moments.size).reshape(self._moments.shape)
+            self._moments[:] = state["_moments"]
 
 
 class SGD(Optimizer):
@@ -126,14 +138,17 @@ class SGD(Optimizer):
 
     @property
     def n_moments(self) -> int:
+        """The velocity, where there is a momentum."""
         return 1 if self.momentum else 0
 
     @property
     def plain(self) -> bool:
+        """Whether there is neither momentum nor weight decay."""
         return not self.momentum and not self.weight_decay
 
     @property
     def update(self) -> Routine:
+        """The compiled loop, with or without momentum."""
         return updates.momentum_update if self.momentum else updates.sgd_update
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 import fastprop
 
 # The same examples in every run, and no deadline: the first example of a test may have to compile.
-hypothesis.settings.register_profile("fastprop", deadline=None, derandomize=True, max_examples=25)
+hypothesis.settings.register_profile("fastprop", deadline=None, derandomize=True, max_examples=80)
 hypothesis.settings.load_profile("fastprop")
 
 
@@ -30,13 +30,16 @@ def eager_threads(monkeypatch):
 
 @pytest.fixture
 def run_python():
-    """Run a script in an interpreter of its own; its output, after it has ended well."""
+    """Run a script in an interpreter of its own; its output, after it has ended well.
 
-    def run(script, *arguments, timeout=240, **environment):
-        paths = [str(Path(fastprop.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    `folder` is searched for modules before all others; the environment is this one's and what is given.
+    """
+
+    def run(script, *arguments, folder="", timeout=240, **environment):
+        paths = [str(folder), str(Path(fastprop.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         variables = {
             **os.environ,
-            "PYTHONSAFEPATH": "1",
+            "PYTHONSAFEPATH": "1",  # not the folder that the tests are run in
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             **environment,
         }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import SMALL, assert_close, bits, names
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastprop import dropin, reference
@@ -89,7 +89,6 @@ def architectures(draw):
 
 
 @given(case=architectures(), seed=st.integers(0, 1000), dtype=st.sampled_from([np.float32, np.float64]))
-@settings(max_examples=60)
 def test_random_architectures(case, seed, dtype):
     check(case, *columns(case, dtype, seed))
 

@@ -59,19 +59,20 @@ def ulps(actual, exact):
     return np.abs(actual.astype(np.float64) - exact) / np.spacing(np.abs(exact.astype(np.float32))).astype(np.float64)
 
 
-# Bounds in ulp; behind each, what a scan of every 17th float32 of the range gave.
+# Bounds in ulp; behind each, what a scan of every 17th float32 of the range gave, on processors with a fused
+# multiply-add and on those without.
 @pytest.mark.parametrize(
     ("name", "low", "high", "most"),
     [
-        ("exp", 0.0, 88.722, 1.1),  # 1.01
-        ("exp", -0.0, -87.33, 1.1),  # 1.01
+        ("exp", 0.0, 88.722, 1.1),  # 1.01, 0.98
+        ("exp", -0.0, -87.33, 1.1),  # 1.01, 0.97
         ("exp", -87.33, -104.5, 1.1),  # 0.75; results are denormal
-        ("log", SMALLEST_NORMAL, FLOAT32_MAX, 2.1),  # 1.92
-        ("log1p", 0.0, 1.0, 2.1),  # 1.95; from the smallest denormal on
-        ("tanh", 0.0, FLOAT32_MAX, 5.0),  # 4.84
-        ("tanh", -0.0, -FLOAT32_MAX, 5.0),  # 4.84
-        ("sigmoid", 0.0, FLOAT32_MAX, 1.6),  # 1.50
-        ("sigmoid", -0.0, -87.3, 2.6),  # 2.43
+        ("log", SMALLEST_NORMAL, FLOAT32_MAX, 2.1),  # 1.92, 1.92
+        ("log1p", 0.0, 1.0, 2.1),  # 1.95, 1.96; from the smallest denormal on
+        ("tanh", 0.0, FLOAT32_MAX, 6.5),  # 5.43, 6.11
+        ("tanh", -0.0, -FLOAT32_MAX, 6.5),  # 5.43, 6.11
+        ("sigmoid", 0.0, FLOAT32_MAX, 1.6),  # 1.50, 1.49
+        ("sigmoid", -0.0, -87.3, 2.6),  # 2.43, 2.32
     ],
 )
 def test_error_over_the_whole_range(name, low, high, most):
@@ -82,7 +83,7 @@ def test_error_over_the_whole_range(name, low, high, most):
     assert errors[worst] <= most, f"{name}({x[worst]!r}) is off by {errors[worst]:.2f} ulp"
 
 
-@pytest.mark.parametrize(("name", "most"), [("exp", 1.1), ("log", 2.1), ("log1p", 2.1), ("tanh", 5.0)])
+@pytest.mark.parametrize(("name", "most"), [("exp", 1.1), ("log", 2.1), ("log1p", 2.1), ("tanh", 6.5)])
 def test_error_where_the_work_is(name, most):
     """Denser between 1/16 and 16 (log1p: 1), where a polynomial's error and the reduction's are largest."""
     x = np.linspace(1 / 16, 1 if name == "log1p" else 16, 1_000_003, dtype=np.float32)
@@ -123,7 +124,18 @@ def test_tanh_at_its_ends():
     assert np.signbit(down).all()
     np.testing.assert_array_equal(-down, up)
     assert (up <= 1).all()
-    assert ulps(up, exact).max() <= 5
+    assert ulps(up, exact).max() <= 6.5
+
+
+def test_log_of_what_is_no_number_is_itself():
+    actual, _ = evaluate("log", np.array([np.nan, np.inf], np.float32))
+    np.testing.assert_array_equal(actual, np.array([np.nan, np.inf], np.float32))
+
+
+def test_tanh_saturates_to_one():
+    """So that its derivative 1 − A² is 0 far out, as it is in float64."""
+    actual, _ = evaluate("tanh", np.array([9.1, -9.1, np.inf, -np.inf, FLOAT32_MAX], np.float32))
+    np.testing.assert_array_equal(actual, np.array([1, -1, 1, -1, 1], np.float32))
 
 
 def test_log_is_exact_at_one_and_log1p_at_zero():
@@ -136,7 +148,7 @@ def test_log_is_exact_at_one_and_log1p_at_zero():
 def test_the_functions_never_fall_where_they_should_rise():
     """exp, tanh and sigmoid over neighbouring floats: no step down by more than their own error."""
     x = np.sort(np.concatenate([every_so_many(-1e-3, -60.0), every_so_many(1e-3, 60.0)]))
-    for name, units in (("exp", 2), ("tanh", 9), ("sigmoid", 4)):
+    for name, units in (("exp", 2), ("tanh", 12), ("sigmoid", 4)):
         actual, _ = evaluate(name, x)
         drop = np.maximum.accumulate(actual) - actual
         assert (drop <= units * np.spacing(np.abs(actual))).all(), name

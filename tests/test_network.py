@@ -5,6 +5,8 @@ sign in float64, and then the two would rightly differ.
 """
 
 import contextlib
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -24,11 +26,11 @@ from cases import (
     weighted_cost,
     weighted_gradients,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastprop
-from fastprop import SGD, Network, reference
+from fastprop import SGD, Adam, Network, reference
 
 each_case = pytest.mark.parametrize("case", CASES, ids=names(CASES))
 each_small_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
@@ -76,7 +78,6 @@ def random_cases(draw):
 
 
 @given(case=random_cases(), seed=st.integers(0, 1000), weighted=st.booleans())
-@settings(max_examples=60)
 def test_random_architectures(case, seed, weighted):
     net, (X, Y) = network(case, rng=seed), data(case, seed=seed)
     weights = np.random.default_rng(seed).uniform(0.1, 3, case.batch).astype(np.float32) if weighted else None
@@ -439,3 +440,28 @@ def test_the_reference_itself_against_central_differences():
             numerical = numerical_gradients(parameters, X, Y, output=output, hidden=hidden)
             for name, value in numerical.items():
                 np.testing.assert_allclose(grads[name], value, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("make", [Adam, lambda: SGD(0.1, momentum=0.9)])
+def test_a_copy_of_a_network_and_its_optimizer_goes_on_alike(make):
+    """Copied or pickled together after some steps, they take the same next steps, bit for bit."""
+    case = SMALL[-1]
+    net, (X, Y) = network(case), data(case)
+    optimizer = make()
+    net.train_step(X, Y, optimizer)
+    copies = [copy.deepcopy((net, optimizer)), pickle.loads(pickle.dumps((net, optimizer)))]
+    net.train_step(X, Y, optimizer)
+    for other, others in copies:
+        other.train_step(X, Y, others)
+        assert others.steps == 2
+        assert bits(other.parameters) == bits(net.parameters)
+
+
+def test_moments_of_another_length_are_refused():
+    case = SMALL[-1]
+    net, (X, Y) = network(case), data(case)
+    optimizer = Adam()
+    net.train_step(X, Y, optimizer)
+    moved = copy.deepcopy(optimizer)
+    with pytest.raises(ValueError, match="moments of another network"):
+        Network((1, 1)).train_step([[0.0]], [0.0], moved)

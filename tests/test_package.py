@@ -202,7 +202,7 @@ print(scan.first_nonfinite(X.ctypes.data, 100), sum(scan.first_nonfinite.stats.c
 
 def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another_file(copied, run_python):
     """Compiled, then found in the cache; after an edit in simd.py, compiled again, and with its new meaning."""
-    where = {"PYTHONPATH": str(copied.parent), "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
+    where = {"folder": copied.parent, "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
     assert run_python(FOUND, **where) == "70 0\n"
     assert run_python(FOUND, **where) == "70 1\n"
     source = copied / "kernels" / "simd.py"
@@ -227,4 +227,4 @@ class Nowhere(caching.FunctionCache):
 from fastprop.kernels import jit
 jit.FunctionCache = Nowhere
 """
-    assert run_python(code + FOUND, PYTHONPATH=str(copied.parent)) == "70 0\n"
+    assert run_python(code + FOUND, folder=copied.parent) == "70 0\n"

@@ -118,10 +118,11 @@ def test_the_groups_of_panels_are_no_more_than_there_are_panels(network, threads
     assert 1 <= plan.groups <= min(threads, plan.chunk_panels)
 
 
-@given(network=networks())
-def test_a_chunk_is_bounded_and_holds_a_small_batch_whole(network):
-    plan = Plan(*network, 2)
-    assert plan.chunk_panels == min(-(-plan.batch // LANES), plans.CHUNK_SAMPLES // LANES)
+@pytest.mark.parametrize("batch", [1, 16, 17, 511, 512, 513, 2000, 100_000])
+def test_a_chunk_is_bounded_and_holds_a_small_batch_whole(batch):
+    """So that the workspace of a full batch does not grow with it."""
+    plan = Plan((3, 5, 2), [KINDS["relu"], KINDS["identity"]], batch, 2)
+    assert plan.chunk_panels == min(-(-batch // LANES), plans.CHUNK_SAMPLES // LANES)
 
 
 @pytest.mark.parametrize("n", [*range(1, 600), 784, 1000, 1024, 2048, 4096])

@@ -34,7 +34,7 @@ LOSS = types.float64(pointer, pointer, pointer, pointer, types.int64)
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
 LN2_LOW = np.float32(-2.12194440e-4)
-TANH_LIMIT = np.float32(9.0)  # beyond it tanh is 1 to within half an ulp
+TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or at most 0.52 ulp off
 
 
 @inlined
@@ -69,9 +69,10 @@ def _log_ratio(s):
 
 @inlined
 def log(x):
-    """The natural logarithm of a normal x > 0."""
+    """The natural logarithm of a normal x > 0; of infinity and NaN, themselves."""
     e, m = exponent(x), mantissa(x)
-    return fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
+    y = fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
+    return where(x < np.inf, y, x)
 
 
 @inlined
@@ -82,10 +83,8 @@ def log1p(u):
 
 @inlined
 def tanh(x):
-    """x·P(x²)/Q(x²), a minimax fit on [−9, 9]."""
-    c = where(x > TANH_LIMIT, TANH_LIMIT, x)
-    c = where(c < -TANH_LIMIT, -TANH_LIMIT, c)
-    z = c * c
+    """x·P(x²)/Q(x²), a minimax fit on [−9, 9], and ±1 beyond."""
+    z = x * x
     p = fma(z, -8.4886557e-14, 5.2779262e-11)
     p = fma(p, z, -2.0225178e-08)
     p = fma(p, z, 1.1154296e-05)
@@ -95,9 +94,11 @@ def tanh(x):
     q = fma(z, 2.5461436e-04, 2.4495174e-02)
     q = fma(q, z, 4.6417336e-01)
     q = fma(q, z, 1.0)
-    t = c * p / q
+    t = x * p / q
     t = where(t > 1.0, 1.0, t)
-    return where(t < -1.0, -1.0, t)
+    t = where(t < -1.0, -1.0, t)
+    t = where(x > TANH_LIMIT, 1.0, t)
+    return where(x < -TANH_LIMIT, -1.0, t)
 
 
 @inlined
