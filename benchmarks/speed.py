@@ -1,6 +1,6 @@
 """Training speed on six shapes, beside the NumPy reference in the same process: the table of the README.
 
-    python benchmarks/speed.py [--shapes xs,s,…] [--repeats 7]
+    python benchmarks/speed.py [--shapes xs,s,…] [--repeats 7] [--readme]
 
 Whole epochs of `Network.fit`, shuffled, the cost computed, plain SGD; fastprop at one thread and at all, and the
 reference, whose BLAS takes all of them too, take turns, and the medians are printed. The unit is the share of
@@ -11,9 +11,11 @@ import argparse
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
+import numba
 import numpy as np
 from cases import SHAPES, Case
 from peak import gflops
@@ -27,6 +29,8 @@ from fastprop.threads import available
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import numpy_training
 
+README = Path(__file__).parent.parent / "README.md"
+START, END = "<!-- speed -->", "<!-- /speed -->"
 REST = 0.2  # seconds before each turn: OpenBLAS's threads spin for 0.1 after its last product, and take a core
 SECONDS = 0.3  # of work in each turn, about
 MOST_ROWS = 2**16  # of data: several megabytes, as much as the small cases have in practice
@@ -94,24 +98,42 @@ def measure(shape: Case, repeats: int) -> tuple[list[float], float]:
     return [n * rows / float(np.median(t)) for n, t in zip(epochs, times, strict=True)], float(np.median(peaks))
 
 
+def table(wanted: list[str], repeats: int) -> Iterator[str]:
+    """The lines of the table, each as soon as it is measured."""
+    cores = available()
+    yield (
+        f"{date.today()}, {cpu_name()}, {cores} cores, {platform.system()}; fastprop {fastprop.__version__}, Numba "
+        f"{numba.__version__}, NumPy {np.__version__}, Python {platform.python_version()}; medians of {repeats} turns."
+    )
+    yield ""
+    yield (
+        f"| shape | 1 thread, samples/s | share of peak | {cores} threads, samples/s | share of {cores} × peak "
+        f"| over 1 thread | NumPy, samples/s | over NumPy |"
+    )
+    yield "|---" * 8 + "|"
+    for shape in (shape for shape in SHAPES if shape.name in wanted):
+        (numpy, one, many), peak = measure(shape, repeats)
+        flops = flops_per_sample(shape.sizes)
+        label = f"{shape.name} {'-'.join(map(str, shape.sizes))} {shape.output}, B={shape.batch}"
+        yield (
+            f"| {label} | {one:,.0f} | {one * flops / peak:.0%} | {many:,.0f} | {many * flops / peak / cores:.0%} "
+            f"| {many / one:.2f} × | {numpy:,.0f} | {many / numpy:.1f} × |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=",".join(shape.name for shape in SHAPES), help="names, with commas")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     options = parser.parse_args()
-    cores = available()
-    print(f"fastprop {fastprop.__version__}, NumPy {np.__version__}, Python {platform.python_version()}, {cpu_name()}, "
-          f"{cores} cores\n")  # fmt: skip
-    print(f"| shape | 1 thread, samples/s | share of peak | {cores} threads, samples/s | share of {cores} × peak "
-          f"| over 1 thread | NumPy, samples/s | over NumPy |")  # fmt: skip
-    print("|---" * 8 + "|")
-    wanted = options.shapes.split(",")
-    for shape in (shape for shape in SHAPES if shape.name in wanted):
-        (numpy, one, many), peak = measure(shape, options.repeats)
-        flops = flops_per_sample(shape.sizes)
-        label = f"{shape.name} {'-'.join(map(str, shape.sizes))} {shape.output}, B={shape.batch}"
-        print(f"| {label} | {one:,.0f} | {one * flops / peak:.0%} | {many:,.0f} | {many * flops / peak / cores:.0%} "
-              f"| {many / one:.2f} × | {numpy:,.0f} | {many / numpy:.1f} × |", flush=True)  # fmt: skip
+    lines = []
+    for line in table(options.shapes.split(","), options.repeats):
+        print(line, flush=True)
+        lines.append(line)
+    if options.readme:
+        before, rest = README.read_text().split(START)
+        README.write_text(START.join([before, "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]]))
 
 
 if __name__ == "__main__":
