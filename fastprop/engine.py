@@ -84,7 +84,7 @@ class Engine:
     def run(self, do: int, m: int, first_step: int, last_step: int) -> None:
         """Do the parts `do` of the steps first…last over m rows."""
         plan = self.plan
-        count = plan.threads if m >= plan.batch else threads_for(plan.sizes, m, plan.threads)
+        count = plan.threads if m >= plan.batch else threads_for(plan.sizes, m, plan.threads, train=plan.train)
         self._set(
             do=do, n_samples=m, first_step=first_step, last_step=last_step, threads=count,
         )  # fmt: skip
@@ -165,6 +165,5 @@ class Engine:
 def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep: bool = False,
              train: bool = True) -> Plan:  # fmt: skip
     """A plan for a batch, on as many threads as its work can use."""
-    share = 1.0 if train else 1 / 3
-    return Plan(sizes, kinds, batch, threads_for(sizes, batch, threads.get_num_threads(), share=share),
-                keep=keep, train=train)  # fmt: skip
+    count = threads_for(sizes, batch, threads.get_num_threads(), train=train)
+    return Plan(sizes, kinds, batch, count, keep=keep, train=train)

@@ -93,12 +93,6 @@ ACTIVATIONS = {
         lambda A: A * (1 - A),
     ),
     "tanh": (elementwise.tanh_activation, elementwise.tanh_derivative, np.tanh, lambda A: 1 - A * A),
-    "identity": (
-        elementwise.identity_activation,
-        elementwise.identity_derivative,
-        lambda Z: Z,
-        lambda A: np.ones_like(A),
-    ),
 }
 
 

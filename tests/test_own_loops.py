@@ -5,10 +5,9 @@ import numpy as np
 from cases import Case, assert_close, cache_of, data, dense, network, reference_parameters
 from panels import LANES, pack, pack_W, padded, panel_stride, transposed_blocks, unpack, unpack_W
 
-from fastprop import reference
+from fastprop import kernels, reference
 from fastprop.activations import ACTIVATIONS
-from fastprop.kernels import elementwise, equations, passes
-from fastprop.kernels.plan import Plan
+from fastprop.kernels import Plan, elementwise
 
 SIGMOID = elementwise.sigmoid_activation.address
 SIGMOID_DERIVATIVE = elementwise.sigmoid_derivative.address
@@ -20,10 +19,10 @@ def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db
     n_0, n_1, n_2 = sizes
     scale, none, floor = np.float32(1 / m), np.float32(0), np.float32(-np.inf)
     for _ in range(steps):
-        equations.forward(A1, W1, A0, b1, n_1, n_0, panels, floor)
-        equations.activate(A1, A1, SIGMOID, n_1, panels)
-        equations.transpose(A1_T, A1, n_1, panels)
-        equations.forward(A2, W2, A1, b2, n_2, n_1, panels, floor)
+        kernels.forward(A1, W1, A0, b1, n_1, n_0, panels, floor)
+        kernels.activate(A1, A1, SIGMOID, n_1, panels)
+        kernels.transpose(A1_T, A1, n_1, panels)
+        kernels.forward(A2, W2, A1, b2, n_2, n_1, panels, floor)
         for i in range(len(dZ2)):
             dZ2[i] = A2[i] - Y[i]
         for p in range(panels):
@@ -31,12 +30,12 @@ def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db
                 for s in range(LANES):
                     if p * LANES + s >= m:
                         dZ2[(p * ((n_2 + 15) // 16 * 16) + i) * LANES + s] = 0
-        equations.dA(dZ1, W2, dZ2, A1, n_2, n_1, panels, 0)
-        equations.dZ(dZ1, dZ1, A1, A1, SIGMOID_DERIVATIVE, n_1, panels)
-        equations.dW(dW2, dZ2, A1, A1_T, n_2, n_1, panels, scale, none, 0, (n_1 + 15) // 16)
-        equations.db(db2, dZ2, n_2, panels, scale, none)
-        equations.dW(dW1, dZ1, A0, A0_T, n_1, n_0, panels, scale, none, 0, (n_0 + 15) // 16)
-        equations.db(db1, dZ1, n_1, panels, scale, none)
+        kernels.dA(dZ1, W2, dZ2, A1, n_2, n_1, panels, 0)
+        kernels.dZ(dZ1, dZ1, A1, A1, SIGMOID_DERIVATIVE, n_1, panels)
+        kernels.dW(dW2, dZ2, A1, A1_T, n_2, n_1, panels, scale, none, 0, (n_1 + 15) // 16)
+        kernels.db(db2, dZ2, n_2, panels, scale, none)
+        kernels.dW(dW1, dZ1, A0, A0_T, n_1, n_0, panels, scale, none, 0, (n_0 + 15) // 16)
+        kernels.db(db1, dZ1, n_1, panels, scale, none)
         for theta, gradient in ((W1, dW1), (b1, db1), (W2, dW2), (b2, db2)):
             for i in range(len(theta)):
                 theta[i] -= np.float32(lr) * gradient[i]
@@ -69,12 +68,12 @@ def test_a_training_loop_of_ones_own_on_the_equations():
 @numba.njit(nogil=True)
 def whole_passes(layers, parameters, gradients, work, Y, panels, m):
     """Forward, the output's dZ, backward, gradients: the whole passes, over a plan's records."""
-    passes.forward_pass(layers, len(layers), parameters, work, 0, panels, True, True)
+    kernels.forward_pass(layers, len(layers), parameters, work, 0, panels, True, True)
     top = layers[len(layers) - 1]
     for i in range(len(Y)):
         work[top.dZ + i] = work[top.A + i] - Y[i]
-    passes.backward_pass(layers, len(layers), parameters, work, 0, panels)
-    passes.gradients_pass(layers, len(layers), gradients, work, panels, np.float32(1 / m), np.float32(0))
+    kernels.backward_pass(layers, len(layers), parameters, work, 0, panels)
+    kernels.gradients_pass(layers, len(layers), gradients, work, panels, np.float32(1 / m), np.float32(0))
 
 
 def test_the_whole_passes_from_ones_own_code():

@@ -155,20 +155,6 @@ def tanh_derivative(dZ, dA, Z, A, n):
         store(dZ, LANES * i, load(dA, LANES * i) * (1.0 - a * a))
 
 
-@routine(ACTIVATION)
-def identity_activation(A, Z, n):
-    """A = Z"""
-    for i in range(n):
-        store(A, LANES * i, load(Z, LANES * i))
-
-
-@routine(DERIVATIVE)
-def identity_derivative(dZ, dA, Z, A, n):
-    """dZ = dA"""
-    for i in range(n):
-        store(dZ, LANES * i, load(dA, LANES * i))
-
-
 @kernel
 def _largest(Z, n):
     """For each sample the largest of its n values."""

@@ -154,12 +154,13 @@ class Plan:
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
                  keep: bool = False, train: bool = True):  # fmt: skip
         self.sizes, self.batch, self.keep, self.train = sizes, batch, keep, train
+        self.threads = threads
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
         # Full batches of thousands go in chunks through the whole pass, so that a chunk's activations stay in cache.
         self.chunk_panels = batch_panels if keep else min(batch_panels, CHUNK_SAMPLES // LANES)
         self._place(kinds)
-        self._share(threads)
+        self._share()
 
     def _place(self, kinds: list[LayerKind]) -> None:
         """Give every buffer its offset in the workspace."""
@@ -201,15 +202,14 @@ class Plan:
         self.weight_panels = self.length
         self.length += panels * LANES
 
-    def _share(self, threads: int) -> None:
+    def _share(self) -> None:
         """Cut phase 1 into groups of panels, and phase 2 into runs of units of about equal work."""
-        self.threads = threads
-        self.groups = min(threads, self.chunk_panels)
+        self.groups = min(self.threads, self.chunk_panels)
         cost = np.repeat(
             [int(layer["n"]) + 1 for layer in self.layers], [-(-int(layer["n_prev"]) // LANES) for layer in self.layers]
         )
         ends = np.concatenate([[0], np.cumsum(cost)])
-        self.items = min(threads, self.units)
+        self.items = min(self.threads, self.units)
         wanted = ends[-1] * np.arange(self.items + 1) / self.items
         self.cuts = np.searchsorted(ends, wanted - 0.5 * cost.min()).astype(np.int64)
         self.cuts[0], self.cuts[-1] = 0, self.units
@@ -224,13 +224,12 @@ def flops_per_sample(sizes: tuple[int, ...]) -> int:
     return 6 * sum(products) - 2 * products[0]
 
 
-def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, share: float = 1.0) -> int:
-    """How many threads a step of this size can use.
+def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, train: bool = True) -> int:
+    """How many threads a step of this size can use, or without `train` a forward pass, a third of it.
 
     Two pay from about 10 µs of work on, 5 for each; a thread beyond the panels has nothing to do in phase 1.
-    `share` is the part of a training step that is done (a forward pass is a third).
     """
-    work = flops_per_sample(sizes) * batch * share
+    work = flops_per_sample(sizes) * batch // (1 if train else 3)
     return int(max(1, min(available, -(-batch // LANES), work // THREAD_FLOPS)))
 
 
