@@ -2,7 +2,6 @@
 
 import time
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -50,7 +49,3 @@ def gflops(seconds: float = 0.05) -> float:
     start = time.perf_counter()
     _run(turns)
     return turns * flops_per_turn / (time.perf_counter() - start) / 1e9
-
-
-def median_gflops(repeats: int = 5) -> float:
-    return float(np.median([gflops() for _ in range(repeats)]))

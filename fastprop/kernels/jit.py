@@ -53,8 +53,8 @@ def entry(function: Callable | None = None, *, parallel: bool = False) -> Any:
 def spliced(function: Callable) -> Any:
     """Copy `function` into its one caller before that is compiled.
 
-    LLVM optimises a kernel again in every kernel that calls it; each level of calls that is spliced away saves about
-    a second of the first call's time.
+    LLVM optimises a kernel again in every kernel that calls it. With five of them spliced the worker compiles in 5.6 s
+    instead of 6.6.
     """
     return numba.njit(inline="always", **FLAGS)(function)
 

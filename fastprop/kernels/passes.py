@@ -70,8 +70,9 @@ def row_of(order, i):
     return i if order == 0 else np.int64(get(indices(order), i))
 
 
-# Shuffled rows miss the caches: 57 of the 150 ns that a sample of 8 features took. So each row that is gathered asks
-# for the first lines of one that will be, and the processor's own prefetcher goes on from there.
+# Shuffled rows miss the caches, so each row that is gathered asks for the first lines of one that will be, and the
+# processor's own prefetcher goes on from there. It gains about 5% on 65,536 rows of 8 features; 64 or 128 rows ahead
+# gained no more.
 AHEAD_ROWS = 32
 AHEAD_FLOATS = 128
 
