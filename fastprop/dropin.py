@@ -206,7 +206,7 @@ class _Bench:
             self._at(int(layer["A_prev_T"])),
             columns.ctypes.data,
             *columns.shape,
-            transposed,
+            transposed and layer["A_prev_T"] >= 0,
         )
 
     def unpack(self, name: str, l: int, dtype: Any) -> np.ndarray:

@@ -225,6 +225,9 @@ def test_dA_with_relu_is_dA_where_A_prev_is_above_zero(n, n_prev, m):
     equations.dA(masked.array, pack_W(W), pack(dZ), pack(A_prev), n, n_prev, panels_of(m), 1)
     expected = np.where(A_prev > 0, unpack(plain, m, n_prev), 0)
     np.testing.assert_array_equal(unpack(masked.check(), m, n_prev), expected)
+    in_place = Guarded(pack(A_prev))
+    equations.dA(in_place.array, pack_W(W), pack(dZ), in_place.array, n, n_prev, panels_of(m), 1)
+    np.testing.assert_array_equal(unpack(in_place.check(), m, n_prev), expected)
 
 
 @given(n=widths, m=samples)

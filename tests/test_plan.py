@@ -31,22 +31,23 @@ def networks(draw):
 
 
 def buffers(plan):
-    """(name, start, length) of everything in the workspace; names that may share a place have the same name."""
+    """(name, start, length) of everything in the workspace that has a place of its own."""
     panels, layers = plan.chunk_panels, plan.layers
     found = [("A0", plan.A0, panels * panel_stride(plan.sizes[0])),
              ("Y", plan.Y_panels, panels * panel_stride(plan.sizes[-1])),
              ("weights", plan.weight_panels, panels * LANES)]  # fmt: skip
-    if plan.train:
+    if plan.train and layers[0]["A_prev_T"] >= 0:
         found.append(("A0_T", layers[0]["A_prev_T"], panels * panel_stride(plan.sizes[0])))
     for l, layer in enumerate(layers):
         last, size = l == len(layers) - 1, panels * panel_stride(layer["n"])
         found.append((f"Z{l}", layer["Z"], size))
         if layer["A"] != layer["Z"]:
             found.append((f"A{l}", layer["A"], size))
-        if plan.train and not last:
+        if layer["A_T"] >= 0:
             found.append((f"A_T{l}", layer["A_T"], size))
         if plan.train or last:
-            found.append((f"dZ{l}", layer["dZ"], size))
+            if layer["dZ"] != layer["Z"]:
+                found.append((f"dZ{l}", layer["dZ"], size))
             if layer["dA"] != layer["dZ"]:
                 found.append((f"dA{l}", layer["dA"], size))
     return found
@@ -71,8 +72,27 @@ def test_every_layer_reads_what_the_one_below_wrote(network, keep):
     for below, layer in pairwise(plan.layers):
         assert layer["n_prev"] == below["n"]
         assert layer["A_prev"] == below["A"]
-        assert layer["A_prev_T"] == below["A_T"] >= 0
+        assert layer["A_prev_T"] == below["A_T"]
         assert layer["relu_prev"] == below["relu"]
+
+
+@given(network=networks(), keep=st.booleans())
+def test_equation_2_finds_what_it_reads(network, keep):
+    """The transpose wherever a tile is used; and A_prev itself, not overwritten by dZ, wherever a dot product is."""
+    plan = Plan(*network, 2, keep=keep)
+    for layer in plan.layers:
+        assert layer["A_prev_T"] >= 0 or layer["n"] == 1
+    for below, layer in pairwise(plan.layers):
+        if layer["n"] == 1 or layer["n_prev"] % LANES == 1:
+            assert below["dZ"] != below["A"]
+
+
+@given(network=networks())
+def test_dZ_takes_the_place_of_A_only_where_a_relu_is_fused(network):
+    """Any other derivative reads A after dA is written; and what is kept for the user stays apart."""
+    for keep in (False, True):
+        for layer in Plan(*network, 2, keep=keep).layers:
+            assert layer["dZ"] != layer["Z"] or (layer["relu"] and not keep)
 
 
 @given(network=networks())
@@ -154,14 +174,6 @@ def test_the_parameters_of_all_layers_fill_the_flat_buffer_once(sizes):
     np.testing.assert_array_equal(seen, 1)
     real = [W.size + b.size for W, b in (layout.views(flat, l) for l in range(len(sizes) - 1))]
     assert np.count_nonzero(flat) == sum(real), "two layers share a place"
-
-
-@pytest.mark.parametrize(("n_prev", "panels"), [(n, p) for n in (1, 5, 15, 16, 17, 31, 48) for p in (1, 2, 8, 32)])
-def test_columns_are_summed_one_by_one_only_where_that_is_less_work(n_prev, panels):
-    """Steps counted as in the docstring of `by_dot`: 16 a panel and 80 for a column, 256 a panel for a tile."""
-    one_by_one = sum(16 * panels + 80 for _ in range(n_prev % LANES))
-    assert bool(plans.by_dot.py_func(n_prev, panels)) == (one_by_one < 256 * panels)
-    assert plans.by_dot(n_prev, panels) == plans.by_dot.py_func(n_prev, panels)
 
 
 def test_flops_of_a_step():

@@ -8,6 +8,7 @@ import pytest
 from panels import GUARD, LANES
 
 from fastprop.kernels import simd, tiles
+from fastprop.kernels.equations import next_rows
 from fastprop.kernels.simd import (
     absolute,
     at,
@@ -29,7 +30,6 @@ from fastprop.kernels.simd import (
     store,
     store_first,
     total,
-    transpose_block,
     where,
 )
 
@@ -152,24 +152,6 @@ def test_total_adds_all_lanes():
     assert run.nopython_signatures[0].return_type == numba.float32
 
 
-@pytest.mark.parametrize(("i", "j"), [(0, 0), (256, 0), (5, 11)])
-def test_transpose_block(i, j):
-    """At any offset, and also onto itself."""
-
-    @numba.njit
-    def run(out, i, a, j):
-        transpose_block(out, i, a, j)
-
-    a = np.arange(600, dtype=np.float32)
-    out = np.full(600, GUARD, np.float32)
-    run(out, i, a, j)
-    np.testing.assert_array_equal(out[i : i + 256].reshape(16, 16), a[j : j + 256].reshape(16, 16).T)
-    assert (np.delete(out, np.arange(i, i + 256)) == GUARD).all()
-    block = a[:256].copy()
-    run(block, 0, block, 0)
-    np.testing.assert_array_equal(block.reshape(16, 16), a[:256].reshape(16, 16).T)
-
-
 @pytest.mark.parametrize("count", range(LANES + 1))
 def test_load_first_and_store_first_keep_to_their_count(count):
     @numba.njit
@@ -275,13 +257,16 @@ def test_this_process_compiles_for_the_tile_of_its_own_features():
 
 
 @pytest.mark.parametrize("n", [*range(1, 70), 100, 784, 4096])
-def test_rows_are_split_evenly_and_all_of_them(n):
-    split = tiles.split_rows(n)
+def test_all_rows_are_tiled_and_none_by_a_needlessly_small_tile(n):
+    """As few tiles as there can be, all full but the last two, which differ by one at most."""
+    split = []
+    while sum(split) < n:
+        split.append(int(next_rows(n - sum(split))))
     assert sum(split) == n
-    assert max(split) - min(split) <= 1
-    assert min(split) >= 1
     assert max(split) <= simd.TILE_ROWS
     assert len(split) == -(-n // simd.TILE_ROWS), "more tiles than needed"
+    assert all(rows == simd.TILE_ROWS for rows in split[:-2])
+    assert max(split[-2:]) - min(split[-2:]) <= 1
 
 
 @pytest.mark.parametrize("rows", range(1, simd.TILE_ROWS + 1))

@@ -9,11 +9,19 @@ beyond n and beyond the batch hold zeros. Outputs come first, sizes last; nothin
 import numpy as np
 
 from .jit import kernel
-from .plan import by_dot, panel_stride, row_stride
-from .simd import LANES, TILE_ROWS, at, call, get, lanes_on_stack, put, transpose_block
-from .tiles import dA_tile, dot_tile, dW_tile, forward_tile
+from .plan import panel_stride, row_stride
+from .simd import LANES, TILE_ROWS, at, block_on_stack, call, get, put, splat, store
+from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, transpose_tile
 
 NO_FLOOR = np.float32(-np.inf)
+
+
+@kernel
+def next_rows(left):
+    """Rows of the next tile where `left` remain: all that a tile holds, the last two shared evenly (17 is 9 + 8)."""
+    if left >= 2 * TILE_ROWS:
+        return TILE_ROWS
+    return (left + 1) // 2 if left > TILE_ROWS else left
 
 
 @kernel
@@ -23,10 +31,9 @@ def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
     Z [panels][n][16], W (n, n_prev), A_prev [panels][n_prev][16], b (n,)
     """
     ld = row_stride(n_prev)
-    tiles = (n + TILE_ROWS - 1) // TILE_ROWS
     i = 0
-    for t in range(tiles):
-        rows = n // tiles + (1 if t < n % tiles else 0)
+    while i < n:
+        rows = next_rows(n - i)
         forward_tile(rows, (at(Z, LANES * i), at(W, i * ld), A_prev, at(b, i), floor, ld, n_prev, panels,
                             panel_stride(n), panel_stride(n_prev)))  # fmt: skip
         i += rows
@@ -59,23 +66,30 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last):
     """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; scale is 1/m.
 
     dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With keep = 0,
-    dW is not read. With keep = 1 and scale = −lr/m, dW being W, it is the step of gradient descent itself.
+    dW is not read. With keep = 1 and scale = −lr/m, dW being W, it is the step of gradient descent itself. Which of
+    A_prev and A_prev_T is read, `plan.by_dot` tells.
     """
-    ld = row_stride(n_prev)
-    whole = last
-    if last * LANES > n_prev and by_dot(n_prev, panels):
-        whole = last - 1
-    tiles = (n + TILE_ROWS - 1) // TILE_ROWS
+    ld, dZ_stride, A_stride = row_stride(n_prev), panel_stride(n), panel_stride(n_prev)
+    if n == 1:
+        k, end = first * LANES, min(last * LANES, n_prev)
+        _rows_dot(at(dW, k), 1, at(A_prev, LANES * k), dZ, end - k, panels, A_stride, dZ_stride, scale, keep)
+        return
+    left = n_prev - (last - 1) * LANES  # columns of the last block
+    whole = last if left > LANES // 2 else max(first, last - 1)
     i = 0
-    for t in range(tiles):
-        rows = n // tiles + (1 if t < n % tiles else 0)
+    while i < n:
+        rows = next_rows(n - i)
+        out, samples = at(dW, i * ld), at(dZ, LANES * i)
         for block in range(first, whole):
-            dW_tile(rows, (at(dW, i * ld + block * LANES), at(dZ, LANES * i), at(A_prev_T, block * LANES * LANES),
-                           scale, keep, ld, panels, panel_stride(n), panel_stride(n_prev)))  # fmt: skip
+            features = at(A_prev_T, block * LANES * LANES)
+            dW_tile(rows, (at(out, block * LANES), samples, features, scale, keep, ld, panels, dZ_stride, A_stride))
+        if whole < last and left > 1:
+            features = at(A_prev_T, whole * LANES * LANES)
+            half_tile(rows, (at(out, whole * LANES), samples, features, scale, keep, ld, panels, dZ_stride, A_stride))
         i += rows
-    if whole < last:
-        for k in range(whole * LANES, n_prev):
-            _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), 0, n, panels, panel_stride(n_prev), scale, keep)
+    if whole < last and left == 1:
+        k = n_prev - 1
+        _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, scale, keep)
 
 
 @kernel
@@ -84,33 +98,37 @@ def db(db, dZ, n, panels, scale, keep):
 
     db (n,), dZ [panels][n][16]
     """
-    _rows_dot(db, 1, dZ, dZ, 1, n, panels, 0, scale, keep)
+    ones = block_on_stack()
+    store(ones, 0, splat(1.0))
+    _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, scale, keep)
 
 
 @kernel
-def _rows_dot(out, stride, dZ, a, ones, n, panels, a_stride, scale, keep):
-    """out[stride·r] = keep·out[stride·r] + scale·Σ_{p, s} dZ[p][r][s]·a[p][s], or ·1 with ones"""
-    sums = lanes_on_stack()
-    for i in range(0, n, LANES):
-        dot_tile(LANES, (sums, at(dZ, LANES * i), a, ones, panels, panel_stride(n), a_stride))
-        for r in range(min(LANES, n - i)):
-            value = scale * get(sums, r)
-            if keep != np.float32(0.0):
-                value += keep * get(out, (i + r) * stride)
-            put(out, (i + r) * stride, value)
+def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, scale, keep):
+    """out[stride·r] = keep·out[stride·r] + scale·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
+    column = block_on_stack()
+    for i in range(0, n, DOT_ROWS):
+        count = min(n - i, DOT_ROWS)
+        if stride == 1:
+            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, scale, keep, count, panels, row_stride, a_stride))
+        else:
+            for r in range(count):
+                put(column, r, get(out, (i + r) * stride))
+            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, scale, keep, count, panels, row_stride, a_stride))
+            for r in range(count):
+                put(out, (i + r) * stride, get(column, r))
 
 
 @kernel
 def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     """Equation 4: dA_prev = Wᵀ·dZ; with relu, equation 1 of the layer below too: only where A_prev > 0.
 
-    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]
+    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]; dA_prev may be A_prev itself.
     """
     ld = row_stride(n_prev)
-    tiles = (n_prev + TILE_ROWS - 1) // TILE_ROWS
     k = 0
-    for t in range(tiles):
-        rows = n_prev // tiles + (1 if t < n_prev % tiles else 0)
+    while k < n_prev:
+        rows = next_rows(n_prev - k)
         dA_tile(rows, (at(dA_prev, LANES * k), at(W, k), dZ, at(A_prev, LANES * k), relu, ld, n, panels,
                        panel_stride(n_prev), panel_stride(n)))  # fmt: skip
         k += rows
@@ -119,5 +137,5 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
 @kernel
 def transpose(A_T, A, n, panels):
     """The blocks of 16 × 16 of A [panels][n][16], each transposed: what equation 2 reads."""
-    for i in range(0, panels * panel_stride(n), LANES * LANES):
-        transpose_block(A_T, i, A, i)
+    blocks = panels * panel_stride(n) // (LANES * LANES)
+    transpose_tile(LANES, (A_T, A, blocks))

@@ -39,13 +39,9 @@ def panel_stride(n):
 
 
 @kernel
-def by_dot(n_prev, panels):
-    """Whether the last, incomplete block of columns of dW is summed column by column.
-
-    A tile of 16 columns costs 256 steps a panel however few columns are real; a column by itself 16 a panel and
-    about 80 to add up the lanes.
-    """
-    return (n_prev % LANES) * (16 * panels + 80) < 256 * panels
+def by_dot(n, n_prev):
+    """Whether equation 2 reads A_prev itself, not only its transpose: for a single unit, or a single last column."""
+    return n == 1 or n_prev % LANES == 1
 
 
 LAYER = np.dtype(
@@ -54,7 +50,7 @@ LAYER = np.dtype(
         for name in (
             "n", "n_prev",
             "W", "b",  # offsets in the flat parameters and gradients
-            "A_prev", "A_prev_T", "Z", "A", "A_T", "dA", "dZ",  # offsets in the workspace; A_T = −1: not wanted
+            "A_prev", "A_prev_T", "Z", "A", "A_T", "dA", "dZ",  # offsets in the workspace; −1: not wanted
             "activation", "derivative",  # addresses of routines; 0: fused into the tile, or none
             "relu", "relu_prev",  # whether this layer's, and the one's below, is a relu fused into the tiles
             "first_unit",  # a unit of phase 2 is one block of 16 columns of dW, and all rows
@@ -175,7 +171,7 @@ class Plan:
         L = len(sizes) - 1
         self.layers = layers = np.zeros(L, LAYER)
         self.A0 = below = take(sizes[0])
-        below_T = take(sizes[0]) if self.train else -1
+        below_T = take(sizes[0]) if self.train and sizes[1] > 1 else -1
         unit = 0
         for l, layer in enumerate(layers):
             n_prev, n, kind, last = sizes[l], sizes[l + 1], kinds[l], l == L - 1
@@ -190,9 +186,12 @@ class Plan:
             layer["Z"] = take(n)
             apart = layer["activation"] and (self.keep or kind.from_Z)
             layer["A"] = below = take(n) if apart else layer["Z"]
-            layer["A_T"] = below_T = take(n) if self.train and not last else -1
-            if self.train or last:
+            layer["A_T"] = below_T = take(n) if self.train and not last and sizes[l + 2] > 1 else -1
+            if fused and not last and not by_dot.py_func(sizes[l + 2], n):
+                layer["dZ"] = layer["Z"]  # dA is masked where A stood, which no one reads again
+            elif self.train or last:
                 layer["dZ"] = take(n)
+            if self.train or last:
                 layer["dA"] = take(n) if self.keep and layer["derivative"] else layer["dZ"]
             layer["first_unit"] = unit
             layer["block_columns"] = max(1, CACHE_FLOATS // (panels * LANES * LANES))

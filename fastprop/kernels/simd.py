@@ -89,8 +89,12 @@ TILE_ROWS = tile_rows(cpu_features(), _machine())
 # ---- emitting ----------------------------------------------------------------------------------------------------
 
 
-def constant(value: float) -> ir.Constant:
-    return ir.Constant(VECTOR, [float(np.float32(value))] * LANES)
+def vector_of(lanes: int) -> ir.VectorType:
+    return ir.VectorType(F32, lanes)
+
+
+def constant(value: float, lanes: int = LANES) -> ir.Constant:
+    return ir.Constant(vector_of(lanes), [float(np.float32(value))] * lanes)
 
 
 def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
@@ -100,48 +104,84 @@ def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.
 
 def fmuladd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a·b + c: one instruction where the processor has it. (`llvm.fma` without it is a library call, 70 × slower.)"""
-    return intrinsic_call(builder, "llvm.fmuladd.v16f32", VECTOR, a, b, c)
+    return intrinsic_call(builder, f"llvm.fmuladd.v{c.type.count}f32", c.type, a, b, c)
 
 
-def broadcast(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), ir.Constant(IVECTOR, [0] * LANES))
+def broadcast(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-def load_vector(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+def load_vector(builder: ir.IRBuilder, address: ir.Value, lanes: int = LANES) -> ir.Value:
     """Loads assume the alignment of a float: on aligned data an unaligned load costs nothing."""
-    return builder.load(builder.bitcast(address, VECTOR.as_pointer()), align=4)
+    return builder.load(builder.bitcast(address, vector_of(lanes).as_pointer()), align=4)
 
 
 def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
-    builder.store(value, builder.bitcast(address, VECTOR.as_pointer()), align=4)
+    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
+
+
+def load_masked(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
+    """The first `count` floats, zero beyond; nothing beyond is read."""
+    return intrinsic_call(builder, "llvm.masked.load.v16f32.p0", VECTOR,
+                          builder.bitcast(address, VECTOR.as_pointer()), ir.Constant(I32, 4),
+                          first_lanes(builder, count), constant(0.0))  # fmt: skip
+
+
+def store_masked(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
+    """The first `count` lanes; nothing beyond is written."""
+    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value,
+                   builder.bitcast(address, VECTOR.as_pointer()), ir.Constant(I32, 4),
+                   first_lanes(builder, count))  # fmt: skip
+
+
+def first_lanes(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    """The mask of the first `count` lanes."""
+    counts = broadcast(builder, builder.trunc(count, I32))
+    return builder.icmp_signed("<", ir.Constant(IVECTOR, list(range(LANES))), counts)
 
 
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
     return builder.shuffle_vector(a, b, ir.Constant(IVECTOR, lanes))
 
 
-def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose 16 vectors of 16 in registers: 64 shuffles, first of floats and pairs within quads, then of quads."""
+def _in_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
+    return [4 * q + j for q in range(4) for j in low], [4 * q + j for q in range(4) for j in high]
 
-    def exchange(step: int, low: list[int], high: list[int]) -> None:
+
+def _of_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
+    return [4 * q + j for q in low for j in range(4)], [4 * q + j for q in high for j in range(4)]
+
+
+# Four ways to make of two vectors two others with half of each: of floats and pairs within quads, then of quads. Each
+# is one instruction a vector on every x86 processor.
+_EXCHANGES = (
+    _in_quads([0, 16, 1, 17], [2, 18, 3, 19]),
+    _in_quads([0, 1, 16, 17], [2, 3, 18, 19]),
+    _of_quads([0, 2, 4, 6], [1, 3, 5, 7]),
+    _of_quads([0, 2, 4, 6], [1, 3, 5, 7]),
+)
+
+
+def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Transpose 16 vectors of 16 in registers: 64 shuffles."""
+    rows = list(rows)
+    for step, (low, high) in zip((1, 2, 4, 8), _EXCHANGES, strict=True):
         for i in range(LANES):
             if not i & step:
                 a, b = rows[i], rows[i + step]
                 rows[i], rows[i + step] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
-
-    def within_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
-        return [4 * q + j for q in range(4) for j in low], [4 * q + j for q in range(4) for j in high]
-
-    def of_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
-        return [4 * q + j for q in low for j in range(4)], [4 * q + j for q in high for j in range(4)]
-
-    rows = list(rows)
-    exchange(1, *within_quads([0, 16, 1, 17], [2, 18, 3, 19]))
-    exchange(2, *within_quads([0, 1, 16, 17], [2, 3, 18, 19]))
-    exchange(4, *of_quads([0, 2, 4, 6], [1, 3, 5, 7]))
-    exchange(8, *of_quads([0, 2, 4, 6], [1, 3, 5, 7]))
     return [rows[4 * (i // 4) + (0, 2, 1, 3)[i % 4]] for i in range(LANES)]
+
+
+def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
+    """The sums of the lanes of each of up to 16 vectors, in one: 30 shuffles, half as many as to transpose first."""
+    rows = rows + [constant(0.0)] * (LANES - len(rows))
+    for low, high in _EXCHANGES:
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        rows = [builder.fadd(shuffle(builder, a, b, low), shuffle(builder, a, b, high)) for a, b in pairs]
+    return rows[0]
 
 
 # ---- memory ------------------------------------------------------------------------------------------------------
@@ -189,9 +229,7 @@ def load_first(typingctx, a, i, count):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.bitcast(builder.gep(_data(context, builder, a, args[0]), [args[1]]), VECTOR.as_pointer())
-        return intrinsic_call(builder, "llvm.masked.load.v16f32.p0", VECTOR, address, ir.Constant(I32, 4),
-                              _first(builder, args[2]), constant(0.0))  # fmt: skip
+        return load_masked(builder, builder.gep(_data(context, builder, a, args[0]), [args[1]]), args[2])
 
     return vector(a, types.intp, types.intp), codegen
 
@@ -216,19 +254,10 @@ def store_first(typingctx, a, i, v, count):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.bitcast(builder.gep(_data(context, builder, a, args[0]), [args[1]]), VECTOR.as_pointer())
-        intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), args[2], address, ir.Constant(I32, 4),
-                       _first(builder, args[3]))  # fmt: skip
+        store_masked(builder, args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]), args[3])
         return context.get_dummy_value()
 
     return types.void(a, types.intp, vector, types.intp), codegen
-
-
-def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
-    small = builder.trunc(count, I32)
-    one = builder.insert_element(ir.Constant(IVECTOR, ir.Undefined), small, ir.Constant(I32, 0))
-    all_ = builder.shuffle_vector(one, ir.Constant(IVECTOR, ir.Undefined), ir.Constant(IVECTOR, [0] * LANES))
-    return builder.icmp_signed("<", ir.Constant(IVECTOR, list(range(LANES))), all_)
 
 
 @intrinsic
@@ -518,23 +547,6 @@ def total(typingctx, a):
     return types.float32(vector), codegen
 
 
-@intrinsic
-def transpose_block(typingctx, out, i, a, j):
-    """Write the 16 × 16 block at ``a[j:j+256]``, transposed, to ``out[i:i+256]``."""
-    if not (_is_memory(out) and _is_memory(a)):
-        return None
-
-    def codegen(context, builder, sig, args):
-        target = builder.gep(_data(context, builder, out, args[0]), [args[1]])
-        source = builder.gep(_data(context, builder, a, args[2]), [args[3]])
-        rows = [load_vector(builder, builder.gep(source, [ir.Constant(I64, LANES * r)])) for r in range(LANES)]
-        for r, row in enumerate(transpose(builder, rows)):
-            store_vector(builder, row, builder.gep(target, [ir.Constant(I64, LANES * r)]))
-        return context.get_dummy_value()
-
-    return types.void(out, types.intp, a, types.intp), codegen
-
-
 # ---- records -----------------------------------------------------------------------------------------------------
 
 
@@ -558,19 +570,12 @@ def record_of(dtype: np.dtype) -> Any:
     return record_at
 
 
-def scratch_of(count: int) -> Any:
-    """A function () → pointer to `count` floats on the stack."""
+@intrinsic
+def block_on_stack(typingctx):
+    """A pointer to 16 × 16 floats on the stack."""
 
-    @intrinsic
-    def scratch(typingctx):
-        def codegen(context, builder, sig, args):
-            block = cgutils.alloca_once(builder, ir.ArrayType(F32, count))
-            return builder.bitcast(block, F32.as_pointer())
+    def codegen(context, builder, sig, args):
+        block = cgutils.alloca_once(builder, ir.ArrayType(F32, LANES * LANES))
+        return builder.bitcast(block, F32.as_pointer())
 
-        return pointer(), codegen
-
-    return scratch
-
-
-lanes_on_stack = scratch_of(LANES)
-block_on_stack = scratch_of(LANES * LANES)
+    return pointer(), codegen
