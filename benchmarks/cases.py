@@ -1,6 +1,8 @@
-"""The six networks that everything is measured on, and that the tests train too: from tiny to large."""
+"""The six networks that everything is measured on, and that the tests train too: from tiny to large; and their data."""
 
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Case(NamedTuple):
@@ -21,3 +23,31 @@ SHAPES = (
     Case("wide", (784, 1024, 1024, 10), "relu", "softmax", 256),
     Case("xl", (1024, 4096, 4096, 1024), "relu", "identity", 512),
 )
+NAMES = [case.name for case in SHAPES]
+
+
+def named(name: str) -> Case:
+    """The case of that name."""
+    return SHAPES[NAMES.index(name)]
+
+
+MOST_ROWS = 2**16  # several megabytes, as much as the small cases have in practice
+WORK = 9e9  # FLOPs of an epoch: 0.1 s on a core of 90 GFLOP/s
+
+
+def rows_of(case: Case, flops_per_sample: int) -> int:
+    """Whole batches of a case for about a tenth of a second of work, at least two."""
+    steps = int(WORK / flops_per_sample / case.batch)
+    return min(MOST_ROWS // case.batch, max(2, steps)) * case.batch
+
+
+def random_data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random rows X and dense targets Y, float32; classes one-hot."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, case.sizes[0]), dtype=np.float32)
+    n_out = case.sizes[-1]
+    if case.output == "identity":
+        return X, rng.standard_normal((n, n_out), dtype=np.float32)
+    if case.output == "sigmoid":
+        return X, rng.integers(0, 2, (n, n_out)).astype(np.float32)
+    return X, np.eye(n_out, dtype=np.float32)[rng.integers(0, n_out, n)]

@@ -1,0 +1,151 @@
+"""Figures that a noisy machine leaves intact, because both sides of each are measured in turns in one process.
+
+The unit is the share of the FMA peak; FLOPs of a step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from cases import NAMES, Case, named, random_data, rows_of
+from numba.core.runtime import _nrt_python, rtsys
+from numpy_training import fit, sgd
+from peak import gflops
+
+from fastprop import SGD, Network, reference, set_num_threads
+from fastprop.kernels.plan import flops_per_sample
+from fastprop.threads import available
+
+REST = 0.2  # seconds before each turn: OpenBLAS's threads spin for 0.1 after its last product, and take a core
+LR = 1e-3
+TURNS = 7
+
+Figures = dict[str, float]
+
+
+def measure(case: Case) -> Figures:
+    """Medians over `TURNS` turns of NumPy, of fastprop at one thread and at all, and of the peak."""
+    flops = flops_per_sample(case.sizes)
+    rows = rows_of(case, flops)
+    X, Y = random_data(case, rows)
+    parameters = {k: v.astype(np.float32) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
+    net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
+
+    def numpy_epoch() -> None:
+        fit(parameters, X, Y, output=case.output, epochs=1, batch_size=case.batch, update=sgd(LR),
+            rng=np.random.default_rng(0))  # fmt: skip
+
+    def epoch(threads: int) -> None:
+        set_num_threads(threads)
+        net.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
+
+    def forward() -> None:
+        set_num_threads(1)
+        net.forward(X[: case.batch])
+
+    def backward() -> None:
+        net.backward(Y[: case.batch])
+
+    works = {
+        "numpy": numpy_epoch,
+        "one": lambda: epoch(1),
+        "all": lambda: epoch(available()),
+        "forward": forward,
+        "backward": backward,
+    }
+    seconds = in_turns(works)
+    peak = seconds.pop("peak")
+    return {
+        "share of peak": rows * flops / seconds["one"] / peak,
+        "share of peak, all threads": rows * flops / seconds["all"] / peak / available(),
+        "all threads over one": seconds["one"] / seconds["all"],
+        "over NumPy": seconds["numpy"] / min(seconds["one"], seconds["all"]),
+        "backward over forward": seconds["backward"] / seconds["forward"],
+    }
+
+
+def in_turns(works: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median seconds of each work, and the peak in FLOP/s; the first turn, which compiles, does not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    peaks = []
+    for turn in range(TURNS + 1):
+        peaks.append(gflops() * 1e9)
+        for name, work in works.items():
+            time.sleep(REST)
+            work()  # brings the data back into the caches
+            start = time.perf_counter()
+            work()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(taken)) for name, taken in times.items()} | {"peak": float(np.median(peaks))}
+
+
+class Speed:
+    """All ratios of a shape, measured once for every revision."""
+
+    params = NAMES
+    param_names = ("shape",)
+    timeout = 900
+
+    def setup_cache(self) -> dict[str, Figures]:
+        return {name: measure(named(name)) for name in NAMES}
+
+    setup_cache.timeout = 900
+
+    def track_share_of_peak(self, figures: dict[str, Figures], name: str) -> float:
+        return figures[name]["share of peak"]
+
+    def track_share_of_peak_all_threads(self, figures: dict[str, Figures], name: str) -> float:
+        return figures[name]["share of peak, all threads"]
+
+    def track_all_threads_over_one(self, figures: dict[str, Figures], name: str) -> float:
+        return figures[name]["all threads over one"]
+
+    def track_over_numpy(self, figures: dict[str, Figures], name: str) -> float:
+        return figures[name]["over NumPy"]
+
+    def track_backward_over_forward(self, figures: dict[str, Figures], name: str) -> float:
+        return figures[name]["backward over forward"]
+
+    track_share_of_peak.unit = track_share_of_peak_all_threads.unit = "of the FMA peak"
+    track_all_threads_over_one.unit = track_over_numpy.unit = track_backward_over_forward.unit = "×"
+
+
+class Correctness:
+    """So that a speed-up that breaks a gradient, or allocates, shows in the same table."""
+
+    params = NAMES
+    param_names = ("shape",)
+
+    def track_largest_deviation_of_a_gradient(self, name: str) -> float:
+        """From the reference in float64, over the largest gradient."""
+        case = named(name)
+        X, Y = random_data(case, case.batch)
+        net = Network(case.sizes, output=case.output, rng=0)
+        net.forward(X)
+        net.backward(Y)
+        parameters = {k: v.astype(np.float64) for k, v in net.to_dict().items()}
+        cache = reference.forward_propagation(X.T.astype(np.float64), parameters, case.output)
+        exact = reference.backpropagation(cache, Y.T.astype(np.float64), parameters)
+        worst = 0.0
+        for l, layer in enumerate(net.layers, start=1):
+            for ours, theirs in ((layer.dW, exact[f"dW{l}"]), (layer.db[:, None], exact[f"db{l}"])):
+                worst = max(worst, float(np.abs(ours - theirs).max() / np.abs(theirs).max()))
+        return worst
+
+    def track_allocations_per_step(self, name: str) -> float:
+        """Blocks that compiled code takes, and that Python keeps, in a hundred steps."""
+        case = named(name)
+        X, Y = random_data(case, case.batch)
+        net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
+        net.train_step(X, Y, optimizer)
+        _nrt_python.memsys_enable_stats()
+        steps, blocks, taken = 100, sys.getallocatedblocks(), rtsys.get_allocation_stats().alloc
+        for _ in range(steps):
+            net.train_step(X, Y, optimizer)
+        taken = rtsys.get_allocation_stats().alloc - taken
+        return float((taken + max(0, sys.getallocatedblocks() - blocks)) // steps)
+
+    track_largest_deviation_of_a_gradient.unit = "relative"
+    track_allocations_per_step.unit = "blocks"
