@@ -16,7 +16,7 @@ PANELS = 8  # a batch of 128
 class Layer:
     """Each equation of a layer of `n` units on `n_prev`, over a batch of 128."""
 
-    params = [(32, 8), (64, 17), (128, 64), (256, 784), (1024, 1024)]
+    params = ([(32, 8), (64, 17), (128, 64), (256, 784), (1024, 1024)],)
     param_names = ("n, n_prev",)
     repeat = (5, 20, 1.0)
     rounds = 1
