@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from fastprop import SGD, Adam, Network
+from fastprop import SGD, Adam, inputs
 from fastprop.kernels import dA, db, dW, dZ, forward, gather, load, padded, panel_stride, row_stride, transpose
 from fastprop.kernels.elementwise import relu_derivative
 from fastprop.kernels.plan import allocate
@@ -13,17 +13,17 @@ from fastprop.optimizers import Optimizer
 PANELS = 8  # a batch of 128
 
 
-class Layer:
-    """Each equation of a layer of `n` units on `n_prev`, over a batch of 128."""
+class Equation:
+    """The forward step and each equation of a layer of `n` units on `n_prev`, over a batch of 128."""
 
-    params = ([(32, 8), (64, 17), (128, 64), (256, 784), (1024, 1024)],)
-    param_names = ("n, n_prev",)
+    params = (["forward", "dZ", "dW", "db", "dA", "transpose"], [(32, 8), (128, 64), (256, 784), (1024, 1024)])
+    param_names = ("kernel", "(n, n_prev)")
     repeat = (5, 20, 1.0)
     rounds = 1
 
-    def setup(self, size: tuple[int, int]) -> None:
+    def setup(self, name: str, size: tuple[int, int]) -> None:
         load()
-        n, n_prev = self.n, self.n_prev = size
+        n, n_prev = size
         rng = np.random.default_rng(0)
 
         def random(length: int) -> np.ndarray:
@@ -31,32 +31,23 @@ class Layer:
             a[:] = rng.standard_normal(length)
             return a
 
-        self.W, self.dW_, self.b, self.db_ = (random(k) for k in (n * row_stride(n_prev),) * 2 + (padded(n),) * 2)
-        self.Z, self.A, self.dZ_, self.dA_ = (random(PANELS * panel_stride(n)) for _ in range(4))
-        self.A_prev, self.A_prev_T, self.dA_prev = (random(PANELS * panel_stride(n_prev)) for _ in range(3))
-        self.derivative = relu_derivative.address
-        for kernel in (self.time_forward, self.time_dZ, self.time_dW, self.time_db, self.time_dA, self.time_transpose):
-            kernel(size)  # compiles
+        W, dW_out = (random(n * row_stride(n_prev)) for _ in range(2))
+        b, db_out = (random(padded(n)) for _ in range(2))
+        Z, A, dZ_out, dA_in = (random(PANELS * panel_stride(n)) for _ in range(4))
+        A_prev, A_prev_T, dA_out = (random(PANELS * panel_stride(n_prev)) for _ in range(3))
+        scale, none = np.float32(1 / 128), np.float32(0)
+        self.call, *self.arguments = {
+            "forward": (forward, Z, W, A_prev, b, n, n_prev, PANELS, none),
+            "dZ": (dZ, dZ_out, dA_in, Z, A, relu_derivative.address, n, PANELS),
+            "dW": (dW, dW_out, dZ_out, A_prev, A_prev_T, n, n_prev, PANELS, scale, none, 0, -(-n_prev // LANES)),
+            "db": (db, db_out, dZ_out, n, PANELS, scale, none),
+            "dA": (dA, dA_out, W, dZ_out, A_prev, n, n_prev, PANELS, 1),
+            "transpose": (transpose, A_prev_T, A_prev, n_prev, PANELS),
+        }[name]
+        self.time_kernel(name, size)  # compiles
 
-    def time_forward(self, size: tuple[int, int]) -> None:
-        forward(self.Z, self.W, self.A_prev, self.b, self.n, self.n_prev, PANELS, np.float32(0))
-
-    def time_dZ(self, size: tuple[int, int]) -> None:
-        dZ(self.dZ_, self.dA_, self.Z, self.A, self.derivative, self.n, PANELS)
-
-    def time_dW(self, size: tuple[int, int]) -> None:
-        blocks = -(-self.n_prev // LANES)
-        dW(self.dW_, self.dZ_, self.A_prev, self.A_prev_T, self.n, self.n_prev, PANELS, np.float32(1 / 128),
-           np.float32(0), 0, blocks)  # fmt: skip
-
-    def time_db(self, size: tuple[int, int]) -> None:
-        db(self.db_, self.dZ_, self.n, PANELS, np.float32(1 / 128), np.float32(0))
-
-    def time_dA(self, size: tuple[int, int]) -> None:
-        dA(self.dA_prev, self.W, self.dZ_, self.A_prev, self.n, self.n_prev, PANELS, 1)
-
-    def time_transpose(self, size: tuple[int, int]) -> None:
-        transpose(self.A_prev_T, self.A_prev, self.n_prev, PANELS)
+    def time_kernel(self, name: str, size: tuple[int, int]) -> None:
+        self.call(*self.arguments)
 
 
 @njit
@@ -70,6 +61,7 @@ class Gather:
 
     params = ["float32", "uint8"]
     param_names = ("dtype",)
+    repeat = (5, 20, 1.0)
     rounds = 1
 
     def setup(self, dtype: str) -> None:
@@ -78,12 +70,9 @@ class Gather:
         self.X = np.random.default_rng(0).integers(0, 256, (1024, n)).astype(dtype)
         self.order = np.random.default_rng(1).permutation(1024).astype(np.uint32)
         self.A, self.A_T = allocate(panel_stride(n)), allocate(panel_stride(n))
-        self.net = Network((n, 1), rng=0)
         self.time_gather(dtype)
 
     def time_gather(self, dtype: str) -> None:
-        from fastprop import inputs
-
         X = inputs.features(self.X, self.n, "X")
         _gather_rows(self.A, self.A_T, X.reshape(-1), self.order.ctypes.data, self.n, 128)
 
