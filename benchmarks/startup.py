@@ -25,21 +25,19 @@ class Startup:
     rounds = 1
     timeout = 600
 
-    def setup_cache(self) -> str:
-        cache = tempfile.mkdtemp(prefix="fastprop-cache-")
-        run_python(FIRST_FIT, NUMBA_CACHE_DIR=cache)
-        return cache
+    def setup(self) -> None:
+        run_python(FIRST_FIT)  # fills the cache
 
-    def time_import_numba(self, cache: str) -> None:
+    def time_import_numba(self) -> None:
         run_python("import numba")
 
-    def time_import(self, cache: str) -> None:
+    def time_import(self) -> None:
         run_python("import fastprop")
 
-    def time_first_fit_warm(self, cache: str) -> None:
-        run_python(FIRST_FIT, NUMBA_CACHE_DIR=cache)
+    def time_first_fit_warm(self) -> None:
+        run_python(FIRST_FIT)
 
-    def time_first_fit_cold(self, cache: str) -> None:
+    def time_first_fit_cold(self) -> None:
         with tempfile.TemporaryDirectory() as empty:
             run_python(FIRST_FIT, NUMBA_CACHE_DIR=empty)
 

@@ -60,7 +60,7 @@ class Call:
 class Dropin:
     """The derivation's functions on dictionaries, at one thread."""
 
-    params = ["s", "digits", "mnist"]
+    params = (["s", "digits", "mnist"],)
     param_names = ("shape",)
     repeat = (5, 20, 1.0)
     rounds = 1
