@@ -16,7 +16,7 @@ PANELS = 8  # a batch of 128
 class Equation:
     """The forward step and each equation of a layer of `n` units on `n_prev`, over a batch of 128."""
 
-    params = (["forward", "dZ", "dW", "db", "dA", "transpose"], [(32, 8), (128, 64), (256, 784)])
+    params = (["forward", "dZ", "dW", "db", "dA", "transpose"], [(32, 8), (256, 784)])
     param_names = ("kernel", "(n, n_prev)")
     repeat = (5, 20, 1.0)
     rounds = 1
