@@ -1,7 +1,7 @@
 """Training loops in float64 NumPy: the reference's gradients, and every optimiser written out step by step."""
 
 import numpy as np
-from cases import dense, weighted_gradients
+from networks import dense, weighted_gradients
 
 from fastprop import reference
 

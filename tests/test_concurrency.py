@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import SHAPES, Case, bits, data, network
+from networks import SHAPES, Case, bits, data, network
 
 import fastprop
 from fastprop import Adam, Network

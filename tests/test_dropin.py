@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import SMALL, assert_close, bits, names
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import SMALL, assert_close, bits, names
 
 from fastprop import dropin, reference
 

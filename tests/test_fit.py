@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import Case, bits, data, network
+from networks import Case, bits, data, network
 
 import fastprop
 from fastprop import SGD, Adam, History, Network

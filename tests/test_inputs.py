@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import Case, bits, data, network
+from networks import Case, bits, data, network
 
 from fastprop import SGD, inputs
 

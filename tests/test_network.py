@@ -10,7 +10,9 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import (
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import (
     CASES,
     SMALL,
     Case,
@@ -26,8 +28,6 @@ from cases import (
     weighted_cost,
     weighted_gradients,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 import fastprop
 from fastprop import SGD, Adam, Network, reference

@@ -2,7 +2,7 @@
 
 import numba
 import numpy as np
-from cases import Case, assert_close, cache_of, data, dense, network, reference_parameters
+from networks import Case, assert_close, cache_of, data, dense, network, reference_parameters
 from panels import LANES, pack, pack_W, padded, panel_stride, transposed_blocks, unpack, unpack_W
 
 from fastprop import kernels, reference

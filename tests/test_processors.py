@@ -12,7 +12,7 @@ PROCESSORS = {
     "sse": ("nehalem", ("avx", "evex", "fma", "f16c", "xop", "vaes", "vpclmul"), 3),
 }
 CHECKS = """
-from cases import SMALL, data, network
+from networks import SMALL, data, network
 from fastprop import Adam
 from fastprop.kernels import simd
 from test_network import check_backward, check_forward

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import SHAPES, Case, bits, data, names, network
+from networks import SHAPES, Case, bits, data, names, network
 
 import fastprop
 from fastprop import SGD, Adam, Network, training

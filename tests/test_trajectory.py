@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import Case, assert_close, bits, data, network, reference_parameters
+from networks import Case, assert_close, bits, data, network, reference_parameters
 from oracle import Trainer, adam, sgd
 
 from fastprop import SGD, Adam

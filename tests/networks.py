@@ -3,7 +3,7 @@
 Samples are rows in a Network and columns in the reference; everything here that is given to the reference is float64.
 """
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,8 @@ import numpy as np
 import fastprop
 from fastprop import reference
 
-_spec = importlib.util.spec_from_file_location("benchmark_cases", Path(__file__).parents[1] / "benchmarks" / "cases.py")
-_benchmarks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_benchmarks)
-
-Case, SHAPES = _benchmarks.Case, _benchmarks.SHAPES
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from cases import SHAPES, Case
 
 # Widths that fill no vector and no tile (1, 3, 17, 33, 100), every activation, no hidden layer, batches of 1 and of
 # a sample more or less than whole panels.
