@@ -35,10 +35,10 @@ MOST_ROWS = 2**16  # several megabytes, as much as the small cases have in pract
 WORK = 9e9  # FLOPs of an epoch: 0.1 s on a core of 90 GFLOP/s
 
 
-def rows_of(case: Case, flops_per_sample: int) -> int:
-    """Whole batches of a case for about a tenth of a second of work, at least one."""
+def rows_of(case: Case, flops_per_sample: int, least: int = 1) -> int:
+    """Whole batches of a case for about a tenth of a second of work, at least so many."""
     steps = int(WORK / flops_per_sample / case.batch)
-    return min(MOST_ROWS // case.batch, max(1, steps)) * case.batch
+    return min(MOST_ROWS // case.batch, max(least, steps)) * case.batch
 
 
 def random_data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:

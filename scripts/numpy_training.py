@@ -1,6 +1,6 @@
 """The same training in plain NumPy: what fastprop.fit does, step by step, with the functions of fastprop.reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def adam(lr: float, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float =
 
 
 def fit(parameters: Arrays, X: np.ndarray, Y: np.ndarray, *, output: str, epochs: int, batch_size: int,
-        update: Update, rng: np.random.Generator | None = None) -> tuple[Arrays, list[float]]:  # fmt: skip
+        update: Update, rng: np.random.Generator | None = None,
+        hidden: str | Sequence[str] = "relu") -> tuple[Arrays, list[float]]:  # fmt: skip
     """Train for some epochs.
 
     Parameters
@@ -58,7 +59,7 @@ def fit(parameters: Arrays, X: np.ndarray, Y: np.ndarray, *, output: str, epochs
         {"W1": (n_1, n_0), "b1": (n_1, 1), …}; its dtype and that of X and Y is what everything is computed in.
     X, Y : ndarray of shape (m, n_0), (m, n_L)
         Samples are rows, classes one-hot.
-    output, epochs, batch_size
+    output, epochs, batch_size, hidden
         As of :class:`fastprop.Network` and its `fit`.
     update : callable
     rng : Generator or None
@@ -76,8 +77,8 @@ def fit(parameters: Arrays, X: np.ndarray, Y: np.ndarray, *, output: str, epochs
         cost = 0.0
         for rows in (order[i : i + batch_size] for i in range(0, len(X), batch_size)):
             X_batch, Y_batch = X[rows].T, Y[rows].T
-            cache = reference.forward_propagation(X_batch, parameters, output)
+            cache = reference.forward_propagation(X_batch, parameters, output, hidden)
             cost += reference.compute_cost(cache, Y_batch, output) * len(rows)
-            parameters = update(parameters, reference.backpropagation(cache, Y_batch, parameters))
+            parameters = update(parameters, reference.backpropagation(cache, Y_batch, parameters, hidden))
         costs.append(cost / len(X))
     return parameters, costs

@@ -1,0 +1,368 @@
+"""fastprop beside whichever of NumPy, scikit-learn, PyTorch and JAX is installed: the README's table and its chart.
+
+    python benchmarks/compare_peers.py [--shapes xs,s,…] [--peers NumPy,…] [--threads 1,2] [--readme]
+
+All train the same network from the same start, on the same rows, with the same batches, cost and optimiser, and each
+is first shown to have learnt what the reference learns in float64. Each runs in processes of its own, with no more
+cores than threads, and they take turns. Prints tables; writes peers.json, with every figure, and peers.svg.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import peers
+from peers import CASES, PEERS, SIMPLECHAINS
+
+from fastprop.kernels.jit import cpu_name
+from fastprop.kernels.plan import flops_per_sample
+from fastprop.threads import available
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+START, END = "<!-- speed -->", "<!-- /speed -->"
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+REST = 0.2  # seconds before each process
+TIMEOUT = 900  # seconds
+# Of what the epoch takes off the cost: a learning rate wrong by 0.2 % is found. Float32 errs by at most 3e-5,
+# and scikit-learn's Adam, whose ε stands beside √v and not √v̂, by 1.5e-4.
+TOLERANCE = 1e-3
+# julialang.org/blog/2022/04/simple-chains: µs a step of SimpleChains.jl and of PyTorch, on all cores.
+ANNOUNCED = {"Intel i9-10980XE": (41, 1525, "over 35 ×"), "AMD EPYC 7513": (72, 7000, "close to 100 ×")}
+COLORS = {
+    "fastprop": "#d55e00", "NumPy": "#bbbbbb", "scikit-learn": "#777777", "PyTorch eager": "#9ad0f5",
+    "PyTorch compiled": "#0072b2", "JAX step": "#8fd9c0", "JAX scan": "#009e73",
+}  # fmt: skip
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def expected_costs(case: peers.Case, optimizer: str) -> tuple[float, float]:
+    """The cost before and after the epoch of the check, which the reference trains in float64."""
+    X, Y = peers.data(case, peers.check_rows(case))
+    parameters = {name: value.astype(np.float64) for name, value in peers.start(case).items()}
+    peer = peers.numpy_reference(case, optimizer, parameters, X.astype(np.float64), Y.astype(np.float64), 1)
+    peer.epoch(1, False)
+    return peers.cost_of(case, parameters, X, Y), peers.cost_of(case, peer.parameters(), X, Y)
+
+
+def check(name: str, case: peers.Case, optimizer: str, cost: float) -> None:
+    """End the program where a peer's cost after one epoch is not the reference's."""
+    before, after = expected_costs(case, optimizer)
+    if not abs(cost - after) <= TOLERANCE * abs(before - after):
+        raise SystemExit(
+            f"{name} learns something else: after one epoch of {case.name} with {optimizer} its cost is {cost:.9g}, "
+            f"the reference's {after:.9g} (before: {before:.9g})."
+        )
+
+
+@contextmanager
+def cores(n: int) -> Iterator[None]:
+    """Processes that are started here get the first n of our cores, where the platform can say so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(ours)[:n])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
+def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, Any]:
+    """What a fresh process finds out about a peer, or why it failed."""
+    command = [sys.executable, peers.__file__, name, case.name, optimizer, str(threads)]
+    environment = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
+    time.sleep(REST)
+    with cores(threads):
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"failed": f"took more than {TIMEOUT} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int) -> list[dict[str, Any]]:
+    """Every run of every job (optimiser, case, threads), the peers taking turns."""
+    runs = []
+    for (optimizer, case, threads), round_, name in product(jobs, range(rounds), names):
+        found = run(name, case, optimizer, threads)
+        speed = figure(np.median(found["samples_per_second"])) + "/s" if "cost" in found else found["failed"]
+        print(f"{optimizer}, {case.name}, {plural(threads)}, round {round_ + 1}: {name} {speed}", file=sys.stderr)
+        if "cost" in found:
+            check(name, case, optimizer, found["cost"])
+        runs.append({"peer": name, "case": case.name, "optimizer": optimizer, "threads": threads, **found})
+    return runs
+
+
+# ---- what the figures say --------------------------------------------------------------------------------------------
+
+
+class Results:
+    """The content of peers.json, and the figures that are drawn from it; NaN where a peer failed."""
+
+    def __init__(self, content: dict[str, Any]):
+        self.content, self.runs = content, content["runs"]
+        self.peers = list(dict.fromkeys(run["peer"] for run in self.runs))
+        self.jobs = list(dict.fromkeys((run["optimizer"], run["case"], run["threads"]) for run in self.runs))
+
+    def shapes(self, optimizer: str) -> list[tuple]:
+        """The jobs on the six shapes with an optimiser; SimpleChains' case is apart."""
+        return [job for job in self.jobs if job[0] == optimizer and job[1] != SIMPLECHAINS.name]
+
+    def of(self, job: tuple, peer: str, key: str) -> tuple[float, float, float]:
+        """A figure of a peer: the median of all repetitions, and the least and the greatest median of a round."""
+        rounds = [
+            np.atleast_1d(run[key])
+            for run in self.runs
+            if (run["optimizer"], run["case"], run["threads"], run["peer"]) == (*job, peer) and key in run
+        ] or [np.array([np.nan])]
+        medians = [float(np.median(values)) for values in rounds]
+        return float(np.median(np.concatenate(rounds))), min(medians), max(medians)
+
+    def speed(self, job: tuple, peer: str) -> float:
+        """Samples/s."""
+        return self.of(job, peer, "samples_per_second")[0]
+
+    def share(self, job: tuple, peer: str) -> float:
+        """GFLOP/s over the FMA peak of so many threads, which fastprop's processes measured; in percent."""
+        peak = self.of(job, "fastprop", "peak_flops")[0] * job[2]
+        return 100 * self.speed(job, peer) * flops_per_sample(CASES[job[1]].sizes) / peak
+
+    def best(self, job: tuple) -> str:
+        """How many times as fast fastprop is as the best of the others, and which that is."""
+        speeds = [(self.speed(job, peer), peer) for peer in self.peers if peer != "fastprop"]
+        speed, peer = max((pair for pair in speeds if pair[0] > 0), default=(np.nan, ""))
+        return f"{times(self.speed(job, 'fastprop') / speed)} {peer}".rstrip()
+
+
+def figure(x: float) -> str:
+    """Three significant digits, or all before the point."""
+    return "–" if x != x else f"{x:,.{max(0, 2 - int(np.floor(np.log10(abs(x) or 1))))}f}"
+
+
+def spread(values: tuple[float, float, float], scale: float = 1.0) -> str:
+    """A median with its least and its greatest, where they differ."""
+    middle, least, greatest = (figure(value * scale) for value in values)
+    return middle if least == greatest else f"{middle} ({least}–{greatest})"
+
+
+def times(ratio: float) -> str:
+    return "–" if ratio != ratio else f"{ratio:.0f} ×" if ratio >= 10 else f"{figure(ratio)} ×"
+
+
+def plural(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def label(case: peers.Case) -> str:
+    return f"{case.name} {'-'.join(map(str, case.sizes))} {case.output}, B={case.batch}"
+
+
+def row(*cells: Any) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def header(*cells: str) -> list[str]:
+    return [row(*cells), "|" + "---|" * len(cells)]
+
+
+# ---- tables and chart ------------------------------------------------------------------------------------------------
+
+
+def about(content: dict[str, Any]) -> str:
+    """The machine, the versions, the date and the command, in a line."""
+    versions = {run["peer"].split()[0]: run["version"] for run in content["runs"] if "version" in run}
+    listed = ", ".join(f"{name} {version}" for name, version in {**versions, **content["versions"]}.items())
+    return f"{content['date']}, {content['machine']}; {listed}; `{content['command']}`."
+
+
+def speed_table(results: Results, optimizer: str) -> list[str]:
+    """Thousands of samples/s."""
+    others = [peer for peer in results.peers if peer != "fastprop"]
+    lines = header("shape", "threads", "fastprop", "share of the peak", *others, "over the best peer")
+    for job in results.shapes(optimizer):
+        ours, *theirs = (spread(results.of(job, peer, "samples_per_second"), 1e-3) for peer in ("fastprop", *others))
+        share = f"{results.share(job, 'fastprop'):.0f}%".replace("nan%", "–")
+        lines.append(row(label(CASES[job[1]]), job[2], f"**{ours}**", share, *theirs, results.best(job)))
+    return lines
+
+
+def first_call_table(results: Results, optimizer: str) -> list[str]:
+    """Seconds of the first call."""
+    lines = header("shape", "threads", *results.peers)
+    for job in results.shapes(optimizer):
+        found = (spread(results.of(job, peer, "first_call_seconds")) for peer in results.peers)
+        lines.append(row(job[1], job[2], *found))
+    return lines
+
+
+def simplechains_lines(results: Results) -> list[str]:
+    """Microseconds a step on the case of SimpleChains' announcement, and what that printed."""
+    jobs = [job for job in results.jobs if job[1] == SIMPLECHAINS.name]
+    if not jobs:
+        return []
+    lines = [
+        "SimpleChains.jl's case (4-32-16-4 tanh, 10,000 samples as one batch, Adam), µs a step and times fastprop's:",
+        "",
+        *header("threads", *results.peers),
+    ]
+    for job in jobs:
+        steps = {peer: 1e6 * SIMPLECHAINS.batch / results.speed(job, peer) for peer in results.peers}
+        ratios = {peer: times(step / steps["fastprop"]) for peer, step in steps.items()}
+        lines.append(row(job[2], *(f"{figure(steps[peer])} ({ratios[peer]})" for peer in results.peers)))
+    printed = "; ".join(
+        f"{machine}: SimpleChains {ours} µs, PyTorch {theirs:,} µs ({ratio})"
+        for machine, (ours, theirs, ratio) in ANNOUNCED.items()
+    )
+    return [*lines, "", f"The announcement (April 2022, all cores) printed: {printed}."]
+
+
+def report(results: Results) -> str:
+    """All tables, in Markdown."""
+    sections = [about(results.content)]
+    for optimizer in ("sgd", "adam"):
+        if not results.shapes(optimizer):
+            continue
+        sections += [
+            f"{optimizer}: thousands of samples/s, median (least–greatest median of a round)",
+            "\n".join(speed_table(results, optimizer)),
+            "first call in a new process, seconds: the network made and one batch trained; compiled code that a "
+            "library keeps on disk may be there already",
+            "\n".join(first_call_table(results, optimizer)),
+        ]
+    return "\n\n".join([*sections, "\n".join(simplechains_lines(results))]).rstrip() + "\n"
+
+
+def chart(results: Results, path: Path) -> None:
+    """Bars of the share of the FMA peak, a group for each shape and a panel for each number of threads."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SystemExit(f"no chart: matplotlib is missing ({error}). pip install 'fastprop[plot]'") from error
+    jobs = results.shapes(results.jobs[0][0])
+    if not jobs:
+        return  # SimpleChains' case alone
+    panels = list(dict.fromkeys(job[2] for job in jobs))
+    drawing = Figure(figsize=(10, 2.6 * len(panels) + 0.8), layout="constrained")
+    axes = drawing.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
+    width = 0.86 / len(results.peers)
+    for threads, ax in zip(panels, axes):
+        shapes = [job for job in jobs if job[2] == threads]
+        for i, peer in enumerate(results.peers):
+            at = np.arange(len(shapes)) + (i - (len(results.peers) - 1) / 2) * width
+            shares = [results.share(job, peer) for job in shapes]
+            bars = ax.bar(at, shares, 0.92 * width, color=COLORS[peer], label=peer)
+            if peer == "fastprop":
+                ax.bar_label(bars, fmt="%.0f", fontsize=8, color=COLORS[peer], weight="bold")
+        ax.axhline(100, color="black", linewidth=1)
+        ax.text(1, 101, "FMA peak", transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
+        ax.set(ylim=(0, 112), ylabel="% of the FMA peak")
+        ax.set_xticks(range(len(shapes)), [job[1] for job in shapes])
+        ax.set_title(plural(threads), loc="left", fontsize=10)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles, names = axes[0].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9)
+    with matplotlib.rc_context({"svg.hashsalt": "fastprop"}):  # the same figures give the same file
+        drawing.savefig(path, metadata={"Date": None}, facecolor="white")
+
+
+def into_readme(results: Results) -> None:
+    """Put the table of plain SGD and SimpleChains' case between the README's marks."""
+    lines = [
+        about(results.content), "",
+        "Thousands of samples/s, plain SGD; medians, and the least and the greatest median of a process.", "",
+        *speed_table(results, "sgd"), "", *simplechains_lines(results),
+    ]  # fmt: skip
+    before, rest = README.read_text(encoding="utf-8").split(START)
+    text = START.join([before, "\n" + "\n".join(lines).rstrip() + "\n" + END + rest.split(END)[1]])
+    README.write_text(text, encoding="utf-8")
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def chosen(text: str, known: list[str], what: str) -> list[str]:
+    """The names in a list with commas; ends the program for one that is not known."""
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise SystemExit(f"there is no {what} {name!r}. Known: {', '.join(known)}.")
+    return names
+
+
+def installed() -> list[str]:
+    """The peers whose library is there."""
+    return [name for name, (module, _) in PEERS.items() if importlib.util.find_spec(module)]
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default_threads = "1,2" if available() > 1 else "1"
+    parser.add_argument("--shapes", default=",".join(CASES), help="names, with commas; all if not given")
+    parser.add_argument("--peers", default=",".join(installed()), help="names, with commas; all that are installed")
+    parser.add_argument("--threads", default=default_threads, help="numbers of threads, with commas")
+    parser.add_argument("--optimizers", default="sgd", help="sgd, adam or both, with a comma")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each peer on each case")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of peers.json and peers.svg")
+    parser.add_argument("--from-json", type=Path, metavar="FILE", help="draw these figures again, measure nothing")
+    parser.add_argument("--readme", action="store_true", help="put the table of sgd into the README")
+    return parser.parse_args()
+
+
+def measured(wanted: argparse.Namespace) -> dict[str, Any]:
+    """What is asked for, measured: the content of peers.json."""
+    cases = [CASES[name] for name in chosen(wanted.shapes, list(CASES), "shape")]
+    names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
+    optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
+    counts = [str(n) for n in range(1, available() + 1)]
+    threads = [int(n) for n in chosen(wanted.threads, counts, "number of threads")]
+    jobs = list(product(optimizers, (case for case in cases if case != SIMPLECHAINS), threads))
+    jobs += [("adam", SIMPLECHAINS, n) for n in threads if SIMPLECHAINS in cases]
+    return {
+        "date": str(date.today()),
+        "machine": f"{cpu_name()}, {available()} cores, {platform.system()}",
+        "versions": {"Numba": numba.__version__, "Python": platform.python_version()},
+        "command": shlex.join(["python", "benchmarks/compare_peers.py", *sys.argv[1:]]),
+        "runs": measure(jobs, names, wanted.rounds),
+    }
+
+
+def main() -> None:
+    """Measure, or read what was measured, and write it down."""
+    wanted = options()
+    content = json.loads(wanted.from_json.read_text()) if wanted.from_json else measured(wanted)
+    results = Results(content)
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    (wanted.out / "peers.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(report(results), end="")
+    if wanted.readme:
+        into_readme(results)
+    chart(results, wanted.out / "peers.svg")
+
+
+if __name__ == "__main__":
+    main()
