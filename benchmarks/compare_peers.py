@@ -104,17 +104,15 @@ def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int) -> list[dict[str, Any]]:
+def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
     """Every run of every job (optimiser, case, threads), the peers taking turns."""
-    runs = []
     for (optimizer, case, threads), round_, name in product(jobs, range(rounds), names):
         found = run(name, case, optimizer, threads)
         speed = figure(np.median(found["samples_per_second"])) + "/s" if "cost" in found else found["failed"]
         print(f"{optimizer}, {case.name}, {plural(threads)}, round {round_ + 1}: {name} {speed}", file=sys.stderr)
         if "cost" in found:
             check(name, case, optimizer, found["cost"])
-        runs.append({"peer": name, "case": case.name, "optimizer": optimizer, "threads": threads, **found})
-    return runs
+        yield {"peer": name, "case": case.name, "optimizer": optimizer, "threads": threads, **found}
 
 
 # ---- what the figures say --------------------------------------------------------------------------------------------
@@ -333,31 +331,44 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(wanted: argparse.Namespace) -> dict[str, Any]:
-    """What is asked for, measured: the content of peers.json."""
+def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """What is asked for, measured: the content of peers.json, which is written even where it ends early."""
     cases = [CASES[name] for name in chosen(wanted.shapes, list(CASES), "shape")]
     names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
     optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
-    counts = [str(n) for n in range(1, available() + 1)]
-    threads = [int(n) for n in chosen(wanted.threads, counts, "number of threads")]
+    threads = [int(n) for n in chosen(wanted.threads, [str(n) for n in range(1, (os.cpu_count() or 1) + 1)], "number")]
     jobs = list(product(optimizers, (case for case in cases if case != SIMPLECHAINS), threads))
     jobs += [("adam", SIMPLECHAINS, n) for n in threads if SIMPLECHAINS in cases]
-    return {
+    content: dict[str, Any] = {
         "date": str(date.today()),
-        "machine": f"{cpu_name()}, {available()} cores, {platform.system()}",
+        "machine": f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {"Numba": numba.__version__, "Python": platform.python_version()},
         "command": shlex.join(["python", "benchmarks/compare_peers.py", *sys.argv[1:]]),
-        "runs": measure(jobs, names, wanted.rounds),
+        "runs": [],
     }
+    try:
+        for found in measure(jobs, names, wanted.rounds):
+            content["runs"].append(found)
+    finally:
+        write(content, path)
+    return content
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def main() -> None:
     """Measure, or read what was measured, and write it down."""
     wanted = options()
-    content = json.loads(wanted.from_json.read_text()) if wanted.from_json else measured(wanted)
+    path = wanted.out / "peers.json"
+    if wanted.from_json:
+        content = json.loads(wanted.from_json.read_text())
+        write(content, path)
+    else:
+        content = measured(wanted, path)
     results = Results(content)
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / "peers.json").write_text(json.dumps(content, indent=1) + "\n")
     print(report(results), end="")
     if wanted.readme:
         into_readme(results)

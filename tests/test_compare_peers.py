@@ -166,6 +166,21 @@ def test_the_command_measures_and_a_peer_that_fails_leaves_the_others(tmp_path):
     assert (out / "peers.svg").exists()
 
 
+def test_what_was_measured_is_kept_where_a_run_ends_early(monkeypatch, tmp_path):
+    answers = iter([{"failed": "MemoryError"}])
+
+    def run(*arguments):
+        for answer in answers:
+            return answer
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_peers, "run", run)
+    monkeypatch.setattr(sys, "argv", ["compare_peers.py", "--shapes", "xs", "--threads", "1", "--out", str(tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        compare_peers.main()
+    assert [run["failed"] for run in json.loads((tmp_path / "peers.json").read_text())["runs"]] == ["MemoryError"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "known"),
     [(("--shapes", "xs,huge"), "xs, s, digits"), (("--peers", "Caffe"), "fastprop, NumPy"), (("--threads", "0"), "1")],
