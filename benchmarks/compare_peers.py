@@ -363,6 +363,10 @@ def main() -> None:
     """Measure, or read what was measured, and write it down."""
     wanted = options()
     path = wanted.out / "peers.json"
+    if wanted.rounds < 1:
+        raise SystemExit(f"--rounds is {wanted.rounds}; it takes whole numbers from 1 on.")
+    if wanted.from_json and not wanted.from_json.is_file():
+        raise SystemExit(f"there is no file {wanted.from_json}. Give the peers.json of an earlier run.")
     if wanted.from_json:
         content = json.loads(wanted.from_json.read_text())
         write(content, path)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
@@ -28,7 +29,7 @@ WORKING_TREE = "."
 Turn = Callable[[], float]
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """One line, exit code 2."""
     print(f"check_speed: {message}", file=sys.stderr)
     sys.exit(2)

@@ -192,3 +192,12 @@ def test_an_unknown_name_ends_with_one_line_that_lists_the_known(arguments, know
     assert repr(arguments[1].split(",")[-1]) in done.stderr
     assert known in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("--rounds", "0"), ("--from-json", "no-such.json")])
+def test_a_value_that_cannot_be_is_named_in_one_line(option, value, tmp_path):
+    done = command(option, value, "--out", tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert value in done.stderr
+    assert list(tmp_path.iterdir()) == []

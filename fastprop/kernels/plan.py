@@ -38,8 +38,7 @@ def panel_stride(n):
     return (n + LANES - 1) // LANES * LANES * LANES
 
 
-@kernel
-def by_dot(n, n_prev):
+def by_dot(n: int, n_prev: int) -> bool:
     """Whether equation 2 reads A_prev itself, not only its transpose: for a single unit, or a single last column."""
     return n == 1 or n_prev % LANES == 1
 
@@ -187,7 +186,7 @@ class Plan:
             apart = layer["activation"] and (self.keep or kind.from_Z)
             layer["A"] = below = take(n) if apart else layer["Z"]
             layer["A_T"] = below_T = take(n) if self.train and not last and sizes[l + 2] > 1 else -1
-            if fused and not last and not by_dot.py_func(sizes[l + 2], n):
+            if fused and not last and not by_dot(sizes[l + 2], n):
                 layer["dZ"] = layer["Z"]  # dA is masked where A stood, which no one reads again
             elif self.train or last:
                 layer["dZ"] = take(n)

@@ -154,8 +154,7 @@ def _of_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
     return [4 * q + j for q in low for j in range(4)], [4 * q + j for q in high for j in range(4)]
 
 
-# Four ways to make of two vectors two others with half of each: of floats and pairs within quads, then of quads. Each
-# is one instruction a vector on every x86 processor.
+# Four ways to make of two vectors two others with half of each: of floats and pairs within quads, then of quads.
 _EXCHANGES = (
     _in_quads([0, 16, 1, 17], [2, 18, 3, 19]),
     _in_quads([0, 1, 16, 17], [2, 3, 18, 19]),
