@@ -86,8 +86,7 @@ def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> f
     bench = _Bench((1, len(Z)), (), output, Z.shape[1], loss=PAIRED[output].routine.address)
     bench.pack("Z", 0, Z, transposed=False)
     bench.put_targets(Y)
-    bench.run(LOSS)
-    return bench.engine.mean_cost
+    return bench.run(LOSS)
 
 
 def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any],
@@ -184,6 +183,7 @@ class _Bench:
         names = inputs.hidden(hidden, len(sizes) - 2)
         self.m, self.layout = m, ParameterLayout.of(sizes)
         self.parameters, self.gradient = allocate(self.layout.length), allocate(self.layout.length)
+        self._targets: np.ndarray | None = None
         kinds = [ACTIVATIONS[name].kind() for name in (*names, output)]
         self.engine = Engine(plan_for(sizes, kinds, m, keep=True), self.parameters, self.gradient, loss)
 
@@ -216,11 +216,12 @@ class _Bench:
         return out.astype(dtype, copy=False)
 
     def put_targets(self, Y: np.ndarray) -> None:
-        self._targets = np.ascontiguousarray(Y.T)  # held: the engine has its address alone
-        self.engine.set_data(None, self._targets)
+        self._targets = np.ascontiguousarray(Y.T)
 
-    def run(self, do: int) -> None:
-        self.engine.run(do, self.m, 0, 1)
+    def run(self, do: int) -> float:
+        """Some parts of a pass; J, where LOSS is one of them."""
+        cost, weight = self.engine.run(do, self.m, 0, 1, Y=self._targets)
+        return cost / weight if do & LOSS else 0.0
 
 
 def _dtype(*operands: Any) -> np.dtype:

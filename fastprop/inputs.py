@@ -12,8 +12,7 @@ import numpy as np
 
 from .activations import HIDDEN
 from .kernels import scan
-
-MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
+from .kernels.scan import FLOAT32_MAX, MOST_SAMPLES
 
 
 def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
@@ -108,33 +107,43 @@ def hidden(value: Any, count: int) -> tuple[str, ...]:
 
 def array(name: str, value: Any) -> np.ndarray:
     """A real numeric array of whatever the user has."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array, whose mask would be ignored. Use {name}.filled(value) or drop rows."
-        )
-    try:
-        result = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths; give a rectangular array.") from None
+    result = value
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be ignored. Use {name}.filled(value) or drop rows."
+            )
+        try:
+            result = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name} has rows of different lengths; give a rectangular array.") from None
     if result.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {result.dtype}; give an array of real numbers (float32 is not copied).")
     return result
 
 
-def _float32(name: str, value: np.ndarray) -> np.ndarray:
-    """`value` as C-contiguous float32, finite; the same array where it is that already."""
+def _is_float32(value: Any) -> bool:
+    """Whether a value is what the kernels read, a matrix of C-contiguous float32: if so, one look decides."""
+    return type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 2 and value.flags.c_contiguous
+
+
+def _float32(name: str, value: np.ndarray, low: float = -FLOAT32_MAX, high: float = FLOAT32_MAX,
+             who: str = "") -> np.ndarray:  # fmt: skip
+    """`value` as C-contiguous float32, finite and within [low, high], the bounds of `who`; itself if it is that."""
     result = value
     if value.dtype != np.float32 or not value.flags.c_contiguous:
         with np.errstate(over="ignore"):
             result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
-    where = scan.first_nonfinite(result.ctypes.data, result.size)
+    where = scan.first_outside(scan.address_of(result), result.size, low, high)
     if where >= 0:
         index = np.unravel_index(where, result.shape)
-        place = ", ".join(str(i) for i in index)
+        place = f"{name}[{', '.join(str(i) for i in index)}]"
         given = value[index]
-        if np.isfinite(given):
-            raise ValueError(f"{name}[{place}] is {given:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
-        raise ValueError(f"{name}[{place}] is {given}; every value must be finite. Drop or fill such rows first.")
+        if not np.isfinite(given):
+            raise ValueError(f"{place} is {given}; every value must be finite. Drop or fill such rows first.")
+        if np.isfinite(result[index]):
+            raise ValueError(f"{place} is {given:g}; {who} lie between {low:g} and {high:g}.")
+        raise ValueError(f"{place} is {given:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
     return result
 
 
@@ -155,6 +164,8 @@ def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
 
 def features(X: Any, n: int, name: str = "X") -> np.ndarray:
     """X as C-contiguous float32 of shape (m, n), m ≥ 1, finite."""
+    if _is_float32(X) and scan.fits(X, n):
+        return X
     X = array(name, X)
     if X.ndim != 2:
         hint = f" For one sample use {name}.reshape(1, -1)." if X.ndim == 1 else ""
@@ -166,6 +177,19 @@ def features(X: Any, n: int, name: str = "X") -> np.ndarray:
     if not 1 <= X.shape[0] <= MOST_SAMPLES:
         raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
     return _float32(name, X)
+
+
+def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, np.ndarray]:
+    """X and Y as of :func:`features` and :func:`targets`; in one compiled look, where they are what they must be."""
+    if output != "softmax" and _is_float32(X) and _is_float32(Y) and scan.both_fit(X, n_0, Y, n_L, *_bounds(output)):
+        return X, Y
+    X = features(X, n_0)
+    return X, targets(Y, len(X), n_L, output)
+
+
+def _bounds(output: str) -> tuple[float, float]:
+    """Between which the targets of an output lie."""
+    return (-FLOAT32_MAX, FLOAT32_MAX) if output == "identity" else (0.0, 1.0)
 
 
 def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
@@ -180,14 +204,10 @@ def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
     if Y.shape != (m, n):
         other = f" or integer labels of shape ({m},)" if output == "softmax" else ""
         raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.")
-    Y = _float32(name, Y)
-    if output in ("sigmoid", "softmax") and (Y.min() < 0 or Y.max() > 1):
-        bad = tuple(int(i) for i in np.argwhere((Y < 0) | (Y > 1))[0])
-        raise ValueError(f"{name}[{bad[0]}, {bad[1]}] is {Y[bad]:g}; targets of a {output} lie between 0 and 1.")
+    Y = _float32(name, Y, *_bounds(output), f"targets of a {output}")
     if output == "softmax":
-        off = np.abs(Y.sum(axis=1) - 1) > 1e-3
-        if off.any():
-            row = int(off.argmax())
+        row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3)
+        if row >= 0:
             raise ValueError(
                 f"row {row} of {name} sums to {Y[row].sum():g}; targets of a softmax are distributions and sum to 1. "
                 f"Divide each row by its sum, or pass integer labels."
@@ -201,10 +221,11 @@ def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
             f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use {name}.astype(int), "
             f"or pass one-hot rows of shape (m, {n})."
         )
-    if Y.min() < 0 or Y.max() >= n:
-        row = int(((Y < 0) | (n <= Y)).argmax())
+    labels = np.ascontiguousarray(Y, dtype=np.int64)  # beyond its range a uint64 becomes negative
+    row = scan.first_label_outside(scan.address_of(labels), labels.size, n)
+    if row >= 0:
         raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}).")
-    return np.ascontiguousarray(Y, dtype=np.int64)
+    return labels
 
 
 def weights(sample_weight: Any, m: int) -> np.ndarray | None:

@@ -231,8 +231,7 @@ class Network:
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """The cost J on X and Y; keeps nothing. Parameters, shapes and errors as in `forward` and `backward`."""
-        X = inputs.features(X, self.sizes[0])
-        Y = inputs.targets(Y, len(X), self.sizes[-1], self.output)
+        X, Y = inputs.batch(X, Y, self.sizes[0], self.sizes[-1], self._output)
         weights = inputs.weights(sample_weight, len(X))
         return self._borrow(len(X), lambda engine: engine.loss(X, Y, weights))
 
@@ -266,8 +265,7 @@ class Network:
         Plain SGD updates W as dW is summed and writes no gradient: `gradients` are those of :meth:`backward` alone.
         Train a network from one Python thread at a time; only `predict` and `loss` are made for many.
         """
-        X = inputs.features(X, self.sizes[0])
-        Y = inputs.targets(Y, len(X), self.sizes[-1], self.output)
+        X, Y = inputs.batch(X, Y, self.sizes[0], self.sizes[-1], self._output)
         weights = inputs.weights(sample_weight, len(X))
         moments = self._moments_of(optimizer)
         cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)

@@ -4,7 +4,6 @@ The loops themselves are in :mod:`fastprop.kernels.updates`.
 """
 
 import weakref
-from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ def _fixed(name: str) -> property:
     return property(lambda self: getattr(self, f"_{name}"))
 
 
-class Optimizer(ABC):
+class Optimizer:
     """What every optimiser is: settings, a prepared step, an update, and moments of one network's parameters.
 
     The moments belong to the first network that the optimiser trains, and stay with it from call to call; for another
@@ -47,16 +46,18 @@ class Optimizer(ABC):
         return False
 
     @property
-    @abstractmethod
     def prepare(self) -> Routine:
         """The compiled preparation of a step."""
+        raise NotImplementedError
 
     @property
-    @abstractmethod
     def update(self) -> Routine:
         """The compiled loop over the parameters."""
+        raise NotImplementedError
 
     def __init__(self, lr: float, *settings: float):
+        if type(self) is Optimizer:
+            raise TypeError("Optimizer is what all optimizers have in common. Use one of them, such as SGD or Adam.")
         self.lr = lr
         self.steps = 0
         self._settings = np.array([*settings, 0.0])
@@ -78,14 +79,15 @@ class Optimizer(ABC):
     def bind(self, network: Any, length: int) -> np.ndarray:
         """The moments for the `length` parameters of a network, made on first use."""
         moments = self._moments
+        if moments is not None and self._owner is not None and self._owner() is network:
+            return moments
         if moments is not None and self.n_moments:
-            another = self._owner is not None and self._owner() is not network
-            if another or moments.shape[1] != length:
+            if self._owner is not None or moments.shape[1] != length:
                 raise ValueError(
                     f"this {type(self).__name__} holds the moments of another network. "
                     f"Make one optimizer for each network that you train."
                 )
-        elif moments is None or self._owner is None or self._owner() is not network:
+        else:
             self.steps = 0
             self._moments = moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
         self._owner = weakref.ref(network)

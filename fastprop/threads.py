@@ -9,15 +9,20 @@ from .inputs import whole
 from .kernels import passes, tiles
 
 _chosen: int | None = None
+_available: int | None = None
+_worker = 0
 _parallel = threading.Lock()
 _parallel_was_used = False
 _serial = False
 
 
 def available() -> int:
-    """Cores that this process may use, as far as Numba's pool reaches."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, numba.config.NUMBA_NUM_THREADS)
+    """Cores that this process may use, as far as Numba's pool reaches; asked once, for the question costs 1 µs."""
+    global _available
+    if _available is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        _available = min(cores, numba.config.NUMBA_NUM_THREADS)
+    return _available
 
 
 def get_num_threads() -> int:
@@ -49,27 +54,34 @@ def set_num_threads(n: int | None) -> None:
     _chosen = None if n is None else whole("n", n, least=1, most=1024)
 
 
-def run(job: int, threads: int) -> None:
-    """Do the job at an address on up to `threads` threads.
+def _load() -> int:
+    """The address of the worker, which is compiled or taken from the cache now, and so are the tiles."""
+    global _worker
+    tiles.load()
+    _worker = passes.run.address
+    return _worker
+
+
+def run(job: int, threads: int, *call: int) -> tuple[float, float]:
+    """Do the job at an address on up to `threads` threads; `call` is the rest of what :func:`passes.launch` takes.
 
     One parallel region at a time: Numba's workqueue layer aborts the process when two Python threads enter one. Who
     finds it taken does the work alone, with the same result; so does a forked child, whose pool stayed behind.
     """
     global _parallel_was_used
-    tiles.load()
-    worker = passes.run.address
+    worker = _worker or _load()
     if threads > 1 and not _serial and _parallel.acquire(blocking=False):
         try:
             _parallel_was_used = True
-            passes.launch(worker, job, threads)
+            return passes.launch(worker, job, threads, *call)
         finally:
             _parallel.release()
-    else:
-        passes.launch_alone(worker, job)
+    return passes.launch_alone(worker, job, threads, *call)
 
 
 def _after_fork() -> None:
-    global _parallel, _serial
+    global _available, _parallel, _serial
+    _available = None
     _parallel = threading.Lock()
     _serial = _serial or _parallel_was_used
 

@@ -139,8 +139,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     -----
     Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
     """
-    X = inputs.features(X, network.sizes[0])
-    Y = inputs.targets(Y, len(X), network.sizes[-1], network.output)
+    X, Y = inputs.batch(X, Y, network.sizes[0], network.sizes[-1], network.output)
     weights = inputs.weights(sample_weight, len(X))
     epochs, batch = inputs.whole("epochs", epochs), min(inputs.whole("batch_size", batch_size), len(X))
     shuffle, held_out = inputs.flag("shuffle", shuffle), _validation(network, validation)

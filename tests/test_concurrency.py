@@ -235,9 +235,13 @@ fastprop.set_num_threads(8)
 launch = passes.launch
 
 @numba.njit(parallel=True)
-def nested(worker, job, threads):
+def nested(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    totals = np.zeros(2)
     for outer in numba.prange(1):
-        launch(worker, job, threads)
+        totals[0], totals[1] = launch(
+            worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat
+        )
+    return totals[0], totals[1]
 
 class Passes:
     run, launch_alone = passes.run, passes.launch_alone

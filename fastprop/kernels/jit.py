@@ -41,11 +41,11 @@ def inlined(function: Callable) -> Any:
     return numba.njit(forceinline=True, **FLAGS)(function)
 
 
-def entry(function: Callable | None = None, *, parallel: bool = False) -> Any:
-    """Compile `function` for calls from Python, with a cache on disk."""
+def entry(function: Callable | None = None, **flags: bool) -> Any:
+    """Compile `function` for calls from Python, with a cache on disk; `flags` beside or instead of the common ones."""
     if function is None:
-        return lambda f: entry(f, parallel=parallel)
-    dispatcher = numba.njit(parallel=parallel, **FLAGS)(function)
+        return lambda f: entry(f, **flags)
+    dispatcher = numba.njit(**{**FLAGS, **flags})(function)
     dispatcher._cache = _cache_of(function)
     return dispatcher
 

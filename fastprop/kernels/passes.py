@@ -461,14 +461,37 @@ def run(address, thread):
                 before += count
 
 
+@kernel
+def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    """Write into the job at `address` what differs from call to call, and set its counters back."""
+    job = job_at(address, 0)
+    job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
+    job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
+    put(doubles(job.totals), COST, 0.0)
+    put(doubles(job.totals), WEIGHT, 0.0)
+    put(integers(job.tickets), NEXT, 0)
+    put(integers(job.tickets), DONE, 0)
+
+
+@kernel
+def totals_of(address):
+    """What grew in a call: the sum of the costs, and that of the sample weights."""
+    totals = doubles(job_at(address, 0).totals)
+    return get(totals, COST), get(totals, WEIGHT)
+
+
 @entry
-def launch_alone(worker, job):
+def launch_alone(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
     """Run the worker on the calling thread, without the interpreter's lock."""
+    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
     call(worker, (job, 0))
+    return totals_of(job)
 
 
 @entry(parallel=True)
-def launch(worker, job, threads):
+def launch(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
     """Run the worker on `threads` threads, or on as many as there are."""
+    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
     for thread in prange(threads):
         call(worker, (job, thread))
+    return totals_of(job)

@@ -8,6 +8,7 @@ The workspace holds panels of 16 samples, [panel][feature padded to 16][16]: act
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -215,7 +216,12 @@ class Plan:
         weights = max(int(layer["n"]) * int(layer["n_prev"]) for layer in self.layers)
         self.block_panels = max(1, (BLOCK_SAMPLES if weights <= 4 * CACHE_FLOATS else CHUNK_SAMPLES) // LANES)
 
+    def threads_for(self, m: int) -> int:
+        """How many threads share a call on m rows."""
+        return self.threads if m >= self.batch else threads_for(self.sizes, m, self.threads, train=self.train)
 
+
+@cache
 def flops_per_sample(sizes: tuple[int, ...]) -> int:
     """Of one training step: 6·Σ n_{l-1}·n_l − 2·n_0·n_1 (dA of the input is not computed)."""
     products = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]

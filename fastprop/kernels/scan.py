@@ -1,24 +1,80 @@
-"""A look at the user's data before any kernel trusts it."""
+"""A look at the user's data before any kernel trusts it: addresses and counts, for Python to call."""
 
 import numpy as np
 
-from .jit import entry
-from .simd import LANES, floats, get, load, splat, total
+from .jit import entry, kernel
+from .simd import LANES, floats, get, integers, load, splat, total, where
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
+
+
+@entry(nogil=False)
+def address_of(a):
+    """Where an array's data is, in a tenth of the time of ``a.ctypes.data``."""
+    return a.ctypes.data
 
 
 @entry
-def first_nonfinite(address, count):
-    """Index of the first NaN or infinity among `count` float32, or −1."""
-    a = floats(address)
+def fits(X, n):
+    """Whether X, a matrix of float32, has rows, of n finite numbers."""
+    return _fits(X, n, -FLOAT32_MAX, FLOAT32_MAX)
+
+
+@entry
+def both_fit(X, n_0, Y, n_L, low, high):
+    """Whether X and Y, matrices of float32, have as many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
+    return len(X) == len(Y) and _fits(X, n_0, -FLOAT32_MAX, FLOAT32_MAX) and _fits(Y, n_L, low, high)
+
+
+@kernel
+def _fits(a, n, low, high):
+    if not 0 < len(a) <= MOST_SAMPLES or a.shape[1] != n:
+        return False
+    return _first_outside(floats(a.ctypes.data), a.size, low, high) < 0
+
+
+@entry
+def first_outside(address, count, low, high):
+    """Index of the first of `count` float32 that is not within [low, high], or −1; NaN is within nothing."""
+    return _first_outside(floats(address), count, low, high)
+
+
+@kernel
+def _first_outside(a, count, low, high):
     block = 64 * LANES
     for start in range(0, count, block):
         end = min(start + block, count)
         whole = start + (end - start) // LANES * LANES
-        zero = splat(0.0)
+        outside = splat(0.0)
         for i in range(start, whole, LANES):
-            zero = zero + load(a, i) * 0.0  # NaN for both
-        found = total(zero) != np.float32(0.0)
+            x = load(a, i)
+            outside = outside + where(x >= low, where(x <= high, 0.0, 1.0), 1.0)
+        found = total(outside) != np.float32(0.0)
         for i in range(start if found else whole, end):
-            if not np.isfinite(get(a, i)):
+            if not low <= get(a, i) <= high:
                 return i
+    return -1
+
+
+@entry
+def first_label_outside(address, count, n):
+    """Index of the first of `count` int64 that is not a class 0…n − 1, or −1."""
+    labels = integers(address)
+    for i in range(count):
+        if not 0 <= get(labels, i) < n:
+            return i
+    return -1
+
+
+@entry
+def first_not_summing_to_one(address, rows, n, tolerance):
+    """The first of `rows` rows of n float32 whose sum is further from 1 than the tolerance, or −1."""
+    a = floats(address)
+    for row in range(rows):
+        s = 0.0
+        for i in range(row * n, row * n + n):
+            s += np.float64(get(a, i))
+        if not abs(s - 1.0) <= tolerance:
+            return row
     return -1
