@@ -185,7 +185,8 @@ class _Bench:
         self.parameters, self.gradient = allocate(self.layout.length), allocate(self.layout.length)
         self._targets: np.ndarray | None = None
         kinds = [ACTIVATIONS[name].kind() for name in (*names, output)]
-        self.engine = Engine(plan_for(sizes, kinds, m, keep=True), self.parameters, self.gradient, loss)
+        plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # one sample too stands in a panel, for `pack`
+        self.engine = Engine(plan, self.parameters, self.gradient, loss)
 
     def put_parameters(self, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
         for l, (W, b) in enumerate(layers):

@@ -64,7 +64,9 @@ class Engine:
         self._where = self._record.ctypes.data
         self._set(
             layers=plan.layers, n_layers=len(plan.layers), parameters=parameters, gradients=gradients, work=self.work,
-            Y_panels=plan.Y_panels, weight_panels=plan.weight_panels, panel_costs=self._panel_costs,
+            vectors=plan.vectors,
+            Y_panels=plan.Y_panels, weight_panels=plan.weight_panels, Z_panel=plan.Z_panel, dZ_panel=plan.dZ_panel,
+            panel_costs=self._panel_costs,
             totals=self._totals, batch=plan.batch, chunk_panels=plan.chunk_panels, block_panels=plan.block_panels,
             groups=plan.groups, items=plan.items, cuts=plan.cuts, tickets=self._tickets, loss=loss,
             hyper=self._hyper, rates=self._rate,
@@ -78,7 +80,7 @@ class Engine:
     def run(self, do: int, m: int, first_step: int, last_step: int, X: np.ndarray | None = None,
             Y: np.ndarray | None = None, weights: np.ndarray | None = None, order: np.ndarray | None = None,
             Y_hat: np.ndarray | None = None) -> tuple[float, float]:  # fmt: skip
-        """Do the parts `do` of the steps first…last over m rows of the user's arrays; the sum of costs and of weights."""
+        """Do the parts `do` of the steps first…last over m rows of the user's arrays; the sums of costs and weights."""
         labels = Y is not None and Y.dtype == np.int64
         targets = 0 if Y is None else address_of(Y)
         return threads.run(
@@ -140,7 +142,9 @@ class Engine:
             return cost, weight
 
     def panels(self, offset: int, n: int, m: int) -> np.ndarray:
-        """A copy, (m, n), of what stands in panels at `offset` of the workspace."""
+        """A copy, (m, n), of what stands in panels, or in a vector, at `offset` of the workspace."""
+        if self.plan.vectors:
+            return self.work[offset : offset + n].reshape(1, n).copy()
         stride = panel_stride.py_func(n)
         count = -(-m // 16)
         block = self.work[offset : offset + count * stride].reshape(count, stride // 16, 16)
@@ -151,4 +155,4 @@ def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep
              train: bool = True) -> Plan:  # fmt: skip
     """A plan for a batch, on as many threads as its work can use."""
     count = threads_for(sizes, batch, threads.get_num_threads(), train=train)
-    return Plan(sizes, kinds, batch, count, keep=keep, train=train)
+    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=batch == 1)

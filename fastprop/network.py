@@ -144,7 +144,8 @@ class Network:
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
         self._training: Engine | None = None  # of the last batch size
         self._cache: Engine | None = None  # of the last forward pass
-        self._idle: list[Engine] = []  # for predict and loss: taken and put back, so that threads never share one
+        # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
+        self._idle: tuple[list[Engine], list[Engine]] = ([], [])
 
     sizes = property(lambda self: self._layout.sizes)
     hidden = property(lambda self: self._hidden)
@@ -236,7 +237,11 @@ class Network:
         return self._borrow(len(X), lambda engine: engine.loss(X, Y, weights))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Ŷ of X, (m, n_L) float32. Touches no state of the network; may be called from many threads."""
+        """Ŷ of X, (m, n_L) float32. Touches no state of the network; may be called from many threads.
+
+        A row has the same bits whatever rows stand beside it; by itself it is summed in another order (a product of a
+        matrix by a vector) and may differ in the last bits.
+        """
         X = inputs.features(X, self.sizes[0])
         return self._borrow(len(X), lambda engine: engine.forward(X, transpose=False))
 
@@ -358,9 +363,9 @@ class Network:
 
     def _borrow(self, m: int, work: Callable[[Engine], Any]) -> Any:
         """Do something with an engine that no other thread is using."""
-        batch = min(m, PREDICT_BATCH)
+        batch, idle = min(m, PREDICT_BATCH), self._idle[m == 1]
         try:
-            engine = self._idle.pop()
+            engine = idle.pop()
         except IndexError:
             engine = None
         if engine is None or engine.plan.batch < batch or self._stale(engine):
@@ -368,7 +373,7 @@ class Network:
         try:
             return work(engine)
         finally:
-            self._idle.append(engine)
+            idle.append(engine)
 
     def _kept(self, name: str, index: int) -> np.ndarray:
         """A copy of one layer's Z, A, dZ or dA."""

@@ -110,11 +110,13 @@ def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, scale, keep
     for i in range(0, n, DOT_ROWS):
         count = min(n - i, DOT_ROWS)
         if stride == 1:
-            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, scale, keep, count, panels, row_stride, a_stride))
+            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
+                                a_stride))  # fmt: skip
         else:
             for r in range(count):
                 put(column, r, get(out, (i + r) * stride))
-            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, scale, keep, count, panels, row_stride, a_stride))
+            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
+                                a_stride))  # fmt: skip
             for r in range(count):
                 put(out, (i + r) * stride, get(column, r))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 from numba.core import types
 
-from . import equations
+from . import equations, vectors
 from .jit import entry, kernel, routine, spliced
 from .plan import (
     BACKWARD,
@@ -264,6 +264,9 @@ def phase_one(job, step, chunk, first, last):
         call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, np.int64(t)))
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
     n_0, n_L = bottom.n_prev, top.n
+    if job.vectors:
+        one_sample(job, start, bottom, top)
+        return
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
         if do & FORWARD:
@@ -285,6 +288,25 @@ def phase_one(job, step, chunk, first, last):
                 cost_of_panel(job, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
         if do & BACKWARD:
             backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1)
+
+
+@kernel
+def one_sample(job, i, bottom, top):
+    """Phase 1 of a plan with vectors: the same for the i-th row."""
+    do, work, parameters = job.do, floats(job.work), floats(job.parameters)
+    if do & FORWARD:
+        n_0 = bottom.n_prev
+        vectors.copy_row(at(work, bottom.A_prev), floats(job.X), row_of(job.order, i) * n_0, n_0)
+        vectors.forward_pass(job.layers, job.n_layers, parameters, work, job.Z_panel if do & OUTPUT else -1)
+    if do & OUTPUT:
+        for k in range(0, top.n, LANES):
+            store_first(floats(job.Y_hat), i * top.n + k, load(work, top.A + k), top.n - k)
+    if do & LOSS:
+        vectors.spread(at(work, job.Z_panel), at(work, top.Z), top.n)
+        cost_of_panel(job, 0, i, 1, job.dZ_panel, job.Z_panel, top.n)
+        vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), top.n)
+    if do & BACKWARD:
+        vectors.backward_pass(job.layers, job.n_layers, parameters, work)
 
 
 @kernel
@@ -358,10 +380,15 @@ def layer_gradients(job, layer, out, panels, scale, keep, c0, c1, update):
     """dW of the blocks c0…c1 of columns of one layer, db with the first, and the update of both."""
     work, n, n_prev = floats(job.work), layer.n, layer.n_prev
     dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
-    for block in range(c0, c1, layer.block_columns):
-        end = min(c1, block + layer.block_columns)
-        equations.dW(at(out, layer.W), dZ, A, A_T, n, n_prev, panels, scale, keep, block, end)
-    if c0 == 0:
+    if job.vectors:
+        vectors.dW(at(out, layer.W), dZ, A, n, n_prev, scale, keep, c0, c1)
+    else:
+        for block in range(c0, c1, layer.block_columns):
+            end = min(c1, block + layer.block_columns)
+            equations.dW(at(out, layer.W), dZ, A, A_T, n, n_prev, panels, scale, keep, block, end)
+    if c0 == 0 and job.vectors:
+        vectors.db(at(out, layer.b), dZ, n, scale, keep)
+    elif c0 == 0:
         equations.db(at(out, layer.b), dZ, n, panels, scale, keep)
     if update:
         ld = row_stride(n_prev)

@@ -67,7 +67,8 @@ JOB = np.dtype(
             "layers", "n_layers",
             "parameters", "gradients", "state", "state_stride", "work",
             "X", "n_features", "Y", "labels", "n_outputs", "weights", "order", "Y_hat",  # the user's data; 0: none
-            "Y_panels", "weight_panels",  # offsets in the workspace
+            "vectors",  # whether this is the plan of one sample
+            "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk
             "totals",  # float64, see COST
             "n_samples", "batch", "first_step", "last_step",
@@ -145,11 +146,12 @@ class Plan:
     threads : how many threads may share the work
     keep : keep Z, A, dA and dZ of every layer of the whole batch apart, for the user to look at
     train : whether there is a backward pass; without, only Ŷ and the cost can be asked for
+    vectors : keep the one sample of a batch of 1 in vectors (see :mod:`.vectors`) and not in a panel
     """
 
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
-                 keep: bool = False, train: bool = True):  # fmt: skip
-        self.sizes, self.batch, self.keep, self.train = sizes, batch, keep, train
+                 keep: bool = False, train: bool = True, vectors: bool = False):  # fmt: skip
+        self.sizes, self.batch, self.keep, self.train, self.vectors = sizes, batch, keep, train, vectors
         self.threads = threads
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
@@ -163,22 +165,22 @@ class Plan:
         sizes, panels = self.sizes, self.chunk_panels
         self.length = 0
 
-        def take(n: int) -> int:
+        def take(n: int, panels: int = 0 if self.vectors else panels) -> int:
             start = self.length
-            self.length += panels * panel_stride.py_func(n)
+            self.length += panels * panel_stride.py_func(n) if panels else padded.py_func(n)
             return start
 
         L = len(sizes) - 1
         self.layers = layers = np.zeros(L, LAYER)
         self.A0 = below = take(sizes[0])
-        below_T = take(sizes[0]) if self.train and sizes[1] > 1 else -1
+        below_T = take(sizes[0]) if self._transposes(1) else -1
         unit = 0
         for l, layer in enumerate(layers):
             n_prev, n, kind, last = sizes[l], sizes[l + 1], kinds[l], l == L - 1
             layer["n_prev"], layer["n"] = n_prev, n
             layer["W"], layer["b"] = self.layout.W[l], self.layout.b[l]
             layer["A_prev"], layer["A_prev_T"] = below, below_T
-            fused = kind.relu and not self.keep
+            fused = kind.relu and not self.keep and not self.vectors
             layer["relu"] = fused
             layer["relu_prev"] = layers[l - 1]["relu"] if l else 0
             layer["activation"] = 0 if fused else kind.activation
@@ -186,7 +188,7 @@ class Plan:
             layer["Z"] = take(n)
             apart = layer["activation"] and (self.keep or kind.from_Z)
             layer["A"] = below = take(n) if apart else layer["Z"]
-            layer["A_T"] = below_T = take(n) if self.train and not last and sizes[l + 2] > 1 else -1
+            layer["A_T"] = below_T = take(n) if not last and self._transposes(l + 2) else -1
             if fused and not last and not by_dot(sizes[l + 2], n):
                 layer["dZ"] = layer["Z"]  # dA is masked where A stood, which no one reads again
             elif self.train or last:
@@ -197,9 +199,14 @@ class Plan:
             layer["block_columns"] = max(1, CACHE_FLOATS // (panels * LANES * LANES))
             unit += -(-n_prev // LANES)
         self.units = unit
-        self.Y_panels = take(sizes[-1])
+        self.Y_panels = take(sizes[-1], panels)
+        self.Z_panel, self.dZ_panel = (take(sizes[-1], 1) if self.vectors else -1 for _ in range(2))
         self.weight_panels = self.length
         self.length += panels * LANES
+
+    def _transposes(self, l: int) -> bool:
+        """Whether equation 2 of layer l of the source reads the transposed A_prev."""
+        return self.train and not self.vectors and self.sizes[l] > 1
 
     def _share(self) -> None:
         """Cut phase 1 into groups of panels, and phase 2 into runs of units of about equal work."""

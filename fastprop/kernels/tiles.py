@@ -201,17 +201,38 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
 
 def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[r] = β·out[r] + α·Σ_{p,s} rows[p][r][s]·a[p][s], for the first `count` rows; with β = 0, out is not read"""
-    out, source, a, alpha, beta, count, panels, row_stride, a_stride = arguments
+    out, source, a, alpha, beta, count, ld, panels, row_stride, a_stride = arguments
     sums = _Sums(builder, rows)
     sums.start(lambda r: constant(0.0))
-    with cgutils.for_range(builder, panels) as panel:
-        first = _offset(builder, source, builder.mul(panel.index, row_stride))
-        factor = load_vector(builder, _offset(builder, a, builder.mul(panel.index, a_stride)))
-        sums.add(0, factor, lambda r: load_vector(builder, _offset(builder, first, _i64(r * LANES))))
+    source_rows = [_offset(builder, source, builder.mul(ld, _i64(r))) for r in range(rows)]
+
+    def step_of(p: Value, step: int) -> None:
+        panel = builder.add(p, _i64(step))
+        shift = builder.mul(panel, row_stride)
+        factor = load_vector(builder, _offset(builder, a, builder.mul(panel, a_stride)))
+        sums.add(step, factor, lambda r: load_vector(builder, _offset(builder, source_rows[r], shift)))
+
+    _unrolled(builder, panels, step_of)
     total = builder.fmul(broadcast(builder, alpha), row_sums(builder, [sums.result(r) for r in range(rows)]))
     onto = fmuladd(builder, broadcast(builder, beta), load_masked(builder, out, count), total)
     fresh = builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))
     store_masked(builder, builder.select(fresh, total, onto), out, count)
+
+
+def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None:
+    """out[c][:] = Σ_i s[i]·w[i][c][:], for `blocks` vectors side by side"""
+    out, w, s, ld, count = arguments
+    sums = _Sums(builder, blocks)
+    sums.start(lambda c: constant(0.0))
+
+    def step_of(i: Value, step: int) -> None:
+        factor = broadcast(builder, builder.load(_offset(builder, s, i, _i64(step))))
+        row = _offset(builder, w, builder.mul(builder.add(i, _i64(step)), ld))
+        sums.add(step, factor, lambda c: load_vector(builder, _offset(builder, row, _i64(c * LANES))))
+
+    _unrolled(builder, count, step_of)
+    for c in range(blocks):
+        store_vector(builder, sums.result(c), _offset(builder, out, _i64(c * LANES)))
 
 
 def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
@@ -227,6 +248,7 @@ def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
 
 _POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
 _EVERY = range(1, TILE_ROWS + 1)
+_POWERS = [1 << i for i in range(DOT_ROWS.bit_length())]
 _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
 # per form: what emits it, for how many rows, and its parameters
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
@@ -234,7 +256,8 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
     "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 6),
     "dW": (_emit_dW, _EVERY, _OF_DW),
     "half": (partial(_emit_dW, lanes=8), _EVERY, _OF_DW),
-    "dot": (_emit_dot, [DOT_ROWS], [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4),
+    "dot": (_emit_dot, _POWERS, [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 5),
+    "row_sum": (_emit_row_sum, _POWERS, [_POINTER] * 3 + [_INT] * 2),
     "transpose": (_emit_transpose, [LANES], [_POINTER] * 2 + [_INT]),
 }
 
@@ -349,4 +372,5 @@ dA_tile = _tile("dA")
 dW_tile = _tile("dW")
 half_tile = _tile("half")
 dot_tile = _tile("dot")
+row_sum_tile = _tile("row_sum")
 transpose_tile = _tile("transpose")
