@@ -12,7 +12,6 @@ from .plan import layer_at, padded, row_stride
 from .simd import LANES, at, call, fma, get, load, load_first, put, store, store_first
 from .tiles import DOT_ROWS, dot_tile, row_sum_tile
 
-
 # Rows of W that are read side by side. 784-1024-1024-10: 98 µs a prediction, with 4 or 16 rows 112, NumPy's 118.
 MOST_ROWS = min(8, DOT_ROWS)
 
