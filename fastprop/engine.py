@@ -24,6 +24,7 @@ from .kernels.plan import (
     threads_for,
 )  # fmt: skip
 from .kernels.scan import address_of
+from .kernels.simd import LANES
 from .optimizers import Optimizer
 
 
@@ -51,8 +52,9 @@ class Engine:
         self.available = threads.get_num_threads()  # when the work was shared out
         self.rows, self.has_gradients = 0, False
         self._lock = threading.Lock()
-        self.work = allocate(plan.length)
-        self._panel_costs = np.zeros(plan.chunk_panels)
+        self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
+        self._parts = allocate(plan.parts * plan.layout.length)
+        self._panel_costs = np.zeros(-(-plan.batch // LANES) + plan.chunk_panels)
         self._totals = allocate(8, np.float64)
         self._tickets = allocate(16, np.int64)
         self._hyper = np.zeros(16, np.float32)
@@ -69,6 +71,7 @@ class Engine:
             panel_costs=self._panel_costs,
             totals=self._totals, batch=plan.batch, chunk_panels=plan.chunk_panels, block_panels=plan.block_panels,
             groups=plan.groups, items=plan.items, cuts=plan.cuts, tickets=self._tickets, loss=loss,
+            parts=self._parts if plan.parts else 0, part_stride=plan.layout.length, work_stride=plan.length,
             hyper=self._hyper, rates=self._rate,
         )  # fmt: skip
 

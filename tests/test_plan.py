@@ -135,14 +135,29 @@ def test_the_cuts_cover_all_units_in_order(network, threads):
 @given(network=networks(), threads=threads)
 def test_the_groups_of_panels_are_no_more_than_there_are_panels(network, threads):
     plan = Plan(*network, threads)
-    assert 1 <= plan.groups <= min(threads, plan.chunk_panels)
+    assert 1 <= plan.groups <= (plan.parts or min(threads, plan.chunk_panels))
 
 
-@pytest.mark.parametrize("batch", [1, 16, 17, 511, 512, 513, 2000, 100_000])
-def test_a_chunk_is_bounded_and_holds_a_small_batch_whole(batch):
-    """So that the workspace of a full batch does not grow with it."""
-    plan = Plan((3, 5, 2), [KINDS["relu"], KINDS["identity"]], batch, 2)
-    assert plan.chunk_panels == min(-(-batch // LANES), plans.CHUNK_SAMPLES // LANES)
+@pytest.mark.parametrize(("width", "most"), [(5, plans.SMALL_CHUNK), (600, plans.LARGE_CHUNK)])
+@pytest.mark.parametrize("batch", [1, 16, 17, 255, 256, 257, 511, 512, 513, 600, 2000, 100_000])
+def test_chunks_are_bounded_and_even(width, most, batch):
+    """So that the workspace of a full batch does not grow with it, and no thread gets a short last chunk alone."""
+    plan = Plan((width, width, 2), [KINDS["relu"], KINDS["identity"]], batch, 2)
+    samples = plan.chunk_panels * LANES
+    chunks = -(-batch // samples)
+    assert samples <= most
+    assert chunks == -(-batch // most) or batch > most
+    assert chunks * samples - batch < chunks * LANES
+    assert plan.parts == (min(chunks, plans.MOST_PARTS) if chunks > 1 else 0)
+
+
+def test_parts_need_room_and_are_for_training():
+    """Where the gradient is larger than the activations of a chunk, chunks go one by one."""
+    kinds = [KINDS["relu"], KINDS["identity"]]
+    assert Plan((9, 9, 2), kinds, 2000, 2).parts
+    assert not Plan((9, 9, 2), kinds, 2000, 2, train=False).parts
+    assert not Plan((9, 9, 2), kinds, 2000, 2, keep=True).parts
+    assert not Plan((4096, 4096, 2), kinds, 2000, 2).parts
 
 
 @pytest.mark.parametrize("n", [*range(1, 600), 784, 1000, 1024, 2048, 4096])

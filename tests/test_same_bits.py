@@ -45,6 +45,16 @@ def test_on_any_number_of_threads(case, make):
         assert train_and_look(case, threads, make()) == one, f"{threads} threads"
 
 
+@pytest.mark.usefixtures("eager_threads")
+def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
+    """The chunks of networks whose gradients are too large for parts, which share every chunk."""
+    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
+    case = SHARED[-1]
+    one = train_and_look(case, 1, Adam(0.003))
+    for threads in (2, 3, 33):
+        assert train_and_look(case, threads, Adam(0.003)) == one, f"{threads} threads"
+
+
 def test_on_any_number_of_threads_as_they_are_chosen():
     """Without forcing small work on many threads: what a user gets."""
     case = SHAPES[2]

@@ -79,14 +79,17 @@ def test_train_step_walks_the_path_of_numpy(name, case):
 
 
 @each_optimizer
-def test_weights_and_chunks_walk_it_too(name):
-    """Batches of 700 samples, two chunks each, every sample with its weight."""
+@pytest.mark.parametrize("parts", [64, 2, 0])
+def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
+    """Batches of 700 samples, three chunks each, every sample with its weight: in as many parts, in two, in none."""
+    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", parts)
     make, update, settings = OPTIMIZERS[name]
     case = Case("chunks", (6, 17, 3), "tanh", "softmax", 700)
     net, (X, Y) = network(case), data(case, 1000)
     weights = np.random.default_rng(0).uniform(0, 2, 1000).astype(np.float32)
     trainer = Trainer(reference_parameters(net), case.hidden, case.output, update, **settings)
     net.fit(X, Y, epochs=20, batch_size=700, optimizer=make(**settings), shuffle=False, sample_weight=weights)
+    assert net._training.plan.parts == min(parts, 3)
     for _ in range(20):
         for rows in batches(case, 1000):
             trainer.step(X[rows], Y[rows], weights[rows])

@@ -1,8 +1,11 @@
 """Whole passes over a plan: forward, backward, a step, an epoch; and how threads share them.
 
 A step has two phases. Phase 1, over panels of samples: gather X and Y, forward, cost, and all dZ down to the first
-layer. Phase 2, over columns of the weights: dW, db and the update. No sum is ever split between threads, so the
-number of threads cannot show in the result.
+layer. Phase 2, over columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks,
+which go through both phases one by one; or where the weights are small, in *parts*: each a run of chunks that one
+thread takes all the way to a gradient of their own, so that no activation leaves its core. Phase 2 adds the parts.
+
+No sum is ever split between threads, so the number of threads cannot show in the result.
 
 No phase counts on how many threads really run. Work is claimed: every item of every phase has a number, its
 *ticket*, handed out in order; whoever draws one waits until all earlier phases are done, and does it. One thread
@@ -251,11 +254,34 @@ def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep):
 
 # ---- the two phases of a step ------------------------------------------------------------------------------------
 
+SHUFFLING, ONE, TWO = 0, 1, 2  # before the first step of an epoch, its order
+
 
 @spliced
-def phase_one(job, step, chunk, first, last):
+def phase_one(job, step, chunk, item, count, thread):
+    """Item of `count`: some panels of a chunk; or in a plan of parts, some chunks with their gradients."""
+    c0, c1 = chunk, chunk + 1
+    work, part = floats(job.work), floats(job.parts)
+    if job.parts:
+        chunks = chunks_of(job, step)
+        c0, c1 = item * chunks // count, (item + 1) * chunks // count
+        work, part = at(work, job.work_stride * thread), at(part, job.part_stride * item)
+    for c in range(c0, c1):
+        _, size = chunk_of(job, step, c)
+        panels = (size + LANES - 1) // LANES
+        first, last = item * panels // count, (item + 1) * panels // count
+        if job.parts:
+            first, last = 0, panels
+        chunk_pass(job, work, step, c, first, last)
+        if job.parts and job.do & GRADIENTS:
+            scale, keep = inverse(weight_of(job, step)), np.float32(0.0 if c == c0 else 1.0)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, scale, keep)
+
+
+@spliced
+def chunk_pass(job, work, step, chunk, first, last):
     """Panels first…last of a chunk: whatever `job.do` asks of X, forward, Ŷ, cost and dZ."""
-    do, work, order = job.do, floats(job.work), job.order
+    do, order = job.do, job.order
     start, size = chunk_of(job, step, chunk)
     if do & UPDATE and chunk == 0 and first == 0:
         t = get(doubles(job.totals), UPDATES) + 1.0
@@ -265,7 +291,7 @@ def phase_one(job, step, chunk, first, last):
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
     n_0, n_L = bottom.n_prev, top.n
     if job.vectors:
-        one_sample(job, start, bottom, top)
+        one_sample(job, work, start, bottom, top)
         return
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
@@ -285,15 +311,15 @@ def phase_one(job, step, chunk, first, last):
                 scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
-                cost_of_panel(job, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
+                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
         if do & BACKWARD:
             backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1)
 
 
 @kernel
-def one_sample(job, i, bottom, top):
-    """Phase 1 of a plan with vectors: the same for the i-th row."""
-    do, work, parameters = job.do, floats(job.work), floats(job.parameters)
+def one_sample(job, work, i, bottom, top):
+    """The same in a plan of vectors, for the i-th row."""
+    do, parameters = job.do, floats(job.parameters)
     if do & FORWARD:
         n_0 = bottom.n_prev
         vectors.copy_row(at(work, bottom.A_prev), floats(job.X), row_of(job.order, i) * n_0, n_0)
@@ -303,16 +329,16 @@ def one_sample(job, i, bottom, top):
             store_first(floats(job.Y_hat), i * top.n + k, load(work, top.A + k), top.n - k)
     if do & LOSS:
         vectors.spread(at(work, job.Z_panel), at(work, top.Z), top.n)
-        cost_of_panel(job, 0, i, 1, job.dZ_panel, job.Z_panel, top.n)
+        cost_of_panel(job, work, 0, 0, i, 1, job.dZ_panel, job.Z_panel, top.n)
         vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), top.n)
     if do & BACKWARD:
         vectors.backward_pass(job.layers, job.n_layers, parameters, work)
 
 
 @kernel
-def cost_of_panel(job, p, start, count, dZ, Z, n):
+def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
     """Cost and output dZ of one panel."""
-    work, shift = floats(job.work), p * panel_stride(n)
+    shift = p * panel_stride(n)
     Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
     if job.labels:
         one_hot(Y, job.labels, job.order, start, count, n)
@@ -322,7 +348,7 @@ def cost_of_panel(job, p, start, count, dZ, Z, n):
         gather(Y, None, floats(job.Y), job.order, start, count, n, job.n_samples)
     gather_weights(w, job.weights, job.order, start, count)
     cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
-    put(doubles(job.panel_costs), p, cost)
+    put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
 
 
 @kernel
@@ -340,26 +366,51 @@ def chunks_of(job, step):
     return (size + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
 
 
+@kernel
+def samples_of(job, step):
+    """How many samples a step has."""
+    return min(job.batch, job.n_samples - step * job.batch)
+
+
+@kernel
+def weight_of(job, step):
+    """m of a step: the number of its samples, or the sum of their weights."""
+    return total_weight(job.weights, job.order, step * job.batch, samples_of(job, step))
+
+
+@kernel
+def inverse(m):
+    """1/m; 0 where all weights of a batch are 0, so that it changes nothing."""
+    return np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+
+
 @spliced
-def phase_two(job, step, chunk, item):
-    """One run of columns of the weights: dW, db and the update of a chunk; item 0 also adds up the cost."""
+def phase_two(job, step, chunk, item, count):
+    """Item of `count`: a run of columns of the weights, their dW, db and update; or in a plan of parts, their sum.
+
+    Item 0 also adds up the cost.
+    """
     do = job.do
     _, size = chunk_of(job, step, chunk)
+    if job.parts:
+        size = samples_of(job, step)
     panels = (size + LANES - 1) // LANES
-    batch_start = step * job.batch
-    m = total_weight(job.weights, job.order, batch_start, min(job.batch, job.n_samples - batch_start))
+    m = weight_of(job, step)
     if item == 0:
-        totals = doubles(job.totals)
+        totals, costs = doubles(job.totals), doubles(job.panel_costs)
         if chunk == 0:
             put(totals, WEIGHT, get(totals, WEIGHT) + m)
         cost = 0.0
         for p in range(panels):
-            cost += get(doubles(job.panel_costs), p)
+            cost += get(costs, job.chunk_panels * chunk + p)
         put(totals, COST, get(totals, COST) + cost)
     if not do & GRADIENTS:
         return
+    if job.parts:
+        add_parts(job, step, item, count)
+        return
     first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
-    scale = np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+    scale = inverse(m)
     keep = np.float32(0.0) if chunk == 0 else np.float32(1.0)
     chunks = chunks_of(job, step)
     fused = do & UPDATE and job.fused and chunks == 1
@@ -373,6 +424,33 @@ def phase_two(job, step, chunk, item):
         c0, c1 = max(0, first - layer.first_unit), min(blocks, last - layer.first_unit)
         if c0 < c1:
             layer_gradients(job, layer, out, panels, scale, keep, c0, c1, update)
+
+
+@kernel
+def items_of(job, phase, step, chunk):
+    """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
+    if phase == ONE and job.parts:
+        return min(job.groups, chunks_of(job, step))
+    if phase == ONE:
+        _, size = chunk_of(job, step, chunk)
+        return min(job.groups, (size + LANES - 1) // LANES)
+    if phase == TWO and job.do & GRADIENTS:
+        return job.items
+    return 1
+
+
+@kernel
+def add_parts(job, step, item, count):
+    """One share of the parameters: the sum of the gradient's parts, in their order, and the update."""
+    vectors_in_all, parts, out = job.part_stride // LANES, floats(job.parts), floats(job.gradients)
+    start, end = item * vectors_in_all // count * LANES, (item + 1) * vectors_in_all // count * LANES
+    for i in range(start, end, LANES):
+        g = load(parts, i)
+        for part in range(1, items_of(job, ONE, step, 0)):
+            g = g + load(parts, job.part_stride * part + i)
+        store(out, i, g)
+    if job.do & UPDATE:
+        update_run(job, start, end - start)
 
 
 @spliced
@@ -425,42 +503,26 @@ def wait(tickets, due):
             yield_core()
 
 
-SHUFFLING, ONE, TWO = 0, 1, 2  # the phases of a step
-
-
 @spliced
-def do_item(job, phase, step, chunk, item, count):
+def do_item(job, phase, step, chunk, item, count, thread):
     """Item of `count` of a phase."""
     if phase == ONE:
-        _, size = chunk_of(job, step, chunk)
-        panels = (size + LANES - 1) // LANES
-        phase_one(job, step, chunk, item * panels // count, (item + 1) * panels // count)
+        phase_one(job, step, chunk, item, count, thread)
     elif phase == TWO:
-        phase_two(job, step, chunk, item)
+        phase_two(job, step, chunk, item, count)
     else:
         shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
 
 
-@kernel
-def items_of(job, phase, step, chunk):
-    """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
-    if phase == ONE:
-        _, size = chunk_of(job, step, chunk)
-        return min(job.groups, (size + LANES - 1) // LANES)
-    if phase == TWO and job.do & GRADIENTS:
-        return job.items
-    return 1
-
-
 @spliced
-def do_phase(job, ticket, before, phase, step, chunk, count):
+def do_phase(job, thread, ticket, before, phase, step, chunk, count):
     """Do what falls to this thread of a phase of `count` items, after the `before` of earlier phases; next ticket."""
     alone, tickets = job.threads == 1, integers(job.tickets)
     item = np.int64(0) if alone else ticket - before
     while item < count:
         if not alone:
             wait(tickets, before)
-        do_item(job, phase, step, chunk, item, count)
+        do_item(job, phase, step, chunk, item, count, thread)
         if alone:
             item += 1
         else:
@@ -480,11 +542,11 @@ def run(address, thread):
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
     end = TWO + 1 if job.do & LOSS else TWO
     for step in range(job.first_step, job.last_step):
-        for chunk in range(chunks_of(job, step)):
+        for chunk in range(1 if job.parts else chunks_of(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
             for phase in range(SHUFFLING if shuffles else ONE, end):
                 count = items_of(job, phase, step, chunk)
-                ticket = do_phase(job, ticket, before, phase, step, chunk, count)
+                ticket = do_phase(job, thread, ticket, before, phase, step, chunk, count)
                 before += count
 
 
