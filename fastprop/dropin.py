@@ -6,15 +6,17 @@ float32.
 """
 
 from collections.abc import Mapping, Sequence
+from threading import local
 from typing import Any
 
 import numpy as np
 
-from . import inputs
+from . import inputs, threads
 from .activations import ACTIVATIONS
 from .engine import Engine, plan_for
-from .kernels import elementwise, passes, updates
+from .kernels import passes, updates
 from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
+from .kernels.scan import address_of
 from .losses import PAIRED
 from .reference import Arrays, initialise_parameters
 
@@ -44,16 +46,20 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
         If a name, key, shape or value does not fit.
     """
     layers, sizes = _layers(parameters)
+    L, output = len(layers), inputs.choice("output", output, list(PAIRED))
     columns = inputs.columns("X", X, sizes[0])
-    bench = _Bench(sizes, hidden, inputs.choice("output", output, list(PAIRED)), columns.shape[1])
+    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), output, columns.shape[1])
     bench.put_parameters(layers)
-    bench.pack("A_prev", 0, columns, transposed=False)
+    bench.pack(0, "A_prev", columns)
     bench.run(FORWARD | OUTPUT)
     cache = {"A0": X}
-    for l in range(1, len(sizes)):
-        dtype = _dtype(parameters[f"W{l}"], cache[f"A{l - 1}"], parameters[f"b{l}"])
-        cache[f"Z{l}"] = bench.unpack("Z", l - 1, dtype)
-        cache[f"A{l}"] = bench.unpack("A", l - 1, dtype)
+    narrow = _all_float32(X, *parameters.values())
+    for l in range(1, L + 1):
+        cache[f"Z{l}"], cache[f"A{l}"] = bench.unpack(l - 1, "Z"), bench.unpack(l - 1, "A")
+        if not narrow:
+            dtype = _dtype(parameters[f"W{l}"], cache[f"A{l - 1}"], parameters[f"b{l}"])
+            cache[f"Z{l}"], cache[f"A{l}"] = cache[f"Z{l}"].astype(dtype), cache[f"A{l}"].astype(dtype)
+    bench.put_back()
     return cache
 
 
@@ -79,14 +85,12 @@ def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> f
     """
     output = inputs.choice("output", output, list(PAIRED))
     last = f"Z{(len(_mapping('cache', cache)) - 1) // 2}"
-    Z = inputs.float32(last, _entry("cache", cache, last))
+    Z = inputs.array(last, _entry("cache", cache, last))
     if Z.ndim != 2 or 0 in Z.shape:
         raise ValueError(f"cache[{last!r}] has shape {Z.shape}; it must be (n_L, m).")
+    Z = inputs.columns(last, Z, *Z.shape)
     Y = inputs.columns("Y", Y, *Z.shape)
-    bench = _Bench((1, len(Z)), (), output, Z.shape[1], loss=PAIRED[output].routine.address)
-    bench.pack("Z", 0, Z, transposed=False)
-    bench.put_targets(Y)
-    return bench.run(LOSS)
+    return passes.cost_of_columns(PAIRED[output].routine.address, address_of(Z), address_of(Y), *Z.shape)
 
 
 def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any],
@@ -120,22 +124,36 @@ def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, A
     columns += [inputs.columns(f"A{l}", given[l], sizes[l], m) for l in range(1, L + 1)]
     targets = inputs.columns("Y", Y, sizes[-1], m)
     # dZ = A_L − Y whatever the output: that of an identity output whose Z is A_L
-    bench = _Bench(sizes, hidden, "identity", m, loss=elementwise.identity_mse.address)
+    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), "identity", m)
     bench.put_parameters(layers)
     for l in range(L):
-        bench.pack("A_prev", l, columns[l], transposed=True)
-    bench.pack("Z", L - 1, columns[L], transposed=False)
-    bench.put_targets(targets)
+        bench.pack(l, "A_prev", columns[l], transposed=True)
+    bench.pack(L - 1, "Z", columns[L])
+    bench.pack_targets(targets)
     bench.run(LOSS | BACKWARD | GRADIENTS)
-    grads = {f"dZ{L}": bench.unpack("dZ", L - 1, _dtype(given[L], Y))}
+    grads = {}
+    narrow = _all_float32(Y, *given, *parameters.values())
     for l in range(L, 0, -1):
         if l < L:
-            grads[f"dA{l}"] = bench.unpack("dA", l - 1, _dtype(parameters[f"W{l + 1}"], grads[f"dZ{l + 1}"]))
-            grads[f"dZ{l}"] = bench.unpack("dZ", l - 1, _dtype(grads[f"dA{l}"], given[l]))
-        dW, db = bench.gradients(l - 1)
-        grads[f"dW{l}"] = dW.astype(_dtype(grads[f"dZ{l}"], given[l - 1]), order="C")
-        grads[f"db{l}"] = db.astype(grads[f"dZ{l}"].dtype, order="C")
+            grads[f"dA{l}"], grads[f"dZ{l}"] = bench.unpack(l - 1, "dA"), bench.unpack(l - 1, "dZ")
+        else:
+            grads[f"dZ{l}"] = bench.unpack(l - 1, "dZ")
+        grads[f"dW{l}"], grads[f"db{l}"] = bench.gradients(l - 1)
+        if not narrow:
+            _widen(grads, l, L, given, Y, parameters)
+    bench.put_back()
     return grads
+
+
+def _widen(grads: Arrays, l: int, L: int, given: list[Any], Y: Any, parameters: Mapping[str, Any]) -> None:
+    """The dtypes that NumPy would have given layer l."""
+    if l < L:
+        grads[f"dA{l}"] = grads[f"dA{l}"].astype(_dtype(parameters[f"W{l + 1}"], grads[f"dZ{l + 1}"]))
+        grads[f"dZ{l}"] = grads[f"dZ{l}"].astype(_dtype(grads[f"dA{l}"], given[l]))
+    else:
+        grads[f"dZ{l}"] = grads[f"dZ{l}"].astype(_dtype(given[l], Y))
+    grads[f"dW{l}"] = grads[f"dW{l}"].astype(_dtype(grads[f"dZ{l}"], given[l - 1]))
+    grads[f"db{l}"] = grads[f"db{l}"].astype(grads[f"dZ{l}"].dtype)
 
 
 def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], learning_rate: float) -> Arrays:
@@ -158,71 +176,120 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
         If a key, shape or value does not fit.
     """
     rate = inputs.number("learning_rate", learning_rate)
-    layers, _ = _layers(parameters)
-    updated = {}
-    for l, arrays in enumerate(layers, start=1):
-        for kind, theta in zip("Wb", arrays, strict=True):
-            name = f"{kind}{l}"
-            shape, given = np.shape(parameters[name]), _entry("grads", grads, f"d{name}")
-            gradient = inputs.float32(f"d{name}", given)
-            if gradient.shape != shape:
-                raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {shape}. They must be the same.")
-            dtype = _dtype(parameters[name], given, learning_rate)
-            if dtype == np.float32:
-                updated[name] = np.empty(shape, np.float32)
-                updates.descend(updated[name].ctypes.data, theta.ctypes.data, gradient.ctypes.data, rate, theta.size)
-            else:  # a float64 parameter keeps the digits that a small step needs
-                updated[name] = (parameters[name] - learning_rate * np.asarray(given)).astype(dtype, copy=False)
-    return updated
+    if type(parameters) is dict and type(grads) is dict and _is_narrow(learning_rate):
+        updated = {}
+        for name, theta in parameters.items():
+            gradient = grads.get("d" + name)
+            if not (inputs.is_float32(theta) and inputs.is_float32(gradient)):
+                break
+            updated[name] = out = np.empty_like(theta)
+            if not updates.descend(out, theta, gradient, rate):
+                break
+        else:
+            return updated
+    inputs.parameters(parameters)
+    return {
+        name: _updated(name, theta, _entry("grads", grads, "d" + name), learning_rate, rate)
+        for name, theta in parameters.items()
+    }
+
+
+def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: float) -> np.ndarray:
+    """One array's update, whatever its dtype and layout."""
+    given, dtype = gradient, _dtype(theta, gradient, learning_rate)
+    gradient, theta = inputs.float32(f"d{name}", gradient), inputs.array(name, theta)
+    if gradient.shape != theta.shape:
+        raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {theta.shape}. They must be the same.")
+    if dtype != np.float32:  # a float64 parameter keeps the digits that a small step needs
+        return (theta - learning_rate * np.asarray(given)).astype(dtype, copy=False)
+    theta = inputs.float32(name, theta)
+    out = np.empty(theta.shape, np.float32)
+    updates.descend(out.reshape(-1, 1), theta.reshape(-1, 1), gradient.reshape(-1, 1), rate)
+    return out
+
+
+def _is_narrow(x: Any) -> bool:
+    """Whether a number leaves the float32 that it is multiplied by as it is."""
+    return isinstance(x, int | float | np.float32) and not isinstance(x, np.float64)
 
 
 class _Bench:
-    """A plan that keeps everything, its engine, and the ways in and out of its panels."""
+    """A plan that keeps everything, its engine, and the ways in and out of its panels.
 
-    def __init__(self, sizes: tuple[int, ...], hidden: Any, output: str, m: int, loss: int = 0):
-        names = inputs.hidden(hidden, len(sizes) - 2)
-        self.m, self.layout = m, ParameterLayout.of(sizes)
-        self.parameters, self.gradient = allocate(self.layout.length), allocate(self.layout.length)
-        self._targets: np.ndarray | None = None
-        kinds = [ACTIVATIONS[name].kind() for name in (*names, output)]
+    Made in a tenth of a millisecond or several, and so kept for the next call with the same sizes: a few, and none
+    of more than 64 MB.
+    """
+
+    @classmethod
+    def take(cls, sizes: tuple[int, ...], hidden: tuple[str, ...], output: str, m: int) -> "_Bench":
+        """One that no one is using."""
+        key = (sizes, hidden, output, m, threads.get_num_threads())
+        return _kept.benches.pop(key, None) or cls(key)
+
+    def put_back(self) -> None:
+        """Let a later call have it."""
+        benches = _kept.benches
+        if self.floats <= 2**24:
+            benches[self.key] = self
+        if len(benches) > 4:
+            del benches[next(iter(benches))]  # the one that was put back first
+
+    def __init__(self, key: tuple[Any, ...]):
+        self.key = key
+        sizes, hidden, output, m, _ = key
+        layout = ParameterLayout.of(sizes)
+        self.m, L = m, len(sizes) - 1
+        parameters, gradients = allocate(layout.length), allocate(layout.length)
+        kinds = [ACTIVATIONS[name].kind() for name in (*hidden, output)]
         plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # one sample too stands in a panel, for `pack`
-        self.engine = Engine(plan, self.parameters, self.gradient, loss)
+        self.engine = Engine(plan, parameters, gradients, PAIRED[output].routine.address)
+        self.floats = len(self.engine.work) + 2 * layout.length
+        self._parameters = [layout.views(parameters, l) for l in range(L)]
+        self._gradients = [layout.views(gradients, l) for l in range(L)]
+        start = address_of(self.engine.work)
+        names = ("A_prev", "A_prev_T", "Z", "A", "dZ", "dA")
+        self._where = [
+            {name: start + 4 * int(layer[name]) if layer[name] >= 0 else 0 for name in names} for layer in plan.layers
+        ]
+        self._Y = start + 4 * plan.Y_panels
 
     def put_parameters(self, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        for l, (W, b) in enumerate(layers):
-            W_view, b_view = self.layout.views(self.parameters, l)
-            W_view[:], b_view[:] = W, b
+        for (W_here, b_here), (W, b) in zip(self._parameters, layers):
+            W_here[:], b_here[:] = W, b.reshape(-1)
 
     def gradients(self, l: int) -> tuple[np.ndarray, np.ndarray]:
-        dW, db = self.layout.views(self.gradient, l)
-        return dW, db[:, None]
+        dW, db = self._gradients[l]
+        return dW.copy(), db[:, None].copy()
 
-    def _at(self, offset: int) -> int:
-        return self.engine.work.ctypes.data + 4 * offset
+    def pack(self, l: int, name: str, columns: np.ndarray, transposed: bool = False) -> None:
+        where = self._where[l]
+        passes.pack(where[name], where["A_prev_T"] if transposed else 0, address_of(columns), *columns.shape)
 
-    def pack(self, name: str, l: int, columns: np.ndarray, transposed: bool) -> None:
-        layer = self.engine.plan.layers[l]
-        passes.pack(
-            self._at(int(layer[name])),
-            self._at(int(layer["A_prev_T"])),
-            columns.ctypes.data,
-            *columns.shape,
-            transposed and layer["A_prev_T"] >= 0,
-        )
+    def pack_targets(self, Y: np.ndarray) -> None:
+        passes.pack(self._Y, 0, address_of(Y), *Y.shape)
 
-    def unpack(self, name: str, l: int, dtype: Any) -> np.ndarray:
-        layer = self.engine.plan.layers[l]
-        out = np.empty((int(layer["n"]), self.m), np.float32)
-        passes.unpack(out.ctypes.data, self._at(int(layer[name])), *out.shape)
-        return out.astype(dtype, copy=False)
+    def unpack(self, l: int, name: str) -> np.ndarray:
+        out = np.empty((self.key[0][l + 1], self.m), np.float32)
+        passes.unpack(address_of(out), self._where[l][name], *out.shape)
+        return out
 
-    def put_targets(self, Y: np.ndarray) -> None:
-        self._targets = np.ascontiguousarray(Y.T)
+    def run(self, do: int) -> None:
+        self.engine.run(do, self.m, 0, 1)
 
-    def run(self, do: int) -> float:
-        """Some parts of a pass; J, where LOSS is one of them."""
-        cost, weight = self.engine.run(do, self.m, 0, 1, Y=self._targets)
-        return cost / weight if do & LOSS else 0.0
+
+class _Kept(local):
+    """The benches of each Python thread."""
+
+    def __init__(self) -> None:
+        self.benches: dict[tuple[Any, ...], _Bench] = {}
+
+
+_kept = _Kept()
+
+
+def _all_float32(*operands: Any) -> bool:
+    """Whether all are arrays of float32, so that every result is one."""
+    return {type(a) is np.ndarray and a.dtype for a in operands} == {np.dtype(np.float32)}
 
 
 def _dtype(*operands: Any) -> np.dtype:

@@ -14,6 +14,8 @@ from .activations import HIDDEN
 from .kernels import scan
 from .kernels.scan import FLOAT32_MAX, MOST_SAMPLES
 
+FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
+
 
 def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
            below: float | None = None) -> float:  # fmt: skip
@@ -122,7 +124,7 @@ def array(name: str, value: Any) -> np.ndarray:
     return result
 
 
-def _is_float32(value: Any) -> bool:
+def is_float32(value: Any) -> bool:
     """Whether a value is what the kernels read, a matrix of C-contiguous float32: if so, one look decides."""
     return type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 2 and value.flags.c_contiguous
 
@@ -154,6 +156,8 @@ def float32(name: str, value: Any) -> np.ndarray:
 
 def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
     """An array of the drop-in functions as C-contiguous float32 (n, m): samples are columns."""
+    if is_float32(value) and len(value) == n and scan.fits(value, value.shape[1] if m is None else m) and value.size:
+        return value
     given = array(name, value)
     if given.ndim != 2 or given.shape[0] != n or given.shape[1] < 1 or (m is not None and given.shape[1] != m):
         raise ValueError(
@@ -164,7 +168,7 @@ def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
 
 def features(X: Any, n: int, name: str = "X") -> np.ndarray:
     """X as C-contiguous float32 of shape (m, n), m ≥ 1, finite."""
-    if _is_float32(X) and scan.fits(X, n):
+    if is_float32(X) and scan.fits(X, n):
         return X
     X = array(name, X)
     if X.ndim != 2:
@@ -181,7 +185,7 @@ def features(X: Any, n: int, name: str = "X") -> np.ndarray:
 
 def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, np.ndarray]:
     """X and Y as of :func:`features` and :func:`targets`; in one compiled look, where they are what they must be."""
-    if output != "softmax" and _is_float32(X) and _is_float32(Y) and scan.both_fit(X, n_0, Y, n_L, *_bounds(output)):
+    if output != "softmax" and is_float32(X) and is_float32(Y) and scan.both_fit(X, n_0, Y, n_L, *_bounds(output)):
         return X, Y
     X = features(X, n_0)
     return X, targets(Y, len(X), n_L, output)
@@ -189,7 +193,7 @@ def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, 
 
 def _bounds(output: str) -> tuple[float, float]:
     """Between which the targets of an output lie."""
-    return (-FLOAT32_MAX, FLOAT32_MAX) if output == "identity" else (0.0, 1.0)
+    return FINITE if output == "identity" else (0.0, 1.0)
 
 
 def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
@@ -249,7 +253,20 @@ def weights(sample_weight: Any, m: int) -> np.ndarray | None:
 
 
 def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(W, b) of each layer, float32, from the source's dictionary."""
+    """(W, b) of each layer, float32, b as (n,) or (n, 1), from the source's dictionary."""
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    n_prev = 0
+    for l in range(1, len(value) // 2 + 1) if type(value) is dict else ():
+        W, b = value.get(f"W{l}"), value.get(f"b{l}")
+        if not (is_float32(W) and is_float32(b) and scan.both_fit(W, n_prev or W.shape[1], b, 1, *FINITE) and W.size):
+            break
+        layers.append((W, b))
+        n_prev = len(b)
+    return layers if layers and 2 * len(layers) == len(value) else _parameters(value)
+
+
+def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same from any mapping of any arrays."""
     if not isinstance(value, Mapping):
         raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, …")
     L = len(value) // 2
@@ -267,7 +284,7 @@ def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
             raise ValueError(f"W{l} has {W.shape[1]} columns; layer {l - 1} has {len(layers[-1][1])} units.")
         if b.shape not in ((W.shape[0], 1), (W.shape[0],)):
             raise ValueError(f"b{l} has shape {b.shape}; W{l} has {W.shape[0]} rows, so it must be ({W.shape[0]}, 1).")
-        layers.append((_float32(f"W{l}", W), _float32(f"b{l}", b).reshape(-1)))
+        layers.append((_float32(f"W{l}", W), _float32(f"b{l}", b)))
     return layers
 
 

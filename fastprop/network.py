@@ -323,7 +323,7 @@ class Network:
         network = cls([arrays[0][0].shape[1], *(len(b) for _, b in arrays)], hidden, output, loss, init="zeros",
                       rng=rng)  # fmt: skip
         for layer, (W, b) in zip(network.layers, arrays, strict=True):
-            layer.W[:], layer.b[:] = W, b
+            layer.W[:], layer.b[:] = W, b.reshape(-1)
         return network
 
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------

@@ -122,27 +122,63 @@ def scatter(out, A, start, count, n):
 
 
 @entry
-def pack(A, A_T, source, n, m, transposed):
-    """The panels A [⌈m/16⌉][n][16], and with `transposed` A_T, from `source` (n, m): samples as columns. Addresses."""
-    out, columns = floats(A), floats(source)
-    panels = (m + LANES - 1) // LANES
-    for i in range(n):
-        for p in range(panels):
-            count = min(LANES, m - p * LANES)
-            v = load_first(columns, i * m + p * LANES, count)
-            store(out, p * panel_stride(n) + LANES * i, v)
-    if transposed:
-        equations.transpose(floats(A_T), out, n, panels)
+def pack(A, A_T, source, n, m):
+    """The panels A [⌈m/16⌉][n][16], and A_T where it is not 0, from `source` (n, m): samples as columns. Addresses."""
+    pack_columns(floats(A), floats(source), n, m)
+    if A_T:
+        equations.transpose(floats(A_T), floats(A), n, (m + LANES - 1) // LANES)
+
+
+@kernel
+def pack_columns(A, columns, n, m):
+    """The panels A [⌈m/16⌉][n][16] from `columns` (n, m)."""
+    for p in range((m + LANES - 1) // LANES):
+        pack_panel(at(A, p * panel_stride(n)), at(columns, p * LANES), n, m, m - p * LANES)
+
+
+@kernel
+def pack_panel(A, columns, n, m, count):
+    """One panel [n][16] from the first `count` of `columns`, m apart."""
+    if count >= LANES:
+        for i in range(n):
+            store(A, LANES * i, load(columns, i * m))
+    else:
+        for i in range(n):
+            store(A, LANES * i, load_first(columns, i * m, count))
+
+
+@entry
+def cost_of_columns(loss, Z, Y, n, m):
+    """J of Z and Y (n, m), samples as columns, by the loss routine at an address. Addresses."""
+    space = np.empty((3 * n + 1) * LANES, np.float32)
+    Z_panel, Y_panel, dZ, weight = (
+        at(space, 0),
+        at(space, n * LANES),
+        at(space, 2 * n * LANES),
+        at(space, 3 * n * LANES),
+    )
+    cost = 0.0
+    for start in range(0, m, LANES):
+        count = min(LANES, m - start)
+        pack_panel(Z_panel, at(floats(Z), start), n, m, count)
+        pack_panel(Y_panel, at(floats(Y), start), n, m, count)
+        gather_weights(weight, 0, 0, start, count)
+        cost += call_float64(loss, (dZ, Z_panel, Y_panel, weight, n))
+    return cost / m
 
 
 @entry
 def unpack(out, A, n, m):
     """`out` (n, m), samples as columns, from the panels A [⌈m/16⌉][n][16]. Addresses."""
     columns, panels = floats(out), floats(A)
-    for i in range(n):
-        for p in range((m + LANES - 1) // LANES):
-            v = load(panels, p * panel_stride(n) + LANES * i)
-            store_first(columns, i * m + p * LANES, v, min(LANES, m - p * LANES))
+    for p in range((m + LANES - 1) // LANES):
+        panel, start, count = at(panels, p * panel_stride(n)), p * LANES, m - p * LANES
+        if count >= LANES:
+            for i in range(n):
+                store(columns, i * m + start, load(panel, LANES * i))
+        else:
+            for i in range(n):
+                store_first(columns, i * m + start, load(panel, LANES * i), count)
 
 
 @kernel
@@ -342,6 +378,8 @@ def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
     Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
     if job.labels:
         one_hot(Y, job.labels, job.order, start, count, n)
+    elif job.Y == 0:
+        pass  # `pack` filled the panels
     elif n == 1:
         gather_column(Y, floats(job.Y), job.order, start, count)
     else:

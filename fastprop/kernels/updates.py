@@ -8,7 +8,7 @@ import numpy as np
 from numba.core import types
 
 from .jit import entry, routine
-from .simd import LANES, floats, fma, get, load, load_first, pointer, put, sqrt, store, store_first
+from .simd import LANES, floats, fma, get, load, load_first, pointer, put, splat, sqrt, store, store_first, total
 
 PREPARE = types.void(pointer, types.CPointer(types.float64), types.float64, types.int64)
 UPDATE = types.void(pointer, pointer, pointer, types.int64, pointer, types.int64)
@@ -76,10 +76,20 @@ def adam_update(theta, gradient, state, stride, hyper, n):
 
 
 @entry
-def descend(out, theta, gradient, lr, n):
-    """out = θ − lr·dθ, n floats at addresses: gradient descent on any array, whose length need not be whole vectors."""
-    y, x, g = floats(out), floats(theta), floats(gradient)
-    for i in range(0, n, LANES):
-        count = min(LANES, n - i)
-        v = fma(load_first(g, i, count), -np.float32(lr), load_first(x, i, count))
-        store_first(y, i, v, count)
+def descend(out, theta, gradient, lr):
+    """out = θ − lr·dθ, matrices of float32; whether they are of one shape and finite: if not, `out` means nothing."""
+    if gradient.shape != theta.shape:
+        return False
+    n, step = theta.size, -np.float32(lr)
+    y, x, g = floats(out.ctypes.data), floats(theta.ctypes.data), floats(gradient.ctypes.data)
+    zero = splat(0.0)
+    whole = n // LANES * LANES
+    for i in range(0, whole, LANES):
+        v, w = load(g, i), load(x, i)
+        zero = fma(v, 0.0, fma(w, 0.0, zero))  # NaN for NaN and infinity
+        store(y, i, fma(v, step, w))
+    if whole < n:
+        v, w = load_first(g, whole, n - whole), load_first(x, whole, n - whole)
+        zero = fma(v, 0.0, fma(w, 0.0, zero))
+        store_first(y, whole, fma(v, step, w), n - whole)
+    return total(zero) == np.float32(0.0)
