@@ -25,6 +25,7 @@ from .kernels.plan import (
 )  # fmt: skip
 from .kernels.scan import address_of
 from .kernels.simd import LANES
+from .kernels.steps import phases
 from .optimizers import Optimizer
 
 
@@ -64,9 +65,10 @@ class Engine:
         self._record = np.zeros(1, JOB)
         self.job = self._record[0]
         self._where = self._record.ctypes.data
+        one, two = phases(plan)
         self._set(
             layers=plan.layers, n_layers=len(plan.layers), parameters=parameters, gradients=gradients, work=self.work,
-            vectors=plan.vectors,
+            phase_one=one.address, phase_two=two.address,
             Y_panels=plan.Y_panels, weight_panels=plan.weight_panels, Z_panel=plan.Z_panel, dZ_panel=plan.dZ_panel,
             panel_costs=self._panel_costs,
             totals=self._totals, batch=plan.batch, chunk_panels=plan.chunk_panels, block_panels=plan.block_panels,

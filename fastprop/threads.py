@@ -6,7 +6,7 @@ import threading
 import numba
 
 from .inputs import whole
-from .kernels import passes, tiles
+from .kernels import steps, tiles
 
 _chosen: int | None = None
 _available: int | None = None
@@ -58,12 +58,12 @@ def _load() -> int:
     """The address of the worker, which is compiled or taken from the cache now, and so are the tiles."""
     global _worker
     tiles.load()
-    _worker = passes.run.address
+    _worker = steps.run.address
     return _worker
 
 
 def run(job: int, threads: int, *call: int) -> tuple[float, float]:
-    """Do the job at an address on up to `threads` threads; `call` is the rest of what :func:`passes.launch` takes.
+    """Do the job at an address on up to `threads` threads; `call` is the rest of what :func:`steps.launch` takes.
 
     One parallel region at a time: Numba's workqueue layer aborts the process when two Python threads enter one. Who
     finds it taken does the work alone, with the same result; so does a forked child, whose pool stayed behind.
@@ -73,10 +73,10 @@ def run(job: int, threads: int, *call: int) -> tuple[float, float]:
     if threads > 1 and not _serial and _parallel.acquire(blocking=False):
         try:
             _parallel_was_used = True
-            return passes.launch(worker, job, threads, *call)
+            return steps.launch(worker, job, threads, *call)
         finally:
             _parallel.release()
-    return passes.launch_alone(worker, job, threads, *call)
+    return steps.launch_alone(worker, job, threads, *call)
 
 
 def _after_fork() -> None:

@@ -11,7 +11,7 @@ from .kernels import jit, simd
 def show_versions() -> None:
     """Print versions, processor, vector width, tile, threading layer and cache folder."""
     from . import __version__, threads
-    from .kernels.passes import launch_alone
+    from .kernels.steps import launch_alone
 
     features = simd.cpu_features()
     width = 512 if features.get("avx512f") else 256 if features.get("avx") else 128

@@ -227,12 +227,12 @@ NESTED = (
     PARALLEL
     + """
 import numba
-from fastprop.kernels import passes
+from fastprop.kernels import steps
 
 fastprop.set_num_threads(1)
 alone = trained(0)
 fastprop.set_num_threads(8)
-launch = passes.launch
+launch = steps.launch
 
 @numba.njit(parallel=True)
 def nested(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
@@ -243,11 +243,11 @@ def nested(worker, job, threads, do, n_samples, first_step, last_step, X, Y, lab
         )
     return totals[0], totals[1]
 
-class Passes:
-    run, launch_alone = passes.run, passes.launch_alone
+class Steps:
+    run, launch_alone = steps.run, steps.launch_alone
     launch = staticmethod(nested)
 
-fastprop.threads.passes = Passes
+fastprop.threads.steps = Steps
 print(trained(0) == alone)
 """
 )

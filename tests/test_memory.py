@@ -11,7 +11,7 @@ from numba.core.registry import cpu_target
 
 import fastprop
 from fastprop import SGD, Adam
-from fastprop.kernels import elementwise, passes, tiles, updates
+from fastprop.kernels import elementwise, steps, tiles, updates
 from fastprop.kernels.jit import Routine
 
 ALLOCATORS = (b"NRT_Allocate", b"NRT_MemInfo_alloc_aligned", b"malloc", b"calloc", b"realloc")
@@ -98,7 +98,8 @@ def symbols(routine):
 
 
 ROUTINES = [
-    passes.run, tiles._all_tiles,
+    steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
+    steps.pass_of_sample, steps.columns_of_sample, tiles._all_tiles,
     updates.sgd_update, updates.momentum_update, updates.adam_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,

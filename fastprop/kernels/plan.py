@@ -67,7 +67,7 @@ JOB = np.dtype(
             "layers", "n_layers",
             "parameters", "gradients", "state", "state_stride", "work",
             "X", "n_features", "Y", "labels", "n_outputs", "weights", "order", "Y_hat",  # the user's data; 0: none
-            "vectors",  # whether this is the plan of one sample
+            "phase_one", "phase_two",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk
             "totals",  # float64, see COST

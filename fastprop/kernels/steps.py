@@ -1,0 +1,463 @@
+"""A step in two phases, and how threads share them.
+
+Phase 1, over panels of samples: gather X and Y, forward, cost, and all dZ down to the first layer. Phase 2, over
+columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks, which go through
+both phases one by one; or where the weights are small, in *parts*: each a run of chunks that one thread takes all the
+way to a gradient of their own, so that no activation leaves its core. Phase 2 then adds the parts. A batch of one
+sample has phases of its own, on vectors.
+
+No sum is ever split between threads, so the number of threads cannot show in the result.
+
+No phase counts on how many threads really run. Work is claimed: every item of every phase has a number, its
+*ticket*, handed out in order; whoever draws one waits until all earlier phases are done, and does it. One thread
+alone gets through, and a late one finds nothing left.
+
+The phases are routines, which the worker calls by address: linked into it, they would be optimised once more (12 s to
+compile where they take 7), and those of parts and of vectors are compiled where they are first needed.
+"""
+
+import numpy as np
+from numba import prange
+from numba.core import types
+
+from . import equations, vectors
+from .jit import entry, kernel, routine
+from .passes import (
+    backward_pass,
+    forward_pass,
+    gather,
+    gather_column,
+    gather_weights,
+    gradients_pass,
+    one_hot,
+    row_of,
+    scatter,
+    shuffle,
+    total_weight,
+)
+from .plan import (
+    BACKWARD,
+    COST,
+    FORWARD,
+    GRADIENTS,
+    LOSS,
+    OUTPUT,
+    SHUFFLE,
+    TRANSPOSE,
+    UPDATE,
+    UPDATES,
+    WEIGHT,
+    job_at,
+    layer_at,
+    padded,
+    panel_stride,
+    row_stride,
+)
+from .simd import (
+    LANES,
+    at,
+    call,
+    call_float64,
+    doubles,
+    fetch_add,
+    floats,
+    get,
+    indices,
+    integers,
+    load,
+    pause,
+    put,
+    read_acquire,
+    store,
+    store_first,
+    yield_core,
+)
+
+SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
+SHUFFLING, ONE, TWO = 0, 1, 2  # the phases; before the first step of an epoch, its order
+# A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
+PHASE = types.void(*[types.int64] * 6)
+
+
+# ---- what the phases share ---------------------------------------------------------------------------------------
+
+
+@kernel
+def samples_of(job, step):
+    """How many samples a step has."""
+    return min(job.batch, job.n_samples - step * job.batch)
+
+
+@kernel
+def chunk_of(job, step, chunk):
+    """First sample of a chunk of a step, and how many it has."""
+    first = chunk * job.chunk_panels * LANES
+    return step * job.batch + first, min(job.chunk_panels * LANES, samples_of(job, step) - first)
+
+
+@kernel
+def chunks_of(job, step):
+    """How many chunks a step has."""
+    return (samples_of(job, step) + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
+
+
+@kernel
+def panels_of(samples):
+    """How many panels hold so many samples."""
+    return (samples + LANES - 1) // LANES
+
+
+@kernel
+def weight_of(job, step):
+    """m of a step: the number of its samples, or the sum of their weights."""
+    return total_weight(job.weights, job.order, step * job.batch, samples_of(job, step))
+
+
+@kernel
+def inverse(m):
+    """1/m; 0 where all weights of a batch are 0, so that it changes nothing."""
+    return np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+
+
+@kernel
+def prepare_update(job, step):
+    """Before anything else of a step: count it, and have the optimiser prepare it."""
+    t = get(doubles(job.totals), UPDATES) + 1.0
+    put(doubles(job.totals), UPDATES, t)
+    rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
+    call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, np.int64(t)))
+
+
+@kernel
+def add_cost(job, m, first, panels):
+    """Add the costs of some panels, and m, to the totals."""
+    totals, cost = doubles(job.totals), 0.0
+    for p in range(first, first + panels):
+        cost += get(doubles(job.panel_costs), p)
+    put(totals, COST, get(totals, COST) + cost)
+    put(totals, WEIGHT, get(totals, WEIGHT) + m)
+
+
+@kernel
+def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
+    """Cost and output dZ of one panel."""
+    shift = p * panel_stride(n)
+    Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
+    if job.labels:
+        one_hot(Y, job.labels, job.order, start, count, n)
+    elif job.Y == 0:
+        pass  # `pack` filled the panels
+    elif n == 1:
+        gather_column(Y, floats(job.Y), job.order, start, count)
+    else:
+        gather(Y, None, floats(job.Y), job.order, start, count, n, job.n_samples)
+    gather_weights(w, job.weights, job.order, start, count)
+    cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
+    put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
+
+
+@kernel
+def chunk_pass(job, work, step, chunk, first, last):
+    """Panels first…last of a chunk: whatever `job.do` asks of X, forward, Ŷ, cost and dZ."""
+    do, order = job.do, job.order
+    start, size = chunk_of(job, step, chunk)
+    bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
+    n_0, n_L = bottom.n_prev, top.n
+    for p0 in range(first, last, job.block_panels):
+        p1 = min(last, p0 + job.block_panels)
+        if do & FORWARD:
+            for p in range(p0, p1 if job.X else p0):  # without X the panels were filled by `pack`
+                A, X = at(work, bottom.A_prev + p * panel_stride(n_0)), floats(job.X)
+                count = min(LANES, size - p * LANES)
+                if do & TRANSPOSE and bottom.A_prev_T >= 0:
+                    A_T = at(work, bottom.A_prev_T + p * panel_stride(n_0))
+                    gather(A, A_T, X, order, start + p * LANES, count, n_0, job.n_samples)
+                else:
+                    gather(A, None, X, order, start + p * LANES, count, n_0, job.n_samples)
+            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT)
+        if do & OUTPUT and job.Y_hat:
+            for p in range(p0, p1):
+                A = at(work, top.A + p * panel_stride(n_L))
+                scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
+        if do & LOSS:
+            for p in range(p0, p1):
+                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
+        if do & BACKWARD:
+            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1)
+
+
+# ---- a chunk, its panels and then its columns shared ------------------------------------------------------------
+
+
+@routine(PHASE)
+def panels_of_chunk(address, step, chunk, item, count, thread):
+    """Phase 1: some panels of a chunk."""
+    job = job_at(address, 0)
+    if job.do & UPDATE and chunk == 0 and item == 0:
+        prepare_update(job, step)
+    panels = panels_of(chunk_of(job, step, chunk)[1])
+    chunk_pass(job, floats(job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
+
+
+@routine(PHASE)
+def columns_of_chunk(address, step, chunk, item, count, thread):
+    """Phase 2: dW, db and the update of some columns of the weights; the first item adds up the cost."""
+    job = job_at(address, 0)
+    work, do, chunks = floats(job.work), job.do, chunks_of(job, step)
+    m, panels = weight_of(job, step), panels_of(chunk_of(job, step, chunk)[1])
+    if item == 0:
+        add_cost(job, m if chunk == 0 else 0.0, job.chunk_panels * chunk, panels)
+    if not do & GRADIENTS:
+        return
+    scale, keep = inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
+    fused = do & UPDATE and job.fused and chunks == 1
+    out = floats(job.parameters) if fused else floats(job.gradients)
+    if fused:  # W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written
+        scale, keep = -get(floats(job.hyper), 0) * scale, np.float32(1.0)
+    for l in range(job.n_layers - 1, -1, -1):
+        layer = layer_at(job.layers, l)
+        c0, c1 = columns_of(job, layer, item)
+        dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
+        for block in range(c0, c1, layer.block_columns):
+            end = min(c1, block + layer.block_columns)
+            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end)
+        if c0 == 0 and c0 < c1:
+            equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
+        if do & UPDATE and not fused and chunk == chunks - 1:
+            update_columns(job, layer, c0, c1)
+
+
+@kernel
+def columns_of(job, layer, item):
+    """The first block of 16 columns of a layer's W that falls to an item, and the one after the last."""
+    first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
+    blocks = (layer.n_prev + LANES - 1) // LANES
+    return max(0, first - layer.first_unit), min(blocks, last - layer.first_unit)
+
+
+@kernel
+def update_columns(job, layer, c0, c1):
+    """The optimiser's update of some columns of a layer's W, and with the first of b."""
+    ld = row_stride(layer.n_prev)
+    if c0 == 0 and c1 * LANES >= layer.n_prev:
+        update_run(job, layer.W, layer.n * ld)
+    elif c0 < c1:
+        for i in range(layer.n):
+            update_run(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
+    if c0 == 0 and c0 < c1:
+        update_run(job, layer.b, padded(layer.n))
+
+
+@kernel
+def update_run(job, start, count):
+    """The optimiser's loop over `count` parameters from `start`."""
+    call(job.update, (at(floats(job.parameters), start), at(floats(job.gradients), start),
+                      at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
+
+
+# ---- a step in parts, of which each is done by one thread -------------------------------------------------------
+
+
+@routine(PHASE)
+def part_of_step(address, step, chunk, item, count, thread):
+    """Phase 1: some chunks, with their gradient."""
+    job = job_at(address, 0)
+    if job.do & UPDATE and item == 0:
+        prepare_update(job, step)
+    work, part = at(floats(job.work), job.work_stride * thread), at(floats(job.parts), job.part_stride * item)
+    chunks, scale = chunks_of(job, step), inverse(weight_of(job, step))
+    first = item * chunks // count
+    for c in range(first, (item + 1) * chunks // count):
+        panels = panels_of(chunk_of(job, step, c)[1])
+        chunk_pass(job, work, step, c, 0, panels)
+        if job.do & GRADIENTS:
+            keep = np.float32(0.0 if c == first else 1.0)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, scale, keep)
+
+
+@routine(PHASE)
+def sum_of_parts(address, step, chunk, item, count, thread):
+    """Phase 2: for some of the parameters, the sum of the gradient's parts in their order, and the update."""
+    job = job_at(address, 0)
+    if item == 0:
+        add_cost(job, weight_of(job, step), 0, panels_of(samples_of(job, step)))
+    if not job.do & GRADIENTS:
+        return
+    units, parts, gradients = job.part_stride // LANES, floats(job.parts), floats(job.gradients)
+    start, end = item * units // count * LANES, (item + 1) * units // count * LANES
+    for i in range(start, end, LANES):
+        g = load(parts, i)
+        for part in range(1, min(job.groups, chunks_of(job, step))):
+            g = g + load(parts, job.part_stride * part + i)
+        store(gradients, i, g)
+    if job.do & UPDATE:
+        update_run(job, start, end - start)
+
+
+# ---- one sample --------------------------------------------------------------------------------------------------
+
+
+@routine(PHASE)
+def pass_of_sample(address, step, chunk, item, count, thread):
+    """Phase 1 on vectors."""
+    job = job_at(address, 0)
+    do, work, parameters, i = job.do, floats(job.work), floats(job.parameters), step
+    bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
+    if do & UPDATE:
+        prepare_update(job, step)
+    if do & FORWARD:
+        n_0 = bottom.n_prev
+        vectors.copy_row(at(work, bottom.A_prev), floats(job.X), row_of(job.order, i) * n_0, n_0)
+        vectors.forward_pass(job.layers, job.n_layers, parameters, work, job.Z_panel if do & OUTPUT else -1)
+    if do & OUTPUT:
+        for k in range(0, top.n, LANES):
+            store_first(floats(job.Y_hat), i * top.n + k, load(work, top.A + k), top.n - k)
+    if do & LOSS:
+        vectors.spread(at(work, job.Z_panel), at(work, top.Z), top.n)
+        cost_of_panel(job, work, 0, 0, i, 1, job.dZ_panel, job.Z_panel, top.n)
+        vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), top.n)
+    if do & BACKWARD:
+        vectors.backward_pass(job.layers, job.n_layers, parameters, work)
+
+
+@routine(PHASE)
+def columns_of_sample(address, step, chunk, item, count, thread):
+    """Phase 2 on vectors: dW, db and the update of some columns of the weights."""
+    job = job_at(address, 0)
+    work, do, m = floats(job.work), job.do, weight_of(job, step)
+    if item == 0:
+        add_cost(job, m, 0, 1)
+    if not do & GRADIENTS:
+        return
+    fused = do & UPDATE and job.fused
+    scale, keep = inverse(m), np.float32(1.0 if fused else 0.0)
+    out = floats(job.parameters) if fused else floats(job.gradients)
+    if fused:
+        scale = -get(floats(job.hyper), 0) * scale
+    for l in range(job.n_layers - 1, -1, -1):
+        layer = layer_at(job.layers, l)
+        c0, c1 = columns_of(job, layer, item)
+        if c0 < c1:
+            dZ, A = at(work, layer.dZ), at(work, layer.A_prev)
+            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, keep, c0, c1)
+            if c0 == 0:
+                vectors.db(at(out, layer.b), dZ, layer.n, scale, keep)
+        if do & UPDATE and not fused:
+            update_columns(job, layer, c0, c1)
+
+
+def phases(plan):
+    """The two phases of a plan's steps."""
+    if plan.vectors:
+        return pass_of_sample, columns_of_sample
+    return (part_of_step, sum_of_parts) if plan.parts else (panels_of_chunk, columns_of_chunk)
+
+
+# ---- sharing the work --------------------------------------------------------------------------------------------
+
+NEXT, DONE = 0, 8  # places of the two counters in `job.tickets`, on cache lines of their own
+
+
+@kernel
+def wait(tickets, due):
+    """Wait until the first `due` items are done."""
+    spins = 0
+    while read_acquire(tickets, DONE) < due:
+        if spins < SPINS:
+            spins += 1
+            pause()
+        else:
+            yield_core()
+
+
+@kernel
+def items_of(job, phase, step, chunk):
+    """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
+    if phase == ONE and job.parts:
+        return min(job.groups, chunks_of(job, step))
+    if phase == ONE:
+        return min(job.groups, panels_of(chunk_of(job, step, chunk)[1]))
+    if phase == TWO and job.do & GRADIENTS:
+        return job.items
+    return 1
+
+
+@kernel
+def do_item(address, job, phase, step, chunk, item, count, thread):
+    """Item of `count` of a phase."""
+    if phase == SHUFFLING:
+        shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
+    else:
+        call(job.phase_one if phase == ONE else job.phase_two, (address, step, chunk, item, count, thread))
+
+
+@kernel
+def do_phase(address, job, thread, ticket, before, phase, step, chunk, count):
+    """Do what falls to this thread of a phase of `count` items, after the `before` of earlier phases; next ticket."""
+    alone, tickets = job.threads == 1, integers(job.tickets)
+    item = np.int64(0) if alone else ticket - before
+    while item < count:
+        if not alone:
+            wait(tickets, before)
+        do_item(address, job, phase, step, chunk, item, count, thread)
+        if alone:
+            item += 1
+        else:
+            fetch_add(tickets, DONE, 1)
+            ticket = fetch_add(tickets, NEXT, 1)
+            item = ticket - before
+    return ticket
+
+
+@routine(types.void(types.int64, types.int64))
+def run(address, thread):
+    """Do the job at `address`, from its first step to its last, together with whichever other threads came."""
+    job = job_at(address, 0)
+    ticket = np.int64(0)
+    before = np.int64(0)
+    if job.threads > 1:
+        ticket = fetch_add(integers(job.tickets), NEXT, 1)
+    end = TWO + 1 if job.do & LOSS else TWO
+    for step in range(job.first_step, job.last_step):
+        for chunk in range(1 if job.parts else chunks_of(job, step)):
+            shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
+            for phase in range(SHUFFLING if shuffles else ONE, end):
+                count = items_of(job, phase, step, chunk)
+                ticket = do_phase(address, job, thread, ticket, before, phase, step, chunk, count)
+                before += count
+
+
+@kernel
+def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    """Write into the job at `address` what differs from call to call, and set its counters back."""
+    job = job_at(address, 0)
+    job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
+    job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
+    put(doubles(job.totals), COST, 0.0)
+    put(doubles(job.totals), WEIGHT, 0.0)
+    put(integers(job.tickets), NEXT, 0)
+    put(integers(job.tickets), DONE, 0)
+
+
+@kernel
+def totals_of(address):
+    """What grew in a call: the sum of the costs, and that of the sample weights."""
+    totals = doubles(job_at(address, 0).totals)
+    return get(totals, COST), get(totals, WEIGHT)
+
+
+@entry
+def launch_alone(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    """Run the worker on the calling thread, without the interpreter's lock."""
+    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
+    call(worker, (job, 0))
+    return totals_of(job)
+
+
+@entry(parallel=True)
+def launch(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    """Run the worker on `threads` threads, or on as many as there are."""
+    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
+    for thread in prange(threads):
+        call(worker, (job, thread))
+    return totals_of(job)
