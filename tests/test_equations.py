@@ -230,6 +230,21 @@ def test_dA_with_relu_is_dA_where_A_prev_is_above_zero(n, n_prev, m):
     np.testing.assert_array_equal(unpack(in_place.check(), m, n_prev), expected)
 
 
+@pytest.mark.parametrize("n", [plan.ROW_BLOCK - 1, plan.ROW_BLOCK, plan.ROW_BLOCK + 1, 2 * plan.ROW_BLOCK + 3])
+@pytest.mark.parametrize("relu", [0, 1])
+def test_dA_takes_the_rows_of_W_in_blocks(n, relu):
+    """More rows than a block: the blocks add up, and the mask comes last."""
+    m, n_prev = 37, 19
+    W, dZ, A_prev = normal(n, n_prev), normal(m, n, seed=1), np.maximum(normal(m, n_prev, seed=2), 0)
+    out = Guarded(np.full(panels_of(m) * panel_stride(n_prev), np.nan))
+    equations.dA(out.array, pack_W(W), pack(dZ), pack(A_prev), n, n_prev, panels_of(m), relu)
+    exact = dZ.astype(np.float64) @ W.astype(np.float64)
+    sizes = np.abs(dZ).astype(np.float64) @ np.abs(W)
+    if relu:
+        exact, sizes = exact * (A_prev > 0), sizes * (A_prev > 0)
+    assert_within(unpack(out.check(), m, n_prev), exact, bound(n, sizes))
+
+
 @given(n=widths, m=samples)
 def test_transpose_turns_every_block(n, m):
     A = pack(normal(m, n))

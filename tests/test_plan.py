@@ -151,6 +151,13 @@ def test_chunks_are_bounded_and_even(width, most, batch):
     assert plan.parts == (min(chunks, plans.MOST_PARTS) if chunks > 1 else 0)
 
 
+@pytest.mark.parametrize(("n", "in_place"), [(plans.ROW_BLOCK, True), (plans.ROW_BLOCK + 1, False)])
+def test_dZ_takes_the_place_of_A_only_where_equation_4_reads_A_once(n, in_place):
+    """In blocks of rows, the first block's sums would stand where the last one looks for the mask."""
+    plan = Plan((3, 20, n), [KINDS["relu"], KINDS["identity"]], 32, 1)
+    assert (plan.layers[0]["dZ"] == plan.layers[0]["A"]) == in_place
+
+
 def test_parts_need_room_and_are_for_training():
     """Where the gradient is larger than the activations of a chunk, chunks go one by one."""
     kinds = [KINDS["relu"], KINDS["identity"]]

@@ -9,11 +9,12 @@ beyond n and beyond the batch hold zeros. Outputs come first, sizes last; nothin
 import numpy as np
 
 from .jit import kernel
-from .plan import panel_stride, row_stride
+from .plan import PANEL_BLOCK, ROW_BLOCK, panel_stride, row_stride
 from .simd import LANES, TILE_ROWS, at, block_on_stack, call, get, put, splat, store
 from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, transpose_tile
 
 NO_FLOOR = np.float32(-np.inf)
+ONE = np.float32(1.0)
 
 
 @kernel
@@ -79,13 +80,19 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last):
     i = 0
     while i < n:
         rows = next_rows(n - i)
-        out, samples = at(dW, i * ld), at(dZ, LANES * i)
-        for block in range(first, whole):
-            features = at(A_prev_T, block * LANES * LANES)
-            dW_tile(rows, (at(out, block * LANES), samples, features, scale, keep, ld, panels, dZ_stride, A_stride))
-        if whole < last and left > 1:
-            features = at(A_prev_T, whole * LANES * LANES)
-            half_tile(rows, (at(out, whole * LANES), samples, features, scale, keep, ld, panels, dZ_stride, A_stride))
+        out = at(dW, i * ld)
+        for p in range(0, panels, PANEL_BLOCK):
+            samples, some, kept = (
+                at(dZ, LANES * i + p * dZ_stride),
+                min(PANEL_BLOCK, panels - p),
+                keep if p == 0 else ONE,
+            )
+            for block in range(first, whole):
+                here, A_T = at(out, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
+                dW_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+            if whole < last and left > 1:
+                here, A_T = at(out, whole * LANES), at(A_prev_T, whole * LANES * LANES + p * A_stride)
+                half_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
         i += rows
     if whole < last and left == 1:
         k = n_prev - 1
@@ -125,15 +132,19 @@ def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, scale, keep
 def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     """Equation 4: dA_prev = Wᵀ·dZ; with relu, equation 1 of the layer below too: only where A_prev > 0.
 
-    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]; dA_prev may be A_prev itself.
+    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]; dA_prev may be A_prev itself where n is
+    at most `plan.ROW_BLOCK`.
     """
     ld = row_stride(n_prev)
-    k = 0
-    while k < n_prev:
-        rows = next_rows(n_prev - k)
-        dA_tile(rows, (at(dA_prev, LANES * k), at(W, k), dZ, at(A_prev, LANES * k), relu, ld, n, panels,
-                       panel_stride(n_prev), panel_stride(n)))  # fmt: skip
-        k += rows
+    for i in range(0, n, ROW_BLOCK):
+        masks = relu if i + ROW_BLOCK >= n else 0
+        k = 0
+        while k < n_prev:
+            rows = next_rows(n_prev - k)
+            here, A = at(dA_prev, LANES * k), at(A_prev, LANES * k)
+            dA_tile(rows, (here, at(W, i * ld + k), at(dZ, LANES * i), A, masks, i, ld, min(ROW_BLOCK, n - i), panels,
+                           panel_stride(n_prev), panel_stride(n)))  # fmt: skip
+            k += rows
 
 
 @kernel

@@ -37,6 +37,7 @@ from .passes import (
 )
 from .plan import (
     BACKWARD,
+    COLUMN_BLOCK,
     COST,
     FORWARD,
     GRADIENTS,
@@ -218,8 +219,8 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         layer = layer_at(job.layers, l)
         c0, c1 = columns_of(job, layer, item)
         dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
-        for block in range(c0, c1, layer.block_columns):
-            end = min(c1, block + layer.block_columns)
+        for block in range(c0, c1, COLUMN_BLOCK):
+            end = min(c1, block + COLUMN_BLOCK)
             equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end)
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)

@@ -142,15 +142,19 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
 
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
-    """out[p][r][:] = Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where a[p][r][:] > 0"""
-    out, w, dz, a, relu, ld, steps, panels, out_stride, dz_stride = arguments
+    """out[p][r][:] = onto·out[p][r][:] + Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where a[p][r][:] > 0"""
+    out, w, dz, a, relu, onto, ld, steps, panels, out_stride, dz_stride = arguments
     sums = _Sums(builder, rows)
-    masked = builder.icmp_signed("!=", relu, _i64(0))
+    masked, fresh = builder.icmp_signed("!=", relu, _i64(0)), builder.icmp_signed("==", onto, _i64(0))
     with cgutils.for_range(builder, panels) as panel:
         source = _offset(builder, dz, builder.mul(panel.index, dz_stride))
         shift = builder.mul(panel.index, out_stride)
         target, active = _offset(builder, out, shift), _offset(builder, a, shift)
-        sums.start(lambda r: constant(0.0))
+        with builder.if_else(fresh) as (then, otherwise):
+            with then:
+                sums.start(lambda r: constant(0.0))
+            with otherwise:
+                sums.start(lambda r: load_vector(builder, _offset(builder, target, _i64(r * LANES))))
 
         def step_of(i: Value, step: int) -> None:
             vector = load_vector(builder, _offset(builder, source, builder.mul(i, _i64(LANES)), _i64(step * LANES)))
@@ -253,7 +257,7 @@ _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
 # per form: what emits it, for how many rows, and its parameters
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
-    "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 6),
+    "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 7),
     "dW": (_emit_dW, _EVERY, _OF_DW),
     "half": (partial(_emit_dW, lanes=8), _EVERY, _OF_DW),
     "dot": (_emit_dot, _POWERS, [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 5),
