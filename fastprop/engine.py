@@ -26,6 +26,7 @@ from .kernels.plan import (
 from .kernels.scan import address_of
 from .kernels.simd import LANES
 from .kernels.steps import phases
+from .kernels.tiles import has_half_tiles, load
 from .optimizers import Optimizer
 
 
@@ -66,6 +67,7 @@ class Engine:
         self.job = self._record[0]
         self._where = self._record.ctypes.data
         one, two = phases(plan)
+        load(half=any(has_half_tiles(n_prev) for n_prev in plan.sizes[:-1]))
         self._set(
             layers=plan.layers, n_layers=len(plan.layers), parameters=parameters, gradients=gradients, work=self.work,
             phase_one=one.address, phase_two=two.address,

@@ -57,7 +57,7 @@ def set_num_threads(n: int | None) -> None:
 def _load() -> int:
     """The address of the worker, which is compiled or taken from the cache now, and so are the tiles."""
     global _worker
-    tiles.load()
+    tiles.load(half=False)
     _worker = steps.run.address
     return _worker
 

@@ -99,7 +99,7 @@ def symbols(routine):
 
 ROUTINES = [
     steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
-    steps.pass_of_sample, steps.columns_of_sample, tiles._all_tiles,
+    steps.pass_of_sample, steps.columns_of_sample, tiles.whole_tiles, tiles.half_tiles,
     updates.sgd_update, updates.momentum_update, updates.adam_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,

@@ -28,7 +28,7 @@ reads stand beside them, for the same switch.
 
 import ctypes
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
@@ -37,7 +37,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import routine
+from .jit import Routine, routine
 from .simd import (
     F32,
     I64,
@@ -254,6 +254,13 @@ _POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
 _EVERY = range(1, TILE_ROWS + 1)
 _POWERS = [1 << i for i in range(DOT_ROWS.bit_length())]
 _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
+
+
+def has_half_tiles(n_prev: int) -> bool:
+    """Whether equation 2 of a layer of so many inputs ends in half tiles."""
+    return 2 <= n_prev % LANES <= LANES // 2
+
+
 # per form: what emits it, for how many rows, and its parameters
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
@@ -269,8 +276,8 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
 #
 # All tiles are compiled once, by themselves, and found through a table of their addresses that compiled code knows by
 # a symbol. Linked into every kernel that calls them instead, they were optimised again at each level of calls: 25 s
-# to compile the worker. A place of the table first holds a stub that compiles them all, so that a user's cached
-# function may be the first to call one.
+# to compile the worker. A place of the table first holds a stub that compiles them, so that a user's cached function
+# may be the first to call one. The half tiles, a quarter of the time, are compiled where there is a use for them.
 
 _PLACES = LANES + 1  # of each form
 _SYMBOL = "fastprop_tiles"
@@ -281,17 +288,18 @@ def _place(form: str, rows: int) -> int:
     return list(_FORMS).index(form) * _PLACES + rows
 
 
-def _kinds() -> list[tuple[str, int]]:
-    """Every tile there is: form and number of rows."""
-    return [(form, rows) for form, (_, counts, _) in _FORMS.items() for rows in counts]
+def _kinds(half: bool) -> list[tuple[str, int]]:
+    """The half tiles or all others: form and number of rows."""
+    return [(form, rows) for form, (_, counts, _) in _FORMS.items() if (form == "half") == half for rows in counts]
 
 
-@intrinsic
-def _write_addresses(typingctx, table):
-    """Emit all tiles, and write the address of each to its place."""
+@intrinsic(prefer_literal=True)
+def _write_addresses(typingctx, table, half):
+    """Emit the half tiles or all others, and write the address of each to its place."""
+    emit_half = bool(half.literal_value)
 
     def codegen(context, builder, sig, args):
-        for form, rows in _kinds():
+        for form, rows in _kinds(emit_half):
             emit, _, parameters = _FORMS[form]
             c_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(p) for p in parameters])
             function = ir.Function(builder.module, c_type, f"fastprop_tile_{form}_{rows}")
@@ -304,23 +312,31 @@ def _write_addresses(typingctx, table):
             builder.store(builder.ptrtoint(function, I64), place)
         return context.get_dummy_value()
 
-    return types.void(table), codegen
+    return types.void(table, half), codegen
 
 
 @routine(types.void(types.CPointer(types.int64)))
-def _all_tiles(table):
-    _write_addresses(table)
+def whole_tiles(table):
+    """Write the addresses of all tiles but the half ones."""
+    _write_addresses(table, 0)
 
 
-_loaded = False
+@routine(types.void(types.CPointer(types.int64)))
+def half_tiles(table):
+    """Write the addresses of the half tiles."""
+    _write_addresses(table, 1)
 
 
-def load() -> None:
-    """Compile the tiles, or take them from the cache."""
-    global _loaded
-    if not _loaded:
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_all_tiles.address)(_table.ctypes.data)
-        _loaded = True
+@cache
+def _load(tiles: Routine) -> None:
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles.address)(_table.ctypes.data)
+
+
+def load(half: bool = True) -> None:
+    """Compile the tiles, with the half ones or without, or take them from the cache."""
+    _load(whole_tiles)
+    if half:
+        _load(half_tiles)
 
 
 def _stub(form: str, rows: int) -> Any:
@@ -329,13 +345,13 @@ def _stub(form: str, rows: int) -> Any:
     c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][2]))
 
     def stub(*arguments: Any) -> None:
-        load()
+        load(half=form == "half")
         c_type(int(_table[_place(form, rows)]))(*arguments)
 
     return c_type(stub)
 
 
-_stubs = {_place(form, rows): _stub(form, rows) for form, rows in _kinds()}
+_stubs = {_place(form, rows): _stub(form, rows) for half in (False, True) for form, rows in _kinds(half)}
 for _index, _function in _stubs.items():
     _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value or 0
 llvm.add_symbol(_SYMBOL, _table.ctypes.data)
