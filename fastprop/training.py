@@ -152,6 +152,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     optimizer = SGD(lr=0.1) if optimizer is None else optimizer
     moments = network._moments_of(optimizer)
 
+    shuffle = shuffle and batch < len(X)  # one batch of all rows has no order
     order = np.empty(len(X), np.uint32) if shuffle else None
     seed = int(generator.integers(2**62)) if shuffle else 0
     n_steps = -(-len(X) // batch)

@@ -1,0 +1,206 @@
+"""Where fastprop's speed ends: other optimisers, batches, widths and activations, single calls, the drop-in functions.
+
+    python benchmarks/limits.py [optimizers] [batches] [widths] [activations] [calls] [dropin]
+
+prints a table for each that is named, or for all. What a row compares is measured in turns in this one process, at one
+thread; figures are medians. The unit of a share is the FMA peak, measured in the same turns.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from cases import SHAPES, WORK, Case, named, random_data, rows_of
+from compare_peers import POOLS, header, row
+from peak import gflops
+
+from fastprop import SGD, Adam, Network, dropin, reference, set_num_threads
+from fastprop.kernels import steps
+from fastprop.kernels.plan import STEP, flops_per_sample
+from fastprop.optimizers import Optimizer
+
+LR = 1e-3
+TURNS = 5
+SECONDS = 0.05  # of each turn of each work, about
+REST = 0.2  # seconds after NumPy's turn, whose threads spin for 0.1
+
+
+def in_turns(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of one call of each work; each turn calls it for about `SECONDS`."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    calls = {}
+    for name, work in works.items():
+        work()  # compiles
+        start = time.perf_counter()
+        work()
+        calls[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
+    for _ in range(TURNS):
+        for name, work in works.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                work()
+            times[name].append((time.perf_counter() - start) / calls[name])
+            if name.startswith("NumPy"):
+                time.sleep(REST)
+    return {name: float(np.median(taken)) for name, taken in times.items()}
+
+
+def epochs_of(case: Case, batch: int, optimizer: Optimizer, hidden: str = "relu") -> tuple[Callable[[], object], int]:
+    """A call that fits a fresh network for about a fifth of a second, and the FLOPs that it does."""
+    flops = flops_per_sample(case.sizes)
+    rows = -(-max(rows_of(case, flops), batch) // batch) * batch
+    epochs = max(1, round(WORK / flops / rows / 2))
+    X, Y = random_data(case, rows)
+    net = Network(case.sizes, hidden, case.output, rng=0)
+
+    def fit() -> None:
+        net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=optimizer, progress=False)
+
+    return fit, rows * epochs * flops
+
+
+def peak() -> float:
+    """FLOP/s, and a turn of its own."""
+    return gflops(SECONDS) * 1e9
+
+
+def optimizers() -> list[str]:
+    """Adam's speed over plain SGD's."""
+    lines = header("shape", "SGD, share of the peak", "Adam, share of the peak", "Adam over SGD")
+    for case in SHAPES:
+        sgd, flops = epochs_of(case, case.batch, SGD(LR))
+        adam, _ = epochs_of(case, case.batch, Adam(LR))
+        seconds, top = in_turns({"SGD": sgd, "Adam": adam}), peak()
+        shares = (f"{100 * flops / seconds[name] / top:.0f}%" for name in ("SGD", "Adam"))
+        lines.append(row(case.name, *shares, f"{seconds['SGD'] / seconds['Adam']:.2f}"))
+    return lines
+
+
+def batches() -> list[str]:
+    """Share of the peak at other batch sizes."""
+    sizes = (1, 8, 16, 20, 96, 100, 112, 1000, 8192)
+    lines = header("shape", *(f"B={batch}" for batch in sizes))
+    for name in ("s", "mnist"):
+        works = {batch: epochs_of(named(name), batch, SGD(LR)) for batch in sizes}
+        seconds, top = in_turns({str(batch): fit for batch, (fit, _) in works.items()}), peak()
+        shares = (f"{100 * flops / seconds[str(batch)] / top:.0f}%" for batch, (_, flops) in works.items())
+        lines.append(row(name, *shares))
+    return lines
+
+
+def step_of(width: int) -> Callable[[], object]:
+    """A training step of a square network, 128 samples."""
+    case = Case(str(width), (width,) * 4, "relu", "identity", 128)
+    X, Y = random_data(case, case.batch)
+    net, optimizer = Network(case.sizes, rng=0), SGD(LR)
+    return lambda: net.train_step(X, Y, optimizer)
+
+
+def widths() -> list[str]:
+    """Widths whose step takes longer than that of the next multiple of 16."""
+    slower = {}
+    for whole in range(16, 145, 16):
+        group = range(whole - 15, min(whole, 131))
+        seconds = in_turns({str(width): step_of(width) for width in (*group, whole)})
+        ratios = {width: seconds[str(width)] / seconds[str(whole)] for width in group}
+        slower |= {width: ratio for width, ratio in ratios.items() if ratio > 1}
+    found = ", ".join(f"{width} ({ratio:.2f})" for width, ratio in slower.items())
+    return [f"Widths 1…130, slower than the next multiple of 16: {found or 'none'}."]
+
+
+def activations() -> list[str]:
+    """Time of a step with other hidden activations, over that with relu."""
+    lines = header("shape", "tanh", "sigmoid")
+    for name in ("digits", "mnist"):
+        case = named(name)
+        works = {g: epochs_of(case, case.batch, SGD(LR), g)[0] for g in ("relu", "tanh", "sigmoid")}
+        seconds = in_turns(works)
+        lines.append(row(name, *(f"{seconds[g] / seconds['relu']:.2f}" for g in ("tanh", "sigmoid"))))
+    return lines
+
+
+@numba.njit
+def nothing() -> int:
+    """An empty compiled call."""
+    return 0
+
+
+def calls() -> list[str]:
+    """Microseconds of one call on xs, checks at the door included."""
+    lines = header("batch", "train_step", "predict", "the step's compiled call", "an empty compiled call")
+    case = named("xs")
+    for batch in (1, 32):
+        X, Y = random_data(case, batch)
+        net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
+        net.train_step(X, Y, optimizer)
+        engine = net._training
+        assert engine is not None
+        call = (steps.run.address, engine._where, 1, STEP, batch, 0, 1, X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0)
+        works = {
+            "train_step": lambda net=net, X=X, Y=Y, optimizer=optimizer: net.train_step(X, Y, optimizer),
+            "predict": lambda net=net, X=X: net.predict(X),
+            "compiled": lambda call=call: steps.launch_alone(*call),
+            "empty": nothing,
+        }
+        seconds = in_turns(works)
+        lines.append(row(batch, *(f"{1e6 * taken:.2f}" for taken in seconds.values())))
+    return lines
+
+
+def dropin_functions() -> list[str]:
+    """The reference's time over the drop-in function's, both float32 at one thread."""
+    lines = header("shape", "forward", "cost", "backward", "update", "all")
+    for case in SHAPES:
+        X, Y = (np.ascontiguousarray(a.T) for a in random_data(case, case.batch))
+        start = {k: v.astype(np.float32) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
+        works: dict[str, Callable[[], object]] = {}
+        for who, module in (("", dropin), ("NumPy ", reference)):
+            cache = module.forward_propagation(X, start, case.output)
+            grads = module.backpropagation(cache, Y, start)
+            works |= {
+                f"{who}forward": lambda m=module, c=case, X=X, p=start: m.forward_propagation(X, p, c.output),
+                f"{who}cost": lambda m=module, c=case, cache=cache, Y=Y: m.compute_cost(cache, Y, c.output),
+                f"{who}backward": lambda m=module, cache=cache, Y=Y, p=start: m.backpropagation(cache, Y, p),
+                f"{who}update": lambda m=module, p=start, grads=grads: m.update_parameters(p, grads, 0.01),
+            }
+        seconds = in_turns(works)
+        names = ("forward", "cost", "backward", "update")
+        ratios = [seconds[f"NumPy {name}"] / seconds[name] for name in names]
+        ratios.append(sum(seconds[f"NumPy {name}"] for name in names) / sum(seconds[name] for name in names))
+        lines.append(row(case.name, *(f"{ratio:.2f}" for ratio in ratios)))
+    return lines
+
+
+TABLES = {
+    "optimizers": optimizers,
+    "batches": batches,
+    "widths": widths,
+    "activations": activations,
+    "calls": calls,
+    "dropin": dropin_functions,
+}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    names = parser.parse_args().tables or list(TABLES)
+    for name in names:
+        if name not in TABLES:
+            parser.error(f"there is no table {name!r}; there are {', '.join(TABLES)}")
+    set_num_threads(1)
+    for name in names:
+        table = TABLES[name]
+        print(f"{table.__doc__}\n", *table(), "", sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    pools = dict.fromkeys(POOLS, "1")  # NumPy reads them when it is imported
+    if not pools.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})
+    main()

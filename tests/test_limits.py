@@ -1,0 +1,48 @@
+"""benchmarks/limits.py: that its tables are made, on turns of no length; no speed is asserted."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as Python does for a script
+import limits
+from cases import Case
+
+TINY = (Case("s", (5, 8, 3), "relu", "identity", 16), Case("digits", (9, 8, 3), "relu", "softmax", 16))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Small networks, one turn of one call each, no rest."""
+    for name, value in {"TURNS": 1, "SECONDS": 1e-4, "REST": 0.0, "SHAPES": TINY, "WORK": 1e5}.items():
+        monkeypatch.setattr(limits, name, value)
+    monkeypatch.setattr(limits, "named", lambda name: TINY[0]._replace(output="sigmoid"))
+    monkeypatch.setattr(limits, "rows_of", lambda case, flops: 32)
+    monkeypatch.setattr("sys.argv", ["limits.py"])
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("table", limits.TABLES)
+def test_every_table_is_printed(table, monkeypatch, capsys):
+    """A row for each shape, batch or activation, and figures above zero."""
+    monkeypatch.setattr("sys.argv", ["limits.py", table])
+    limits.main()
+    title, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert title == limits.TABLES[table].__doc__
+    if table == "widths":
+        assert lines[0].startswith("Widths 1…130")
+        return
+    head, _, *rows = (line.strip("| ").split(" | ") for line in lines)
+    assert len(rows) == 2
+    for cells in rows:
+        assert len(cells) == len(head)
+        assert all(float(cell.rstrip("%")) >= 0 for cell in cells[1:])
+
+
+@pytest.mark.usefixtures("short")
+def test_an_unknown_table_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["limits.py", "speed"])
+    with pytest.raises(SystemExit):
+        limits.main()
+    assert "there is no table 'speed'; there are optimizers, batches" in capsys.readouterr().err
