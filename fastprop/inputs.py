@@ -14,6 +14,7 @@ from .activations import HIDDEN
 from .kernels import scan
 from .kernels.scan import FLOAT32_MAX, MOST_SAMPLES
 
+FLOAT32 = np.dtype(np.float32)
 FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
 
 
@@ -126,7 +127,7 @@ def array(name: str, value: Any) -> np.ndarray:
 
 def is_float32(value: Any) -> bool:
     """Whether a value is what the kernels read, a matrix of C-contiguous float32: if so, one look decides."""
-    return type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 2 and value.flags.c_contiguous
+    return type(value) is np.ndarray and value.dtype == FLOAT32 and value.ndim == 2 and value.flags.c_contiguous
 
 
 def _float32(name: str, value: np.ndarray, low: float = -FLOAT32_MAX, high: float = FLOAT32_MAX,

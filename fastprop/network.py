@@ -142,6 +142,7 @@ class Network:
         self._gradients = allocate(self._layout.length)
         self.layers = [Layer(self, l) for l in range(len(self.sizes) - 1)]
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
+        self._ends = (self.sizes[0], self.sizes[-1], self.output)  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
         self._cache: Engine | None = None  # of the last forward pass
         # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
@@ -232,7 +233,7 @@ class Network:
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """The cost J on X and Y; keeps nothing. Parameters, shapes and errors as in `forward` and `backward`."""
-        X, Y = inputs.batch(X, Y, self.sizes[0], self.sizes[-1], self._output)
+        X, Y = inputs.batch(X, Y, *self._ends)
         weights = inputs.weights(sample_weight, len(X))
         return self._borrow(len(X), lambda engine: engine.loss(X, Y, weights))
 
@@ -270,8 +271,8 @@ class Network:
         Plain SGD updates W as dW is summed and writes no gradient: `gradients` are those of :meth:`backward` alone.
         Train a network from one Python thread at a time; only `predict` and `loss` are made for many.
         """
-        X, Y = inputs.batch(X, Y, self.sizes[0], self.sizes[-1], self._output)
-        weights = inputs.weights(sample_weight, len(X))
+        X, Y = inputs.batch(X, Y, *self._ends)
+        weights = None if sample_weight is None else inputs.weights(sample_weight, len(X))
         moments = self._moments_of(optimizer)
         cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
         return cost / weight
