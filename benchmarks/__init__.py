@@ -7,4 +7,3 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
-sys.path.append(str(Path(__file__).parent.parent / "scripts"))

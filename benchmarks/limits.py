@@ -11,42 +11,41 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numba
 import numpy as np
 from cases import SHAPES, WORK, Case, named, random_data, rows_of
 from compare_peers import POOLS, header, row
-from peak import gflops
+from ratios import LR, REST, in_turns
 
 from fastprop import SGD, Adam, Network, dropin, reference, set_num_threads
 from fastprop.kernels import steps
 from fastprop.kernels.plan import STEP, flops_per_sample
 from fastprop.optimizers import Optimizer
 
-LR = 1e-3
-TURNS = 5
 SECONDS = 0.05  # of each turn of each work, about
-REST = 0.2  # seconds after NumPy's turn, whose threads spin for 0.1
 
 
-def in_turns(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of one call of each work; each turn calls it for about `SECONDS`."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    calls = {}
+def seconds_of(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of one call of each work, and the peak in FLOP/s; short works are repeated in their turns."""
+    calls: dict[str, int] = {}
+    turns: dict[str, Callable[[], None]] = {}
+
+    def repeat(name: str) -> None:
+        for _ in range(calls[name]):
+            works[name]()
+
     for name, work in works.items():
         work()  # compiles
         start = time.perf_counter()
         work()
         calls[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-    for _ in range(TURNS):
-        for name, work in works.items():
-            start = time.perf_counter()
-            for _ in range(calls[name]):
-                work()
-            times[name].append((time.perf_counter() - start) / calls[name])
-            if name.startswith("NumPy"):
-                time.sleep(REST)
-    return {name: float(np.median(taken)) for name, taken in times.items()}
+        turns[name] = partial(repeat, name)
+        if name.startswith("NumPy"):
+            turns[f"after {name}"] = partial(time.sleep, REST)
+    taken = in_turns(turns)
+    return {name: taken[name] / count for name, count in calls.items()} | {"peak": taken["peak"]}
 
 
 def epochs_of(case: Case, batch: int, optimizer: Optimizer, hidden: str = "relu") -> tuple[Callable[[], object], int]:
@@ -63,19 +62,14 @@ def epochs_of(case: Case, batch: int, optimizer: Optimizer, hidden: str = "relu"
     return fit, rows * epochs * flops
 
 
-def peak() -> float:
-    """FLOP/s, and a turn of its own."""
-    return gflops(SECONDS) * 1e9
-
-
 def optimizers() -> list[str]:
     """Adam's speed over plain SGD's."""
     lines = header("shape", "SGD, share of the peak", "Adam, share of the peak", "Adam over SGD")
     for case in SHAPES:
         sgd, flops = epochs_of(case, case.batch, SGD(LR))
         adam, _ = epochs_of(case, case.batch, Adam(LR))
-        seconds, top = in_turns({"SGD": sgd, "Adam": adam}), peak()
-        shares = (f"{100 * flops / seconds[name] / top:.0f}%" for name in ("SGD", "Adam"))
+        seconds = seconds_of({"SGD": sgd, "Adam": adam})
+        shares = (f"{100 * flops / seconds[name] / seconds['peak']:.0f}%" for name in ("SGD", "Adam"))
         lines.append(row(case.name, *shares, f"{seconds['SGD'] / seconds['Adam']:.2f}"))
     return lines
 
@@ -86,8 +80,8 @@ def batches() -> list[str]:
     lines = header("shape", *(f"B={batch}" for batch in sizes))
     for name in ("s", "mnist"):
         works = {batch: epochs_of(named(name), batch, SGD(LR)) for batch in sizes}
-        seconds, top = in_turns({str(batch): fit for batch, (fit, _) in works.items()}), peak()
-        shares = (f"{100 * flops / seconds[str(batch)] / top:.0f}%" for batch, (_, flops) in works.items())
+        seconds = seconds_of({str(batch): fit for batch, (fit, _) in works.items()})
+        shares = (f"{100 * flops / seconds[str(batch)] / seconds['peak']:.0f}%" for batch, (_, flops) in works.items())
         lines.append(row(name, *shares))
     return lines
 
@@ -105,7 +99,7 @@ def widths() -> list[str]:
     slower = {}
     for whole in range(16, 145, 16):
         group = range(whole - 15, min(whole, 131))
-        seconds = in_turns({str(width): step_of(width) for width in (*group, whole)})
+        seconds = seconds_of({str(width): step_of(width) for width in (*group, whole)})
         ratios = {width: seconds[str(width)] / seconds[str(whole)] for width in group}
         slower |= {width: ratio for width, ratio in ratios.items() if ratio > 1}
     found = ", ".join(f"{width} ({ratio:.2f})" for width, ratio in slower.items())
@@ -118,7 +112,7 @@ def activations() -> list[str]:
     for name in ("digits", "mnist"):
         case = named(name)
         works = {g: epochs_of(case, case.batch, SGD(LR), g)[0] for g in ("relu", "tanh", "sigmoid")}
-        seconds = in_turns(works)
+        seconds = seconds_of(works)
         lines.append(row(name, *(f"{seconds[g] / seconds['relu']:.2f}" for g in ("tanh", "sigmoid"))))
     return lines
 
@@ -146,8 +140,8 @@ def calls() -> list[str]:
             "compiled": lambda call=call: steps.launch_alone(*call),
             "empty": nothing,
         }
-        seconds = in_turns(works)
-        lines.append(row(batch, *(f"{1e6 * taken:.2f}" for taken in seconds.values())))
+        seconds = seconds_of(works)
+        lines.append(row(batch, *(f"{1e6 * seconds[name]:.2f}" for name in works)))
     return lines
 
 
@@ -167,7 +161,7 @@ def dropin_functions() -> list[str]:
                 f"{who}backward": lambda m=module, cache=cache, Y=Y, p=start: m.backpropagation(cache, Y, p),
                 f"{who}update": lambda m=module, p=start, grads=grads: m.update_parameters(p, grads, 0.01),
             }
-        seconds = in_turns(works)
+        seconds = seconds_of(works)
         names = ("forward", "cost", "backward", "update")
         ratios = [seconds[f"NumPy {name}"] / seconds[name] for name in names]
         ratios.append(sum(seconds[f"NumPy {name}"] for name in names) / sum(seconds[name] for name in names))

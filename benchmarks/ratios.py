@@ -6,16 +6,19 @@ The unit is the share of the FMA peak; FLOPs of a step per sample are 6·Σ n_{l
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from cases import NAMES, WORK, Case, named, random_data, rows_of
 from numba.core.runtime import _nrt_python, rtsys
-from numpy_training import fit, sgd
 from peak import gflops
 
 from fastprop import SGD, Network, reference, set_num_threads
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.threads import available
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+from numpy_training import fit, sgd
 
 REST = 0.2  # seconds after NumPy's turn: OpenBLAS's threads spin for 0.1 after its last product, and take a core
 LR = 1e-3

@@ -162,7 +162,7 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
     Parameters
     ----------
     parameters, grads : dict
-        {"W1", "b1", …} and at least {"dW1", "db1", …}, of the same shapes.
+        {"W1", "b1", …} and at least {"dW1", "db1", …}, of the same shapes; any other names will do too.
     learning_rate : float
 
     Returns
@@ -179,7 +179,7 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
     if type(parameters) is dict and type(grads) is dict and _is_narrow(learning_rate):
         updated = {}
         for name, theta in parameters.items():
-            gradient = grads.get("d" + name)
+            gradient = grads.get(f"d{name}")
             if not (inputs.is_float32(theta) and inputs.is_float32(gradient)):
                 break
             updated[name] = out = np.empty_like(theta)
@@ -187,24 +187,24 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
                 break
         else:
             return updated
-    inputs.parameters(parameters)
     return {
-        name: _updated(name, theta, _entry("grads", grads, "d" + name), learning_rate, rate)
-        for name, theta in parameters.items()
+        name: _updated(name, theta, _entry("grads", grads, f"d{name}"), learning_rate, rate)
+        for name, theta in _mapping("parameters", parameters).items()
     }
 
 
 def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: float) -> np.ndarray:
     """One array's update, whatever its dtype and layout."""
-    given, dtype = gradient, _dtype(theta, gradient, learning_rate)
-    gradient, theta = inputs.float32(f"d{name}", gradient), inputs.array(name, theta)
-    if gradient.shape != theta.shape:
-        raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {theta.shape}. They must be the same.")
+    narrow_theta, narrow_gradient = inputs.float32(name, theta), inputs.float32(f"d{name}", gradient)
+    if narrow_gradient.shape != narrow_theta.shape:
+        raise ValueError(
+            f"d{name} has shape {narrow_gradient.shape}; {name} has {narrow_theta.shape}. They must be the same."
+        )
+    dtype = _dtype(theta, gradient, learning_rate)
     if dtype != np.float32:  # a float64 parameter keeps the digits that a small step needs
-        return (theta - learning_rate * np.asarray(given)).astype(dtype, copy=False)
-    theta = inputs.float32(name, theta)
-    out = np.empty(theta.shape, np.float32)
-    updates.descend(out.reshape(-1, 1), theta.reshape(-1, 1), gradient.reshape(-1, 1), rate)
+        return (np.asarray(theta) - learning_rate * np.asarray(gradient)).astype(dtype, copy=False)
+    out = np.empty(narrow_theta.shape, np.float32)
+    updates.descend(out.reshape(-1, 1), narrow_theta.reshape(-1, 1), narrow_gradient.reshape(-1, 1), rate)
     return out
 
 
@@ -216,8 +216,8 @@ def _is_narrow(x: Any) -> bool:
 class _Bench:
     """A plan that keeps everything, its engine, and the ways in and out of its panels.
 
-    Made in a tenth of a millisecond or several, and so kept for the next call with the same sizes: a few, and none
-    of more than 64 MB.
+    Kept for the next call with the same sizes, since making one costs more than a call on small networks: a few in
+    each Python thread, and none of more than 64 MB.
     """
 
     @classmethod

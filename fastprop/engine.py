@@ -20,13 +20,14 @@ from .kernels.plan import (
     LayerKind,
     Plan,
     allocate,
+    has_half_tiles,
     panel_stride,
     threads_for,
 )  # fmt: skip
 from .kernels.scan import address_of
 from .kernels.simd import LANES
 from .kernels.steps import phases
-from .kernels.tiles import has_half_tiles, load
+from .kernels.tiles import load
 from .optimizers import Optimizer
 
 

@@ -272,7 +272,7 @@ class Network:
         Train a network from one Python thread at a time; only `predict` and `loss` are made for many.
         """
         X, Y = inputs.batch(X, Y, *self._ends)
-        weights = None if sample_weight is None else inputs.weights(sample_weight, len(X))
+        weights = inputs.weights(sample_weight, len(X))
         moments = self._moments_of(optimizer)
         cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
         return cost / weight

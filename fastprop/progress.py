@@ -1,6 +1,7 @@
 """The progress bar of a fit: tqdm's, where it is installed and somebody looks."""
 
 import sys
+from functools import partial
 from typing import Any
 
 from .inputs import flag
@@ -23,6 +24,7 @@ class Progress:
     """
 
     def __init__(self, wanted: bool | None, total: int):
+        self._make: Any = None
         self._bar: Any = None
         wanted = None if wanted is None else flag("progress", wanted)
         if wanted is False or (wanted is None and not sys.stderr.isatty()):
@@ -35,7 +37,11 @@ class Progress:
                     "progress=True needs tqdm. Install it with: pip install 'fastprop[progress]'"
                 ) from None
             return
-        self._bar = tqdm(total=total, unit=" samples", unit_scale=True, leave=True)
+        self._make = partial(tqdm, total=total, unit=" samples", unit_scale=True, leave=True)
+
+    def show(self) -> None:
+        if self._make is not None:
+            self._bar = self._make()
 
     def add(self, samples: int) -> None:
         if self._bar is not None:

@@ -17,7 +17,7 @@ _serial = False
 
 
 def available() -> int:
-    """Cores that this process may use, as far as Numba's pool reaches; asked once, for the question costs 1 µs."""
+    """Cores that this process may use, as far as Numba's pool reaches; asked once, not at every call."""
     global _available
     if _available is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -159,6 +159,8 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     history, slices = History(), _Slices(network.sizes, batch)
     best = _BestSoFar(network, early_stopping) if early_stopping else None
     bar = Progress(progress, epochs * len(X))
+    network._engine_for_batch(batch).train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
+    bar.show()
     try:
         for epoch in range(epochs):
             cost = weight = seconds = 0.0

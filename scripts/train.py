@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import math
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,7 +27,6 @@ from datasets import DataError, Dataset, Split, load, split
 from fastprop import SGD, Adam, History, Network, Optimizer, get_num_threads, set_num_threads
 
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
-NOTICEABLE = 1.5  # seconds; loading compiled kernels from the cache takes about 0.3, compiling them 5 to 15
 ROUNDS, SAMPLES = 5, 20_000  # of the comparison with NumPy: about so many samples in each round
 REST = 0.2  # seconds before each of its runs: OpenBLAS's threads spin for about 0.1 after NumPy's last product
 LARGEST_TABLE = 20  # classes whose confusion table fits a screen
@@ -101,21 +99,6 @@ def build(args: argparse.Namespace, data: Dataset) -> tuple[Network, Optimizer]:
         raise DataError(f"--hidden: {error}") from None
     rate, optimizer, _ = RULES[args.optimizer]
     return network, optimizer(args.lr or rate)
-
-
-def compile_kernels(output: str, optimizer: Optimizer) -> None:
-    """Make the first call, which compiles, on a network of two weights; say so if it takes long."""
-    notice = threading.Timer(NOTICEABLE, say, ["compiling the kernels (once for this machine) …"])
-    notice.daemon = True
-    started = time.perf_counter()
-    notice.start()
-    try:
-        Network((1, 2, 2), output=output).train_step(np.zeros((1, 1)), np.full((1, 2), 0.5), optimizer)
-    finally:
-        notice.cancel()
-    seconds = time.perf_counter() - started
-    if seconds > NOTICEABLE:
-        say(f"compiled the kernels in {seconds:.0f} s")
 
 
 def fit(network: Network, optimizer: Optimizer, parts: Split, args: argparse.Namespace) -> History:
@@ -225,7 +208,6 @@ def run(args: argparse.Namespace) -> None:
     say(f"{data.name}: {len(parts.X_train):,} samples to train on, {len(parts.X_test):,} held out; "
         f"{data.X.shape[1]} features, {task}")  # fmt: skip
     network, optimizer = build(args, data)
-    compile_kernels(network.output, build(args, data)[1])
     say(f"{network}\n{optimizer}, batches of {args.batch_size}")
     history = fit(network, optimizer, parts, args)
     if history.interrupted:

@@ -153,6 +153,14 @@ def test_the_learning_rate_may_be_any_number(rate, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_update_takes_any_names(dtype):
+    """As the reference does: only a gradient of the same shape is asked for."""
+    parameters = {"scale": np.arange(20, dtype=dtype).reshape(4, 5), "b": np.ones(3, dtype)}
+    grads = {f"d{name}": value + 1 for name, value in parameters.items()}
+    assert_alike(dropin.update_parameters(parameters, grads, 0.5), reference.update_parameters(parameters, grads, 0.5))
+
+
 def test_a_float64_update_keeps_its_digits():
     """A step of 1e-12 is lost in float32; float64 parameters must move by it."""
     parameters, X, Y = columns(MIXED)

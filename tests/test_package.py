@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import io
 import shutil
 import sys
 import tomllib
@@ -88,19 +89,8 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
     tree = ast.parse(path.read_text("utf-8"))
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
-    order = [
-        "jit",
-        "simd",
-        "plan",
-        "tiles",
-        "scan",
-        "elementwise",
-        "updates",
-        "equations",
-        "vectors",
-        "passes",
-        "steps",
-    ]
+    order = ["jit", "simd", "plan", "tiles", "scan", "elementwise", "updates", "equations", "vectors"]
+    order += ["passes", "steps"]
     own = order.index(path.stem) if path.stem in order else len(order)
     for node in relative:
         for module in [node.module] if node.module else [alias.name for alias in node.names]:
@@ -225,6 +215,31 @@ def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another
     source.write_text(text.replace(before, after), "utf-8")  # get(a, i) now reads a[i + 1]
     assert run_python(FOUND, **where) == "69 0\n"
     assert run_python(FOUND, **where) == "69 1\n"
+
+
+class Terminal(io.StringIO):
+    """A screen."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("screen", [Terminal, io.StringIO], ids=["terminal", "file"])
+def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, tmp_path):
+    """Not where it comes from the cache, nor twice, nor into a log."""
+    source = tmp_path / "mine.py"
+    source.write_text("def first():\n    pass\n\n\ndef second():\n    pass\n")
+    mine = {"__name__": "mine", "__file__": str(source)}
+    exec(compile(source.read_text(), source, "exec"), mine)
+    monkeypatch.setattr(sys, "stderr", screen())
+    jit._announce.cache_clear()
+    for name in ("first", "second"):
+        assert jit.routine("void()")(mine[name]).address
+    said = sys.stderr.getvalue()
+    assert said.count("\n") == said.count("compiling its kernels") == (screen is Terminal)
+    jit._announce.cache_clear()
+    assert jit.routine("void()")(mine["first"]).address
+    assert sys.stderr.getvalue() == said
 
 
 def test_without_a_folder_to_write_to_it_still_runs(copied, run_python):

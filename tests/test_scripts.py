@@ -90,13 +90,6 @@ def test_saved_parameters_take_the_data_as_it_is(tmp_path):
     assert np.mean(network.predict(X).argmax(axis=1) == y) > 0.97
 
 
-def test_it_says_when_it_compiles(monkeypatch, capsys):
-    monkeypatch.setattr(train, "NOTICEABLE", 0.01)
-    monkeypatch.setattr(Network, "train_step", lambda *_: time.sleep(0.3))
-    train.compile_kernels("softmax", fastprop.Adam())
-    assert capsys.readouterr().out == "compiling the kernels (once for this machine) …\ncompiled the kernels in 0 s\n"
-
-
 @pytest.mark.parametrize("names", [("a", "b", "c"), ("7", "-2", "10")], ids=["text", "whole numbers"])
 def test_csv_classification(tmp_path, names):
     X, y = blobs(np.random.default_rng(1))

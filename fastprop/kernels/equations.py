@@ -82,11 +82,8 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last):
         rows = next_rows(n - i)
         out = at(dW, i * ld)
         for p in range(0, panels, PANEL_BLOCK):
-            samples, some, kept = (
-                at(dZ, LANES * i + p * dZ_stride),
-                min(PANEL_BLOCK, panels - p),
-                keep if p == 0 else ONE,
-            )
+            samples, some = at(dZ, LANES * i + p * dZ_stride), min(PANEL_BLOCK, panels - p)
+            kept = keep if p == 0 else ONE
             for block in range(first, whole):
                 here, A_T = at(out, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
                 dW_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))

@@ -17,6 +17,7 @@ nothing, and without them infinities and NaN mean what they should.
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -52,15 +53,6 @@ def entry(function: Callable | None = None, **flags: bool) -> Any:
     return dispatcher
 
 
-def spliced(function: Callable) -> Any:
-    """Copy `function` into its one caller before that is compiled.
-
-    LLVM optimises a kernel again in every kernel that calls it. With five of them spliced the worker compiles in 5.6 s
-    instead of 6.6.
-    """
-    return numba.njit(inline="always", **FLAGS)(function)
-
-
 class Routine:
     """A C function, called by address from compiled code.
 
@@ -68,6 +60,11 @@ class Routine:
     ----------
     address : int
         Where the machine code is. The first access compiles it or loads it from the cache.
+
+    Notes
+    -----
+    LLVM's first level of optimisation is enough, for the routines say their own vectors and unroll their own loops.
+    They run as fast as at Numba's level 3: the first fit takes 9.9 s after the import instead of 12.7.
     """
 
     def __init__(self, function: Callable, signature: Any):
@@ -86,23 +83,34 @@ class Routine:
 
     def _compile(self) -> None:
         if self._address is None:  # still: another thread may have been here first
-            compiled = CFunc(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
+            compiled = _Compiled(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
             compiled._cache = _cache_of(self._function)
-            with _lightly_optimised():
-                compiled.compile()
+            compiled.compile()
             self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
 
 
 _compiling = RLock()
 
 
+class _Compiled(CFunc):
+    """Numba's C function, and what is done where the cache does not have it."""
+
+    def _compile_uncached(self) -> Any:
+        _announce()
+        with _lightly_optimised():
+            return super()._compile_uncached()
+
+
+@cache
+def _announce() -> None:
+    """Tell whoever sits at a terminal, once, what the first call is doing for ten seconds."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print("fastprop: compiling its kernels for this processor (once; later runs load them) …", file=sys.stderr)
+
+
 @contextmanager
 def _lightly_optimised() -> Iterator[None]:
-    """LLVM's first level of optimisation: the routines say their own vectors and unroll their own loops.
-
-    They run as fast as at Numba's level 3, and compile in 9 s instead of 12. The lock keeps Numba from compiling
-    anybody's else function meanwhile.
-    """
+    """LLVM's first level of optimisation; the lock keeps Numba from compiling anybody else's function meanwhile."""
     with global_compiler_lock:
         before = numba.config.OPT
         numba.config.OPT = type(before)(min(before, 1))

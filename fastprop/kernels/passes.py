@@ -4,10 +4,7 @@ import numpy as np
 
 from . import equations
 from .jit import entry, kernel
-from .plan import (
-    layer_at,
-    panel_stride,
-)  # fmt: skip
+from .plan import layer_at, panel_stride, panels_of
 from .simd import (
     LANES,
     at,
@@ -87,16 +84,11 @@ def scatter(out, A, start, count, n):
 @entry
 def pack(A, A_T, source, n, m):
     """The panels A [⌈m/16⌉][n][16], and A_T where it is not 0, from `source` (n, m): samples as columns. Addresses."""
-    pack_columns(floats(A), floats(source), n, m)
+    panels = panels_of(m)
+    for p in range(panels):
+        pack_panel(at(floats(A), p * panel_stride(n)), at(floats(source), p * LANES), n, m, m - p * LANES)
     if A_T:
-        equations.transpose(floats(A_T), floats(A), n, (m + LANES - 1) // LANES)
-
-
-@kernel
-def pack_columns(A, columns, n, m):
-    """The panels A [⌈m/16⌉][n][16] from `columns` (n, m)."""
-    for p in range((m + LANES - 1) // LANES):
-        pack_panel(at(A, p * panel_stride(n)), at(columns, p * LANES), n, m, m - p * LANES)
+        equations.transpose(floats(A_T), floats(A), n, panels)
 
 
 @kernel
@@ -113,13 +105,9 @@ def pack_panel(A, columns, n, m, count):
 @entry
 def cost_of_columns(loss, Z, Y, n, m):
     """J of Z and Y (n, m), samples as columns, by the loss routine at an address. Addresses."""
-    space = np.empty((3 * n + 1) * LANES, np.float32)
-    Z_panel, Y_panel, dZ, weight = (
-        at(space, 0),
-        at(space, n * LANES),
-        at(space, 2 * n * LANES),
-        at(space, 3 * n * LANES),
-    )
+    panel = n * LANES
+    space = np.empty(3 * panel + LANES, np.float32)
+    Z_panel, Y_panel, dZ, weight = at(space, 0), at(space, panel), at(space, 2 * panel), at(space, 3 * panel)
     cost = 0.0
     for start in range(0, m, LANES):
         count = min(LANES, m - start)
@@ -134,7 +122,7 @@ def cost_of_columns(loss, Z, Y, n, m):
 def unpack(out, A, n, m):
     """`out` (n, m), samples as columns, from the panels A [⌈m/16⌉][n][16]. Addresses."""
     columns, panels = floats(out), floats(A)
-    for p in range((m + LANES - 1) // LANES):
+    for p in range(panels_of(m)):
         panel, start, count = at(panels, p * panel_stride(n)), p * LANES, m - p * LANES
         if count >= LANES:
             for i in range(n):

@@ -39,9 +39,20 @@ def panel_stride(n):
     return (n + LANES - 1) // LANES * LANES * LANES
 
 
+@kernel
+def panels_of(samples):
+    """How many panels hold so many samples."""
+    return (samples + LANES - 1) // LANES
+
+
 def by_dot(n: int, n_prev: int) -> bool:
     """Whether equation 2 reads A_prev itself, not only its transpose: for a single unit, or a single last column."""
     return n == 1 or n_prev % LANES == 1
+
+
+def has_half_tiles(n_prev: int) -> bool:
+    """Whether equation 2 of a layer of so many inputs ends in half tiles: of more than one column, at most 8."""
+    return 2 <= n_prev % LANES <= LANES // 2
 
 
 LAYER = np.dtype(
@@ -65,13 +76,13 @@ JOB = np.dtype(
             "do",  # which of the parts below, see DO
             "layers", "n_layers",
             "parameters", "gradients", "state", "state_stride", "work",
-            "X", "n_features", "Y", "labels", "n_outputs", "weights", "order", "Y_hat",  # the user's data; 0: none
+            "X", "Y", "labels", "weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk
             "totals",  # float64, see COST
             "n_samples", "batch", "first_step", "last_step",
-            "chunk_panels", "block_panels", "groups", "units", "items", "cuts",
+            "chunk_panels", "block_panels", "groups", "items", "cuts",
             "parts", "part_stride", "work_stride",  # gradients of the parts of a step; 0: a plan without
             "threads", "tickets",
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
@@ -179,10 +190,17 @@ class Plan:
         sizes, panels = self.sizes, self.chunk_panels
         self.length = 0
 
-        def take(n: int, panels: int = 0 if self.vectors else panels) -> int:
+        def take_panels(n: int) -> int:
             start = self.length
-            self.length += panels * panel_stride.py_func(n) if panels else padded.py_func(n)
+            self.length += panels * panel_stride.py_func(n)
             return start
+
+        def take_vector(n: int) -> int:
+            start = self.length
+            self.length += padded.py_func(n)
+            return start
+
+        take = take_vector if self.vectors else take_panels
 
         L = len(sizes) - 1
         self.layers = layers = np.zeros(L, LAYER)
@@ -212,8 +230,8 @@ class Plan:
             layer["first_unit"] = unit
             unit += -(-n_prev // LANES)
         self.units = unit
-        self.Y_panels = take(sizes[-1], panels)
-        self.Z_panel, self.dZ_panel = (take(sizes[-1], 1) if self.vectors else -1 for _ in range(2))
+        self.Y_panels = take_panels(sizes[-1])
+        self.Z_panel, self.dZ_panel = (take_panels(sizes[-1]) if self.vectors else -1 for _ in range(2))
         self.weight_panels = self.length
         self.length += panels * LANES
 

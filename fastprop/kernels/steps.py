@@ -52,6 +52,7 @@ from .plan import (
     layer_at,
     padded,
     panel_stride,
+    panels_of,
     row_stride,
 )
 from .simd import (
@@ -103,12 +104,6 @@ def chunks_of(job, step):
 
 
 @kernel
-def panels_of(samples):
-    """How many panels hold so many samples."""
-    return (samples + LANES - 1) // LANES
-
-
-@kernel
 def weight_of(job, step):
     """m of a step: the number of its samples, or the sum of their weights."""
     return total_weight(job.weights, job.order, step * job.batch, samples_of(job, step))
@@ -118,6 +113,17 @@ def weight_of(job, step):
 def inverse(m):
     """1/m; 0 where all weights of a batch are 0, so that it changes nothing."""
     return np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+
+
+@kernel
+def target_of(job, fused, m, chunk):
+    """Where dW and db go, what they are multiplied by, and what is kept of what is there.
+
+    Fused, W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written.
+    """
+    if fused:
+        return floats(job.parameters), -get(floats(job.hyper), 0) * inverse(m), np.float32(1.0)
+    return floats(job.gradients), inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
 
 
 @kernel
@@ -210,11 +216,8 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         add_cost(job, m if chunk == 0 else 0.0, job.chunk_panels * chunk, panels)
     if not do & GRADIENTS:
         return
-    scale, keep = inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
     fused = do & UPDATE and job.fused and chunks == 1
-    out = floats(job.parameters) if fused else floats(job.gradients)
-    if fused:  # W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written
-        scale, keep = -get(floats(job.hyper), 0) * scale, np.float32(1.0)
+    out, scale, keep = target_of(job, fused, m, chunk)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = columns_of(job, layer, item)
@@ -261,36 +264,38 @@ def update_run(job, start, count):
 
 @routine(PHASE)
 def part_of_step(address, step, chunk, item, count, thread):
-    """Phase 1: some chunks, with their gradient."""
+    """Phase 1: some chunks, with the sum of their samples' gradients; phase 2 divides by m."""
     job = job_at(address, 0)
     if job.do & UPDATE and item == 0:
         prepare_update(job, step)
     work, part = at(floats(job.work), job.work_stride * thread), at(floats(job.parts), job.part_stride * item)
-    chunks, scale = chunks_of(job, step), inverse(weight_of(job, step))
+    chunks = chunks_of(job, step)
     first = item * chunks // count
     for c in range(first, (item + 1) * chunks // count):
         panels = panels_of(chunk_of(job, step, c)[1])
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
             keep = np.float32(0.0 if c == first else 1.0)
-            gradients_pass(job.layers, job.n_layers, part, work, panels, scale, keep)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), keep)
 
 
 @routine(PHASE)
 def sum_of_parts(address, step, chunk, item, count, thread):
-    """Phase 2: for some of the parameters, the sum of the gradient's parts in their order, and the update."""
+    """Phase 2: for some of the parameters, 1/m times the sum of the parts in their order, and the update."""
     job = job_at(address, 0)
+    m = weight_of(job, step)
     if item == 0:
-        add_cost(job, weight_of(job, step), 0, panels_of(samples_of(job, step)))
+        add_cost(job, m, 0, panels_of(samples_of(job, step)))
     if not job.do & GRADIENTS:
         return
+    scale = inverse(m)
     units, parts, gradients = job.part_stride // LANES, floats(job.parts), floats(job.gradients)
     start, end = item * units // count * LANES, (item + 1) * units // count * LANES
     for i in range(start, end, LANES):
         g = load(parts, i)
         for part in range(1, min(job.groups, chunks_of(job, step))):
             g = g + load(parts, job.part_stride * part + i)
-        store(gradients, i, g)
+        store(gradients, i, g * scale)
     if job.do & UPDATE:
         update_run(job, start, end - start)
 
@@ -331,10 +336,7 @@ def columns_of_sample(address, step, chunk, item, count, thread):
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused
-    scale, keep = inverse(m), np.float32(1.0 if fused else 0.0)
-    out = floats(job.parameters) if fused else floats(job.gradients)
-    if fused:
-        scale = -get(floats(job.hyper), 0) * scale
+    out, scale, keep = target_of(job, fused, m, chunk)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = columns_of(job, layer, item)

@@ -254,13 +254,6 @@ _POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
 _EVERY = range(1, TILE_ROWS + 1)
 _POWERS = [1 << i for i in range(DOT_ROWS.bit_length())]
 _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
-
-
-def has_half_tiles(n_prev: int) -> bool:
-    """Whether equation 2 of a layer of so many inputs ends in half tiles."""
-    return 2 <= n_prev % LANES <= LANES // 2
-
-
 # per form: what emits it, for how many rows, and its parameters
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),

@@ -12,7 +12,8 @@ from .plan import layer_at, padded, row_stride
 from .simd import LANES, at, call, fma, get, load, load_first, put, store, store_first
 from .tiles import DOT_ROWS, dot_tile, row_sum_tile
 
-# Rows of W that are read side by side. 784-1024-1024-10: 98 µs a prediction, with 4 or 16 rows 112, NumPy's 118.
+# Rows of W that are read side by side. 784-1024-1024-10: 94 and 98 µs a prediction in two runs, with 4 rows 102 and
+# 131, with 16 rows 109 and 123; NumPy's 107 to 136.
 MOST_ROWS = min(8, DOT_ROWS)
 
 
