@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import threads
+from .kernels import estimate
 from .kernels.plan import (
     BACKWARD,
     FORWARD,
@@ -22,7 +23,6 @@ from .kernels.plan import (
     allocate,
     has_half_tiles,
     panel_stride,
-    threads_for,
 )  # fmt: skip
 from .kernels.scan import address_of
 from .kernels.simd import LANES
@@ -162,5 +162,5 @@ class Engine:
 def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep: bool = False,
              train: bool = True) -> Plan:  # fmt: skip
     """A plan for a batch, on as many threads as its work can use."""
-    count = threads_for(sizes, batch, threads.get_num_threads(), train=train)
+    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), train=train)
     return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=batch == 1)

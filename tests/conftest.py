@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 import fastprop
+from fastprop.kernels import estimate
 
 # The same examples in every run, and no deadline: the first example of a test may have to compile.
 hypothesis.settings.register_profile("fastprop", deadline=None, derandomize=True, max_examples=80)
@@ -25,7 +26,7 @@ def _default_threads():
 @pytest.fixture
 def eager_threads(monkeypatch):
     """Share out even the smallest work among threads, so that small networks too run on as many as are set."""
-    monkeypatch.setattr("fastprop.kernels.plan.THREAD_FLOPS", 1)
+    monkeypatch.setattr(estimate, "threads_for", lambda sizes, batch, available, train=True: available)
 
 
 @pytest.fixture

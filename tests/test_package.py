@@ -1,6 +1,7 @@
 """The package as it is installed: what importing it does, needs and shows, and that no stale machine code is run."""
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import io
@@ -89,7 +90,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
     tree = ast.parse(path.read_text("utf-8"))
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
-    order = ["jit", "simd", "plan", "tiles", "scan", "elementwise", "updates", "equations", "vectors"]
+    order = ["jit", "simd", "estimate", "plan", "tiles", "scan", "elementwise", "updates", "equations", "vectors"]
     order += ["passes", "steps"]
     own = order.index(path.stem) if path.stem in order else len(order)
     for node in relative:
@@ -227,18 +228,18 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("screen", [Terminal, io.StringIO], ids=["terminal", "file"])
 def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, tmp_path):
     """Not where it comes from the cache, nor twice, nor into a log."""
-    source = tmp_path / "mine.py"
-    source.write_text("def first():\n    pass\n\n\ndef second():\n    pass\n")
-    mine = {"__name__": "mine", "__file__": str(source)}
-    exec(compile(source.read_text(), source, "exec"), mine)
+    name = f"of_a_user_{screen.__name__}"
+    (tmp_path / f"{name}.py").write_text("def first():\n    pass\n\n\ndef second():\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module(name)
     monkeypatch.setattr(sys, "stderr", screen())
     jit._announce.cache_clear()
-    for name in ("first", "second"):
-        assert jit.routine("void()")(mine[name]).address
+    for function in (mine.first, mine.second):
+        assert jit.routine("void()")(function).address
     said = sys.stderr.getvalue()
     assert said.count("\n") == said.count("compiling its kernels") == (screen is Terminal)
     jit._announce.cache_clear()
-    assert jit.routine("void()")(mine["first"]).address
+    assert jit.routine("void()")(mine.first).address
     assert sys.stderr.getvalue() == said
 
 

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from panels import LANES, padded, panel_stride, row_stride
 
+from fastprop.kernels import estimate
 from fastprop.kernels import plan as plans
-from fastprop.kernels.plan import LayerKind, ParameterLayout, Plan, allocate, flops_per_sample, threads_for
+from fastprop.kernels.estimate import seconds, threads_for
+from fastprop.kernels.plan import LayerKind, ParameterLayout, Plan, allocate, flops_per_sample
 
 KINDS = {
     "identity": LayerKind(),
@@ -204,18 +206,35 @@ def test_flops_of_a_step():
     assert flops_per_sample((5, 7)) == 4 * 35
 
 
-@given(sizes=st.lists(widths, min_size=2, max_size=4), batch=st.integers(1, 3000), available=threads)
-def test_threads_are_never_more_than_asked_for_or_than_panels(sizes, batch, available):
-    count = threads_for(tuple(sizes), batch, available)
-    assert 1 <= count <= available
-    assert count <= -(-batch // LANES)
-    assert count == 1 or flops_per_sample(tuple(sizes)) * batch >= count * plans.THREAD_FLOPS
+# ---- how many threads --------------------------------------------------------------------------------------------
+
+
+@given(
+    sizes=st.lists(widths, min_size=2, max_size=4), batch=st.integers(1, 3000), available=threads, train=st.booleans()
+)
+def test_threads_are_the_fewest_that_are_about_the_fastest(sizes, batch, available, train):
+    count = threads_for(tuple(sizes), batch, available, train=train)
+    times = [seconds(sizes, batch, n, train=train) for n in range(1, available + 1)]
+    assert times[count - 1] <= estimate.WORTH * min(times)
+    assert all(time > estimate.WORTH * min(times) for time in times[: count - 1])
 
 
 def test_small_work_is_not_shared_and_large_work_is():
     assert threads_for((8, 32, 32, 1), 32, 64) == 1
     assert threads_for((784, 1024, 1024, 10), 256, 2) == 2
-    assert threads_for((784, 1024, 1024, 10), 256, 64) == 16
+    assert threads_for((784, 1024, 1024, 10), 256, 16) > 8
+    assert threads_for((1024, 4096, 4096, 1024), 512, 64) > 32
+
+
+@given(sizes=st.lists(widths, min_size=2, max_size=4), batch=st.integers(1, 3000), count=threads)
+def test_the_expected_time_grows_with_the_work(sizes, batch, count):
+    """A wider layer, a larger batch or a backward pass never takes less; n threads are at most n times as fast."""
+    time = seconds(sizes, batch, count)
+    assert time > 0
+    assert seconds([*sizes[:-1], sizes[-1] + 16], batch, count) >= time
+    assert seconds(sizes, batch + 16 * count, count) >= time
+    assert seconds(sizes, batch, count, train=False) <= time + estimate.LAUNCH
+    assert time >= seconds(sizes, batch, 1) / count
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 1000])

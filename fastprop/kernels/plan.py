@@ -9,10 +9,12 @@ The workspace holds panels of 16 samples, [panel][feature padded to 16][16]: act
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from . import estimate
 from .jit import kernel
 from .simd import LANES, record_of
 
@@ -152,7 +154,6 @@ ROW_BLOCK = 512
 # Panels and blocks of columns that equation 2 takes at once: as many rows of dZ and A_prev as the nearest cache holds,
 # and runs of W of 2 KB. 4096 × 4096 over 512 samples at 89% of the peak; all panels at once in runs of 512 bytes 77%.
 PANEL_BLOCK, COLUMN_BLOCK = 8, 32
-THREAD_FLOPS = 500_000  # about 5 µs on one core of 100 GFLOP/s
 
 
 class Plan:
@@ -253,23 +254,14 @@ class Plan:
 
     def threads_for(self, m: int) -> int:
         """How many threads share a call on m rows."""
-        return self.threads if m >= self.batch else threads_for(self.sizes, m, self.threads, train=self.train)
+        return self.threads if m >= self.batch else estimate.threads_for(self.sizes, m, self.threads, train=self.train)
 
 
 @cache
 def flops_per_sample(sizes: tuple[int, ...]) -> int:
     """Of one training step: 6·Σ n_{l-1}·n_l − 2·n_0·n_1 (dA of the input is not computed)."""
-    products = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    products = [a * b for a, b in pairwise(sizes)]
     return 6 * sum(products) - 2 * products[0]
-
-
-def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, train: bool = True) -> int:
-    """How many threads a step of this size can use, or without `train` a forward pass, a third of it.
-
-    Two pay from about 10 µs of work on, 5 for each; a thread beyond the panels has nothing to do in phase 1.
-    """
-    work = flops_per_sample(sizes) * batch // (1 if train else 3)
-    return int(max(1, min(available, -(-batch // LANES), work // THREAD_FLOPS)))
 
 
 def allocate(length: int, dtype: Any = np.float32) -> np.ndarray:
