@@ -179,22 +179,21 @@ TABLES = {
 }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    names = parser.parse_args().tables or list(TABLES)
+def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -> None:
+    """The command line: the tables that it names, or all."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(tables))
+    names = parser.parse_args().tables or list(tables)
     for name in names:
-        if name not in TABLES:
-            parser.error(f"there is no table {name!r}; there are {', '.join(TABLES)}")
-    set_num_threads(1)
+        if name not in tables:
+            parser.error(f"there is no table {name!r}; there are {', '.join(tables)}")
     for name in names:
-        table = TABLES[name]
-        print(f"{table.__doc__}\n", *table(), "", sep="\n", flush=True)
+        print(f"{tables[name].__doc__}\n", *tables[name](), "", sep="\n", flush=True)
 
 
 if __name__ == "__main__":
     pools = dict.fromkeys(POOLS, "1")  # NumPy reads them when it is imported
     if not pools.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})
-    main()
+    set_num_threads(1)
+    print_tables(__doc__, TABLES)

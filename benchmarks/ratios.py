@@ -1,8 +1,13 @@
 """Figures that a noisy machine leaves intact, because both sides of each are measured in turns in one process.
 
 The unit is the share of the FMA peak; FLOPs of a step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
+
+    python benchmarks/ratios.py xs digits
+
+prints the figures of the shapes that are named, as JSON.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -69,6 +74,7 @@ def measure(case: Case) -> Figures:
     peak = seconds.pop("peak")
     fastest = min(seconds["one"], seconds["all"]) / epochs
     return {
+        "peak": peak,
         "share of peak": epochs * rows * flops / seconds["one"] / peak,
         "share of peak, all threads": epochs * rows * flops / seconds["all"] / peak / available(),
         "all threads over one": seconds["one"] / seconds["all"],
@@ -164,3 +170,7 @@ class Allocations:
         return float((taken + max(0, sys.getallocatedblocks() - blocks)) // steps)
 
     track_per_step.unit = "blocks"
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: measure(named(name)) for name in sys.argv[1:]}))

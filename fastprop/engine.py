@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import threads
+from . import threads as pool
 from .kernels import estimate
 from .kernels.plan import (
     BACKWARD,
@@ -52,7 +52,7 @@ class Engine:
 
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int):
         self.plan = plan
-        self.available = threads.get_num_threads()  # when the work was shared out
+        self.available = pool.get_num_threads()  # when the work was shared out
         self.rows, self.has_gradients = 0, False
         self._lock = threading.Lock()
         self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
@@ -87,12 +87,12 @@ class Engine:
 
     def run(self, do: int, m: int, first_step: int, last_step: int, X: np.ndarray | None = None,
             Y: np.ndarray | None = None, weights: np.ndarray | None = None, order: np.ndarray | None = None,
-            Y_hat: np.ndarray | None = None) -> tuple[float, float]:  # fmt: skip
+            Y_hat: np.ndarray | None = None, threads: int | None = None) -> tuple[float, float]:  # fmt: skip
         """Do the parts `do` of the steps first…last over m rows of the user's arrays; the sums of costs and weights."""
         labels = Y is not None and Y.dtype == np.int64
         targets = 0 if Y is None else address_of(Y)
-        return threads.run(
-            self._where, self.plan.threads_for(m), do, m, first_step, last_step,
+        return pool.run(
+            self._where, threads or self.plan.threads_for(m), do, m, first_step, last_step,
             0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,
             0 if weights is None else address_of(weights), 0 if order is None else address_of(order),
             0 if Y_hat is None else address_of(Y_hat),
@@ -125,10 +125,11 @@ class Engine:
 
     def train(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None, optimizer: Optimizer,
               moments: np.ndarray, steps: tuple[int, int] = (0, 1), order: np.ndarray | None = None,
-              seed: int = 0, epoch: int = 0) -> tuple[float, float]:  # fmt: skip
+              seed: int = 0, epoch: int = 0, threads: int | None = None) -> tuple[float, float]:  # fmt: skip
         """Some steps of an epoch over X; the sum of their costs and of their weights.
 
-        With `order`, step 0 begins by shuffling the rows into it, as `seed` and `epoch` say.
+        With `order`, step 0 begins by shuffling the rows into it, as `seed` and `epoch` say. On as many threads as the
+        plan has, or on `threads` of them.
         """
         with self._lock:
             if self._trains_with is not moments:  # every optimiser has moments of its own, if of no length
@@ -144,7 +145,7 @@ class Engine:
             self._rate[0] = optimizer.lr
             self._totals[UPDATES] = optimizer.steps
             try:
-                cost, weight = self.run(do, len(X), *steps, X, Y, weights, order)
+                cost, weight = self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)
             finally:  # Ctrl-C may come when the steps are done
                 optimizer.steps = int(self._totals[UPDATES])
             return cost, weight
@@ -162,5 +163,5 @@ class Engine:
 def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep: bool = False,
              train: bool = True) -> Plan:  # fmt: skip
     """A plan for a batch, on as many threads as its work can use."""
-    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), train=train)
+    count = estimate.threads_for(sizes, batch, pool.get_num_threads(), train=train)
     return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=batch == 1)

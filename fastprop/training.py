@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import inputs
-from .kernels.plan import flops_per_sample
+from .kernels import estimate
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .network import Network
 
 SLICE_SECONDS = 0.07  # of compiled work between two looks at Python: the bar moves, and Ctrl-C works
+TRIAL = 16  # slices, of which one, an eighth as long, tries another number of threads
+GAIN = 1.1  # what it must be faster by
 
 
 @dataclass
@@ -53,19 +55,41 @@ class History:
         return len(self.loss)
 
 
-class _Slices:
-    """How many steps to do at once, so that a slice lasts about `SLICE_SECONDS`; learnt as it goes."""
+class _Pace:
+    """How many steps to do at once, so that a slice lasts about `SLICE_SECONDS`, and on how many threads.
+
+    The plan's number of threads is the best on idle cores. Where others compute too, a thread that has to wait for its
+    core keeps all waiting in each phase: with a second process on two cores, 17-64-64-6 trained at half the speed of
+    one thread. So now and then a short slice on half or twice as many threads is tried; the result has the same bits.
+    """
 
     def __init__(self, sizes: tuple[int, ...], batch: int):
-        guess = flops_per_sample(sizes) * batch / 5e10
-        self.steps = self._clip(SLICE_SECONDS / 4 / guess)
+        self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1))
+        self.most = self.threads = self.slices = 0
+        self.per_step: dict[int, float] = {}  # seconds, by threads
 
     @staticmethod
     def _clip(steps: float) -> int:
         return int(min(max(steps, 1), 2**40))
 
-    def learn(self, steps: int, seconds: float) -> None:
-        if steps >= self.steps or seconds > SLICE_SECONDS:
+    def next(self, most: int) -> tuple[int, int]:
+        """Steps of the next slice, and on how many threads, where the plan's number is `most`."""
+        if most != self.most:
+            self.most = self.threads = most
+            self.slices = 0
+        self.slices += 1
+        if most > 1 and self.slices % TRIAL == 2:
+            others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
+            return max(1, self.steps // 8), others[self.slices // TRIAL % len(others)]
+        return self.steps, self.threads
+
+    def learn(self, steps: int, threads: int, seconds: float) -> None:
+        """What a slice took."""
+        self.per_step[threads] = seconds / steps
+        if threads != self.threads:
+            if GAIN * self.per_step[threads] < self.per_step[self.threads]:
+                self.threads = threads
+        elif steps >= self.steps or seconds > SLICE_SECONDS:
             self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(seconds, 1e-6)))
 
 
@@ -156,7 +180,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     order = np.empty(len(X), np.uint32) if shuffle else None
     seed = int(generator.integers(2**62)) if shuffle else 0
     n_steps = -(-len(X) // batch)
-    history, slices = History(), _Slices(network.sizes, batch)
+    history, pace = History(), _Pace(network.sizes, batch)
     best = _BestSoFar(network, early_stopping) if early_stopping else None
     bar = Progress(progress, epochs * len(X))
     network._engine_for_batch(batch).train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
@@ -166,13 +190,13 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
             cost = weight = seconds = 0.0
             step = 0
             while step < n_steps:
-                last = min(n_steps, step + slices.steps)
+                engine = network._engine_for_batch(batch)
+                steps, threads = pace.next(engine.plan.threads)
+                last = min(n_steps, step + steps)
                 started = time.perf_counter()
-                done = network._engine_for_batch(batch).train(
-                    X, Y, weights, optimizer, moments, (step, last), order, seed, epoch
-                )
+                done = engine.train(X, Y, weights, optimizer, moments, (step, last), order, seed, epoch, threads)
                 taken = time.perf_counter() - started
-                slices.learn(last - step, taken)
+                pace.learn(last - step, threads, taken)
                 cost, weight, seconds = cost + done[0], weight + done[1], seconds + taken
                 bar.add(min(last * batch, len(X)) - step * batch)
                 step = last

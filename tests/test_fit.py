@@ -10,7 +10,7 @@ import pytest
 from networks import Case, bits, data, network
 
 import fastprop
-from fastprop import SGD, Adam, History, Network
+from fastprop import SGD, Adam, History, Network, training
 
 CASE = Case("fit", (7, 20, 3), "relu", "softmax", 16)
 
@@ -284,6 +284,43 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
     net.fit(*rows, epochs=1)
     net.fit(*rows, epochs=1, progress=False)
     assert capsys.readouterr().err == ""
+
+
+# ---- the pace ----------------------------------------------------------------------------------------------------
+
+
+def paced(speed, most, slices):
+    """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
+    pace, chosen = training._Pace((64, 64, 64), 64), []
+    for _ in range(slices):
+        steps, threads = pace.next(most)
+        chosen.append((threads, steps / speed(threads)))
+        pace.learn(steps, threads, steps / speed(threads))
+    return chosen
+
+
+def test_on_idle_cores_all_threads_are_used_but_for_short_trials():
+    chosen = paced(lambda threads: 1e4 * threads, 4, 200)
+    assert chosen[0][0] == chosen[-1][0] == 4
+    seconds = sum(taken for _, taken in chosen)
+    assert sum(taken for threads, taken in chosen if threads != 4) < 0.03 * seconds
+
+
+def test_where_other_processes_have_the_cores_fewer_threads_are_used():
+    """Found within a trial for each halving; and left again when the cores are idle."""
+    assert paced(lambda threads: 1e4 / threads, 4, 60)[-1][0] == 1
+    busy = iter([True] * 50 + [False] * 100)
+    chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
+    assert 1 in [threads for threads, _ in chosen[:40]]
+    assert chosen[-1][0] == 2
+
+
+def test_one_thread_is_never_tried_beside():
+    assert {threads for threads, _ in paced(lambda threads: 1e4, 1, 50)} == {1}
+
+
+def test_a_slice_lasts_as_long_as_python_may_wait():
+    assert paced(lambda threads: 1e5, 1, 20)[-1][1] == pytest.approx(training.SLICE_SECONDS, rel=0.01)
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def short(monkeypatch):
 def test_every_table_is_printed(table, monkeypatch, capsys):
     """A row for each shape, batch or activation, and figures that are numbers."""
     monkeypatch.setattr("sys.argv", ["limits.py", table])
-    limits.main()
+    limits.print_tables("", limits.TABLES)
     title, _, *lines = capsys.readouterr().out.strip().splitlines()
     assert title == limits.TABLES[table].__doc__
     if table == "widths":
@@ -46,7 +46,7 @@ def test_every_table_is_printed(table, monkeypatch, capsys):
 def test_an_unknown_table_is_named(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["limits.py", "speed"])
     with pytest.raises(SystemExit):
-        limits.main()
+        limits.print_tables("", limits.TABLES)
     assert "there is no table 'speed'; there are optimizers, batches" in capsys.readouterr().err
 
 

@@ -1,0 +1,162 @@
+"""fastprop on more cores, beside other processes, and on lesser processors.
+
+    python benchmarks/machines.py [threads] [crowd] [processors]
+
+prints a table for each that is named, or for all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from cases import NAMES, SHAPES, WORK, Case, random_data, rows_of
+from compare_peers import POOLS, cores, header, row
+from limits import print_tables
+from numba.core.codegen import get_host_cpu_features
+from ratios import LR, in_turns
+
+from fastprop import SGD, Network, set_num_threads
+from fastprop.kernels import estimate
+from fastprop.kernels.plan import flops_per_sample
+from fastprop.threads import available
+
+COUNTS = (1, 2, 4, 8, 16, 64)
+ROUNDS = 3
+CROWD = ("s", "digits", "mnist", "wide")
+CROWD_SECONDS = 2.0  # of training in each process
+
+# Processors that leave features out of this one's: LLVM's name, words in those features, OpenBLAS's name.
+PROCESSORS = {
+    "AVX2": ("haswell", ("avx512", "avx10", "evex"), "Haswell"),
+    "AVX, no FMA": ("sandybridge", ("avx512", "avx10", "evex", "avx2", "fma", "f16c", "xop"), "Sandybridge"),
+    "SSE": ("nehalem", ("avx", "evex", "fma", "f16c", "xop", "vaes", "vpclmul"), "Nehalem"),
+}
+
+
+def environment_of(processor: str) -> dict[str, str]:
+    """What Numba and OpenBLAS read so that they compute as on that processor."""
+    cpu, left_out, blas = PROCESSORS[processor]
+    features = ",".join(
+        "-" + feature[1:] if any(text in feature for text in left_out) else feature
+        for feature in get_host_cpu_features().split(",")
+    )
+    return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "OPENBLAS_CORETYPE": blas}
+
+
+def epoch_of(case: Case, threads: int) -> tuple[float, float]:
+    """Median seconds of an epoch's step on so many threads, in turns with the peak; and that peak, FLOP/s of a core."""
+    flops = flops_per_sample(case.sizes)
+    rows = rows_of(case, flops)
+    X, Y = random_data(case, rows)
+    net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
+    epochs = max(1, round(WORK / flops / rows))
+    set_num_threads(threads)
+    found = in_turns(
+        {"fit": lambda: net.fit(X, Y, epochs=epochs, batch_size=case.batch, optimizer=optimizer, progress=False)}
+    )
+    return found["fit"] / epochs / (rows // case.batch), found["peak"]
+
+
+def threads() -> list[str]:
+    """Speed over one thread's, as the plan expects it (kernels/estimate.py) and, on as many as there are, measured."""
+    lines = header("shape", "threads chosen of 64", *(f"{count}" for count in COUNTS), "µs a step: expected, measured")
+    for case in SHAPES:
+        expected = {count: estimate.seconds(case.sizes, case.batch, count) for count in COUNTS}
+        measured = {count: epoch_of(case, count) for count in COUNTS if count <= available()}
+        cells = []
+        for count in COUNTS:
+            chosen = estimate.threads_for(case.sizes, case.batch, count)
+            cell = f"{expected[1] / estimate.seconds(case.sizes, case.batch, chosen):.2f}"
+            cells.append(f"{cell} ({measured[1][0] / measured[count][0]:.2f})" if count in measured else cell)
+        alone, peak = measured[1]
+        times = f"{1e6 * expected[1] * estimate.PEAK / peak:,.1f}, {1e6 * alone:,.1f}"
+        lines.append(row(case.name, estimate.threads_for(case.sizes, case.batch, 64), *cells, times))
+    return [
+        *lines,
+        "",
+        "Expected speed over one thread's, on the threads that the plan would choose; in brackets measured.",
+    ]
+
+
+WORKER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from cases import named, random_data, rows_of
+from fastprop import SGD, Network, set_num_threads
+from fastprop.kernels.plan import flops_per_sample
+case, seconds = named(sys.argv[2]), float(sys.argv[3])
+set_num_threads(int(sys.argv[4]) if len(sys.argv) > 4 else None)
+X, Y = random_data(case, rows_of(case, flops_per_sample(case.sizes)))
+net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(1e-3)
+net.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
+print("ready", flush=True)
+sys.stdin.readline()
+samples, began = 0, time.perf_counter()
+while time.perf_counter() - began < seconds:
+    net.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
+    samples += len(X)
+print(samples / (time.perf_counter() - began))
+"""
+
+
+def together(name: str, processes: int, *threads: int) -> float:
+    """Samples per second of some processes, all training at the same time."""
+    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), name, str(CROWD_SECONDS), *map(str, threads)]
+    environment = {key: value for key, value in os.environ.items() if key not in POOLS}
+    crowd = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    for process in crowd:
+        assert process.stdout is not None
+        process.stdout.readline()  # ready
+    for process in crowd:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return sum(float(process.communicate()[0]) for process in crowd)
+
+
+def crowd() -> list[str]:
+    """Samples per second of all processes together, over those of one on all cores."""
+    lines = header("shape", "one thread", "four processes", "eight threads")
+    for name in CROWD:
+        ways = {"alone": (1,), "one": (1, 1), "four": (4,), "eight": (1, 8)}
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(ROUNDS):
+            for way, arguments in ways.items():
+                speeds[way].append(together(name, *arguments))
+        medians = {way: float(np.median(taken)) for way, taken in speeds.items()}
+        lines.append(row(name, *(f"{medians[way] / medians['alone']:.2f}" for way in ("one", "four", "eight"))))
+    return lines
+
+
+def processors() -> list[str]:
+    """Share of the peak at one thread where Numba leaves out features, and speed over NumPy's on the same processor."""
+    lines = header("processor", "the peak, GFLOP/s", *NAMES, "over NumPy, in that order")
+    for processor in PROCESSORS:
+        command = [sys.executable, str(Path(__file__).parent / "ratios.py"), *NAMES]
+        environment = os.environ | dict.fromkeys(POOLS, "1") | environment_of(processor)
+        with cores(1):
+            done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        shares = (f"{100 * found[name]['share of peak']:.0f}%" for name in NAMES)
+        lines.append(
+            row(
+                processor,
+                f"{found[NAMES[0]]['peak'] / 1e9:.0f}",
+                *shares,
+                ", ".join(f"{found[name]['over NumPy']:.2f}" for name in NAMES),
+            )
+        )
+    return lines
+
+
+TABLES = {"threads": threads, "crowd": crowd, "processors": processors}
+
+
+if __name__ == "__main__":
+    print_tables(__doc__, TABLES)
