@@ -87,15 +87,19 @@ def cores(n: int) -> Iterator[None]:
         os.sched_setaffinity(0, ours)
 
 
+def environment(threads: int) -> dict[str, str]:
+    """Ours, with thread pools of so many."""
+    return {**os.environ, **dict.fromkeys(POOLS, str(threads))}
+
+
 def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, Any]:
     """What a fresh process finds out about a peer, or why it failed."""
     command = [sys.executable, peers.__file__, name, case.name, optimizer, str(threads)]
-    environment = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
     time.sleep(REST)
     with cores(threads):
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+                command, env=environment(threads), capture_output=True, text=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
             return {"failed": f"took more than {TIMEOUT} s"}
@@ -317,12 +321,30 @@ def installed() -> list[str]:
     return [name for name, (module, _) in PEERS.items() if importlib.util.find_spec(module)]
 
 
+def default_threads() -> str:
+    return "1,2" if available() > 1 else "1"
+
+
+def threads_of(text: str) -> list[int]:
+    """The numbers of threads in a list with commas; ends the program for one that this machine has not."""
+    return [int(n) for n in chosen(text, [str(n) for n in range(1, (os.cpu_count() or 1) + 1)], "number")]
+
+
+def setting(script: str) -> dict[str, Any]:
+    """The date, the machine, the versions and the command."""
+    return {
+        "date": str(date.today()),
+        "machine": f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
+        "versions": {"Numba": numba.__version__, "Python": platform.python_version()},
+        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+    }
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_threads = "1,2" if available() > 1 else "1"
     parser.add_argument("--shapes", default=",".join(CASES), help="names, with commas; all if not given")
     parser.add_argument("--peers", default=",".join(installed()), help="names, with commas; all that are installed")
-    parser.add_argument("--threads", default=default_threads, help="numbers of threads, with commas")
+    parser.add_argument("--threads", default=default_threads(), help="numbers of threads, with commas")
     parser.add_argument("--optimizers", default="sgd", help="sgd, adam or both, with a comma")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each peer on each case")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of peers.json and peers.svg")
@@ -336,16 +358,10 @@ def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
     cases = [CASES[name] for name in chosen(wanted.shapes, list(CASES), "shape")]
     names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
     optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
-    threads = [int(n) for n in chosen(wanted.threads, [str(n) for n in range(1, (os.cpu_count() or 1) + 1)], "number")]
+    threads = threads_of(wanted.threads)
     jobs = list(product(optimizers, (case for case in cases if case != SIMPLECHAINS), threads))
     jobs += [("adam", SIMPLECHAINS, n) for n in threads if SIMPLECHAINS in cases]
-    content: dict[str, Any] = {
-        "date": str(date.today()),
-        "machine": f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {"Numba": numba.__version__, "Python": platform.python_version()},
-        "command": shlex.join(["python", "benchmarks/compare_peers.py", *sys.argv[1:]]),
-        "runs": [],
-    }
+    content = setting("compare_peers.py") | {"runs": []}
     try:
         for found in measure(jobs, names, wanted.rounds):
             content["runs"].append(found)

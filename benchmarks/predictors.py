@@ -1,0 +1,217 @@
+"""What predictions.py compares, each library in its best honest setting; run by it, one a process.
+
+    python benchmarks/predictors.py PREDICTOR THREADS
+
+reads lines "SHAPE BATCH" and answers each with a line of JSON. The first of a shape and batch makes the network and
+answers with how far its outputs are from the reference's; each further one is a turn of calls, timed. From a NumPy
+array to a NumPy array, for all; relu is the hidden activation of all shapes.
+"""
+
+import gc
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from cases import Case, named
+from peers import data, layers, start
+
+import fastprop
+from fastprop import reference
+from fastprop.reference import Arrays
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+SECONDS = 0.05  # of a turn, about
+LARGE = 5e10  # FLOPs of a call that takes longer than a turn on any machine
+CHECKED = 64  # rows, spread over the batch
+
+
+def parameters_of(case: Case) -> Arrays:
+    """Those that the peers of training start from, but with biases that a network without would be found by."""
+    rng = np.random.default_rng(1)
+    biases = {f"b{l}": rng.standard_normal((n, 1), dtype=np.float32) for l, n in enumerate(case.sizes[1:], start=1)}
+    return start(case) | biases
+
+
+def flops(case: Case, batch: int) -> int:
+    """Of a forward pass."""
+    return 2 * batch * sum(a * b for a, b in zip(case.sizes, case.sizes[1:]))
+
+
+def deviation(case: Case, parameters: Arrays, X: np.ndarray, Y_hat: np.ndarray) -> float:
+    """The largest difference to the reference's outputs in float64, over the largest of them; of some of the rows."""
+    if (Y_hat.shape, Y_hat.dtype) != ((len(X), case.sizes[-1]), np.float32):
+        return np.inf
+    rows = np.unique(np.linspace(0, len(X) - 1, CHECKED).astype(int))
+    wide = {name: value.astype(np.float64) for name, value in parameters.items()}
+    cache = reference.forward_propagation(X[rows].T.astype(np.float64), wide, case.output, case.hidden)
+    exact = cache[f"A{len(case.sizes) - 1}"].T
+    return float(np.abs(Y_hat[rows] - exact).max() / np.abs(exact).max())
+
+
+# ---- the predictors --------------------------------------------------------------------------------------------------
+
+
+def fastprop_network(method: str, case: Case, parameters: Arrays, threads: int) -> Predict:
+    """A method of Network."""
+    fastprop.set_num_threads(threads)
+    return getattr(fastprop.Network.from_dict(parameters, case.hidden, case.output), method)
+
+
+def numpy_out(case: Case, parameters: Arrays, threads: int) -> Predict:
+    """X @ W.T + b, row-major, every layer in a buffer of its own that is made once for a batch."""
+    theta, buffers = layers(parameters), [np.empty((0, n), np.float32) for n in case.sizes[1:]]
+
+    def predict(X: np.ndarray) -> np.ndarray:
+        if len(buffers[0]) != len(X):
+            buffers[:] = [np.empty((len(X), n), np.float32) for n in case.sizes[1:]]
+        A = X
+        for (W, b), Z in zip(theta, buffers):
+            np.matmul(A, W.T, out=Z)
+            Z += b
+            A = Z if Z is buffers[-1] else np.maximum(Z, 0, out=Z)
+        if case.output == "sigmoid":
+            np.exp(np.negative(A, out=A), out=A)
+            A += 1
+            np.reciprocal(A, out=A)
+        elif case.output == "softmax":
+            A -= A.max(axis=1, keepdims=True)
+            np.exp(A, out=A)
+            A /= A.sum(axis=1, keepdims=True)
+        return A
+
+    return predict
+
+
+def pytorch(case: Case, parameters: Arrays, threads: int) -> Predict:
+    """A Sequential in inference mode, its relus in place; a call on one row of xs takes 33 µs, without the mode 46."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    model = nn.Sequential()
+    for W, b in layers(parameters):
+        linear = nn.Linear(W.shape[1], W.shape[0])
+        linear.weight.data, linear.bias.data = torch.from_numpy(W), torch.from_numpy(b)
+        model.extend([linear, nn.ReLU(inplace=True)])
+    output = {"identity": nn.Identity, "sigmoid": nn.Sigmoid, "softmax": partial(nn.Softmax, dim=1)}[case.output]
+    model[-1] = output()
+    model.eval()
+
+    @torch.inference_mode()
+    def predict(X: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(X)).numpy()
+
+    return predict
+
+
+def jax_jit(case: Case, parameters: Arrays, threads: int) -> Predict:
+    """A jitted function with the parameters inside: on one row of xs 25 µs, 28 with them as arguments.
+
+    It is handed the NumPy array itself; with jnp.asarray around it that is 68 µs, with jax.device_put 116.
+    """
+    import jax
+    from jax import numpy as jnp
+
+    theta = [(jnp.array(W.T), jnp.array(b)) for W, b in layers(parameters)]
+    output = {"identity": lambda Z: Z, "sigmoid": jax.nn.sigmoid, "softmax": jax.nn.softmax}[case.output]
+
+    @jax.jit
+    def network(X: Any) -> Any:
+        for W, b in theta[:-1]:
+            X = jax.nn.relu(X @ W + b)
+        return output(X @ theta[-1][0] + theta[-1][1])
+
+    return lambda X: np.asarray(network(X))  # which waits for it
+
+
+def onnx_model(case: Case, parameters: Arrays) -> bytes:
+    """Gemm and Relu for every layer, Sigmoid or Softmax at the end."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, arrays, A = [], [], "X"
+    for l, (W, b) in enumerate(layers(parameters), start=1):
+        arrays += [numpy_helper.from_array(W, f"W{l}"), numpy_helper.from_array(b, f"b{l}")]
+        nodes.append(helper.make_node("Gemm", [A, f"W{l}", f"b{l}"], [f"Z{l}"], transB=1))
+        g = "Relu" if l < len(case.sizes) - 1 else case.output.capitalize()
+        A = f"A{l}"
+        nodes.append(helper.make_node(g, [f"Z{l}"], [A]))
+    ends = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["m", n])]
+        for name, n in (("X", case.sizes[0]), (A, case.sizes[-1]))
+    )
+    graph = helper.make_graph(nodes, case.name, *ends, arrays)
+    opset = helper.make_opsetid("", 13)
+    return helper.make_model_gen_version(graph, opset_imports=[opset]).SerializeToString()
+
+
+def onnxruntime(case: Case, parameters: Arrays, threads: int) -> Predict:
+    """An InferenceSession on the CPU, with all optimisations of the graph, which are its default."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(onnx_model(case, parameters), settings, providers=["CPUExecutionProvider"])
+    return lambda X: session.run(None, {"X": X})[0]
+
+
+# Name → the modules that it needs, of which the first has the version, and the function (case, parameters, threads).
+PREDICTORS: dict[str, tuple[tuple[str, ...], Callable[[Case, Arrays, int], Predict]]] = {
+    "fastprop predict": (("fastprop",), partial(fastprop_network, "predict")),
+    "NumPy": (("numpy",), numpy_out),
+    "PyTorch": (("torch",), pytorch),
+    "JAX": (("jax",), jax_jit),
+    "onnxruntime": (("onnxruntime", "onnx"), onnxruntime),
+    "fastprop forward": (("fastprop",), partial(fastprop_network, "forward")),
+}
+
+
+# ---- what one process does -------------------------------------------------------------------------------------------
+
+
+def seconds(predict: Predict, X: np.ndarray, calls: int) -> float:
+    """How long some calls take."""
+    started = time.perf_counter()
+    for _ in range(calls):
+        predict(X)
+    return time.perf_counter() - started
+
+
+def answers(name: str, case: Case, batch: int, threads: int) -> Iterator[dict[str, Any]]:
+    """First the deviation from the reference, then the seconds of a call in each turn."""
+    modules, make = PREDICTORS[name]
+    version = importlib.import_module(modules[0]).__version__
+    X, parameters = data(case, batch)[0], parameters_of(case)
+    predict = make(case, parameters, threads)
+    found = {"deviation": deviation(case, parameters, X, predict(X)), "version": version}
+    calls = 1
+    while flops(case, batch) < LARGE and (taken := seconds(predict, X, calls)) < SECONDS / 2:
+        calls = int(np.ceil(calls * min(10, SECONDS / taken)))
+    yield found
+    while True:
+        yield {"seconds": seconds(predict, X, calls) / calls}
+
+
+def serve(name: str, threads: int) -> None:
+    """Answer the lines of the standard input; what one case took is freed before the next."""
+    asked, turns = "", None
+    for line in sys.stdin:
+        try:
+            if turns is None or line != asked:
+                asked, turns = line, None
+                gc.collect()  # a Network and its layers hold one another
+                shape, batch = line.split()
+                turns = answers(name, named(shape), int(batch), threads)
+            answer = next(turns)
+        except Exception as error:
+            answer, turns = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}, None
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))
