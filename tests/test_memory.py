@@ -1,5 +1,7 @@
 """What is in memory: float32 throughout, aligned, and nothing allocated from one step to the next."""
 
+import json
+import os
 import re
 import tracemalloc
 
@@ -82,6 +84,62 @@ def test_the_fit_of_a_float32_array_does_not_copy_it():
     finally:
         tracemalloc.stop()
     assert peak < X.nbytes / 4
+
+
+PEAK = """
+import gc, json, sys
+import numpy as np
+import fastprop
+
+def memory(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+def peak(sizes, m, batch, optimizer):
+    gc.collect()
+    before = memory("VmRSS:")
+    X, Y = np.ones((m, sizes[0]), np.float32), np.ones((m, sizes[-1]), np.float32)
+    net = fastprop.Network(sizes, rng=0)
+    with open("/proc/self/clear_refs", "w") as peaks:
+        peaks.write("5")  # the peak of the process is what it has now: making weights takes them in float64
+    net.fit(X, Y, epochs=2, batch_size=batch, optimizer=optimizer)
+    return memory("VmHWM:") - before, net.parameters.nbytes
+
+fastprop.set_num_threads(int(sys.argv[1]))
+for batch in (128, 2048):  # whole chunks and parts: all code that will be needed is loaded now
+    for optimizer in (fastprop.SGD(1e-6), fastprop.Adam()):
+        peak((64, 64, 10), 3000, batch, optimizer)
+cases = [(*case, fastprop.SGD(1e-6) if name == "sgd" else fastprop.Adam()) for *case, name in json.loads(sys.argv[2])]
+print(json.dumps([peak(*case) for case in cases]))
+"""
+WIDE = (512, 2048, 2048, 10)  # 21 MB of parameters
+OF_FIT = {  # sizes, rows, batch, optimiser; the samples that stand in panels, and of how many parameters there is room
+    "parameters": (WIDE, 256, 128, "adam", 128, 4),
+    "parameters without gradients": (WIDE, 256, 128, "sgd", 128, 1),
+    "data": ((64, 32, 1), 300_000, 128, "adam", 128, 4),
+    "batch in 16 parts": ((64, 256, 256, 10), 10_000, 4096, "adam", 256, 4 + 16),  # 256 samples for each thread
+}
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux alone tells and resets the peak")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_peak_of_fit_is_data_parameters_and_the_panels_of_a_batch(run_python, threads):
+    """What the process holds at most, beyond what it held before the data and the network were there: the data; four
+    bytes a row of its order; parameters, gradients and Adam's two moments (plain SGD writes no gradients, and memory
+    that nothing writes to is not held); and of every layer A, its transpose and dZ, for one batch. Of a batch of
+    thousands there is a chunk at a time for each thread, and a gradient for each part: together less than its panels.
+
+    Besides a megabyte: for Python's own objects, and because the kernel counts the pages of each thread in lots.
+    """
+    cases = json.dumps([case[:4] for case in OF_FIT.values()])
+    measured = json.loads(run_python(PEAK, threads, cases, MALLOC_MMAP_THRESHOLD_="65536"))  # what is freed is gone
+    beyond = {}
+    for (name, case), (peak, parameters) in zip(OF_FIT.items(), measured, strict=True):
+        sizes, m, batch, _, samples, times = case
+        data, order = 4 * m * (sizes[0] + sizes[-1]), 4 * m
+        panels = 3 * 4 * sum(-(-n // 16) * 16 for n in sizes) * samples * (1 if samples == batch else threads)
+        beyond[name] = peak - data - order - panels - times * parameters
+    assert {name: excess for name, excess in beyond.items() if excess > 1_000_000} == {}
 
 
 def symbols(routine):
