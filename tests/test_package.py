@@ -5,16 +5,18 @@ import importlib
 import importlib.util
 import inspect
 import io
+import json
 import shutil
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from numba.core.caching import NullCache
 
 import fastprop
 from fastprop import dropin, reference
-from fastprop.kernels import elementwise, equations, jit, passes, tiles, updates
+from fastprop.kernels import elementwise, equations, jit, passes, steps, tiles, updates
 
 PACKAGE = Path(fastprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -25,7 +27,7 @@ def names(paths):
     return [str(path.relative_to(PACKAGE)) for path in paths]
 
 
-COMPILED = """
+ALL = """
 import sys
 import fastprop, fastprop.dropin, fastprop.reference
 from fastprop.kernels.jit import Routine
@@ -35,13 +37,79 @@ found = {id(value): (name, value) for module_name, module in sorted(sys.modules.
          if module_name.split(".")[0] == "fastprop"
          for name, value in vars(module).items() if isinstance(value, (Routine, Dispatcher))}
 assert len(found) > 40, len(found)
+"""
+COMPILED = """
 print([name for name, value in found.values()
        if (value._address if isinstance(value, Routine) else value.overloads)])
 """
 
 
 def test_importing_compiles_nothing(run_python):
-    assert run_python(COMPILED) == "[]\n"
+    assert run_python(ALL + COMPILED) == "[]\n"
+
+
+FITS = """
+import json
+import numpy as np
+from fastprop import SGD, Adam, Network
+from numba.core.caching import FunctionCache
+
+def compiled():
+    routines = {(name, "") for name, value in found.values() if isinstance(value, Routine) and value._address}
+    entries = [pair for pair in found.values() if isinstance(getattr(pair[1], "_cache", None), FunctionCache)]
+    return routines | {(name, str(types)) for name, value in entries for types in value.overloads}
+
+def fit(sizes=(16, 64, 48, 12), hidden="relu", output="identity", batch=32, optimizer="SGD(0.01)", threads=1):
+    before = compiled()
+    fastprop.set_num_threads(threads)
+    m = 2 * batch + 5
+    X, Y = np.ones((m, sizes[0]), np.float32), np.ones((m, sizes[-1]), np.float32)
+    Y = np.ones(m, np.int64) if output == "softmax" else Y
+    Network(sizes, hidden, output).fit(X, Y, epochs=2, batch_size=batch, optimizer=eval(optimizer))
+    return sorted({name for name, types in compiled() - before})
+
+print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
+"""
+# What a fit is given in place of the first one's, in this order in one process; and what is compiled for it, or loaded.
+NEW = {
+    "first": (
+        {},
+        "run panels_of_chunk columns_of_chunk whole_tiles relu_activation relu_derivative identity_mse sgd_prepare "
+        "sgd_update launch_alone address_of both_fit first_outside",
+    ),
+    "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),
+    "architecture without hidden layers": ({"sizes": (1, 3)}, ""),
+    "batch": ({"batch": 100}, ""),
+    "batch and architecture": ({"batch": 7, "sizes": (64, 9, 9)}, ""),
+    "width that ends in half a vector": ({"sizes": (20, 8, 1)}, "half_tiles"),
+    "batch in parts": ({"batch": 2000}, "part_of_step sum_of_parts"),
+    "batch of one sample": ({"batch": 1}, "pass_of_sample columns_of_sample"),
+    "threads": ({"threads": 2, "sizes": (64, 256, 16), "batch": 128}, "launch"),
+    "Adam": ({"optimizer": "Adam()"}, "adam_prepare adam_update"),
+    "momentum": ({"optimizer": "SGD(0.01, momentum=0.9)"}, "momentum_update"),
+    "weight decay": ({"optimizer": "SGD(0.01, weight_decay=0.1)"}, ""),
+    "tanh": ({"hidden": "tanh"}, "tanh_activation tanh_derivative"),
+    "sigmoid": ({"hidden": "sigmoid"}, "sigmoid_activation sigmoid_derivative"),
+    "identity": ({"hidden": "identity"}, ""),
+    "output": ({"output": "sigmoid"}, "sigmoid_binary_crossentropy"),
+    "output of classes": (
+        {"output": "softmax"},
+        "softmax_activation softmax_cross_entropy fits first_label_outside address_of",  # of labels
+    ),
+    "all of it": (
+        {"sizes": (3, 5, 7, 2), "hidden": "tanh", "output": "softmax", "batch": 900, "optimizer": "Adam()"},
+        "",
+    ),
+}
+
+
+@pytest.mark.skipif(isinstance(steps.launch._cache, NullCache), reason="no folder to cache in")
+def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_part(run_python):
+    """Whole tiles, phases and worker once; then nothing for another architecture or batch, and for an optimiser, an
+    activation or a loss itself alone. What comes from the cache counts as what is compiled."""
+    options = json.dumps([given for given, _ in NEW.values()])
+    found = dict(zip(NEW, json.loads(run_python(ALL + FITS, options)), strict=True))
+    assert found == {name: sorted(wanted.split()) for name, (_, wanted) in NEW.items()}
 
 
 def test_importing_does_not_import_what_only_extras_have(run_python):
