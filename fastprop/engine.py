@@ -21,7 +21,6 @@ from .kernels.plan import (
     LayerKind,
     Plan,
     allocate,
-    has_half_tiles,
     panel_stride,
 )  # fmt: skip
 from .kernels.scan import address_of
@@ -68,7 +67,7 @@ class Engine:
         self.job = self._record[0]
         self._where = self._record.ctypes.data
         one, two = phases(plan)
-        load(half=any(has_half_tiles(n_prev) for n_prev in plan.sizes[:-1]))
+        load(plan.sizes, plan.vectors)
         self._set(
             layers=plan.layers, n_layers=len(plan.layers), parameters=parameters, gradients=gradients, work=self.work,
             phase_one=one.address, phase_two=two.address,

@@ -140,7 +140,6 @@ class Network:
         """Allocate the flat buffers and lay the views over them."""
         self._parameters = allocate(self._layout.length)
         self._gradients = allocate(self._layout.length)
-        self.layers = [Layer(self, l) for l in range(len(self.sizes) - 1)]
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
         self._ends = (self.sizes[0], self.sizes[-1], self.output)  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
@@ -148,6 +147,9 @@ class Network:
         # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
         self._idle: tuple[list[Engine], list[Engine]] = ([], [])
 
+    # Made when asked for: kept, network and layers would hold each other, and with them the memory, until Python's
+    # collector of cycles came by.
+    layers = property(lambda self: [Layer(self, l) for l in range(len(self.sizes) - 1)])
     sizes = property(lambda self: self._layout.sizes)
     hidden = property(lambda self: self._hidden)
     output = property(lambda self: self._output)

@@ -6,7 +6,7 @@ import threading
 import numba
 
 from .inputs import whole
-from .kernels import steps, tiles
+from .kernels import steps
 
 _chosen: int | None = None
 _available: int | None = None
@@ -55,9 +55,8 @@ def set_num_threads(n: int | None) -> None:
 
 
 def _load() -> int:
-    """The address of the worker, which is compiled or taken from the cache now, and so are the tiles."""
+    """The address of the worker, which is compiled or taken from the cache now."""
     global _worker
-    tiles.load(half=False)
     _worker = steps.run.address
     return _worker
 

@@ -10,7 +10,7 @@ from test_processors import environment_of
 from fastprop.kernels import simd, tiles
 
 ROWS = {"this": simd.TILE_ROWS, "AVX2": OTHERS["AVX2"]}  # of a full tile
-COMPILE = "from fastprop.kernels import tiles; tiles.whole_tiles.address, tiles.half_tiles.address"
+COMPILE = "from fastprop.kernels import tiles; [tiles.tiles_of(*group).address for group in tiles.groups()]"
 
 
 def tiles_in(assembly):

@@ -1,9 +1,11 @@
 """What is in memory: float32 throughout, aligned, and nothing allocated from one step to the next."""
 
+import gc
 import json
 import os
 import re
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numba.core import types
 from numba.core.registry import cpu_target
 
 import fastprop
-from fastprop import SGD, Adam
+from fastprop import SGD, Adam, Network
 from fastprop.kernels import elementwise, steps, tiles, updates
 from fastprop.kernels.jit import Routine
 
@@ -157,10 +159,11 @@ def symbols(routine):
 
 ROUTINES = [
     steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
-    steps.pass_of_sample, steps.columns_of_sample, tiles.whole_tiles, tiles.half_tiles,
+    steps.pass_of_sample, steps.columns_of_sample,
     updates.sgd_update, updates.momentum_update, updates.adam_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
+    *(tiles.tiles_of(group, rows) for group, rows in tiles.groups()),
 ]  # fmt: skip
 
 
@@ -179,3 +182,19 @@ def test_that_test_would_see_an_allocation_and_an_expf():
     found = symbols(Routine(allocates, types.float32(types.int64)))
     assert found & set(ALLOCATORS)
     assert found & set(LIBM)
+
+
+def test_a_network_that_is_let_go_frees_its_memory_at_once():
+    """Without waiting for Python's collector of cycles: also after it was trained, asked for its layers, and copied."""
+    gc.disable()
+    try:
+        net, optimizer = Network((5, 4, 3), rng=0), Adam()
+        net.fit(np.ones((40, 5)), np.ones((40, 3)), epochs=2, optimizer=optimizer, progress=False)
+        net.forward(np.ones((4, 5)))
+        net.backward(np.ones((4, 3)))
+        kept = [weakref.ref(a) for a in (net, net.parameters, net._training.work, net._cache.work)]
+        assert net.layers[0].W.shape == (4, 5)
+        del net
+        assert [ref() for ref in kept] == [None] * 4
+    finally:
+        gc.enable()

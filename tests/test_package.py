@@ -16,7 +16,7 @@ from numba.core.caching import NullCache
 
 import fastprop
 from fastprop import dropin, reference
-from fastprop.kernels import elementwise, equations, jit, passes, steps, tiles, updates
+from fastprop.kernels import elementwise, equations, jit, passes, simd, steps, tiles, updates
 
 PACKAGE = Path(fastprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -30,6 +30,7 @@ def names(paths):
 ALL = """
 import sys
 import fastprop, fastprop.dropin, fastprop.reference
+from fastprop.kernels import tiles
 from fastprop.kernels.jit import Routine
 from numba.core.dispatcher import Dispatcher
 
@@ -37,6 +38,7 @@ found = {id(value): (name, value) for module_name, module in sorted(sys.modules.
          if module_name.split(".")[0] == "fastprop"
          for name, value in vars(module).items() if isinstance(value, (Routine, Dispatcher))}
 assert len(found) > 40, len(found)
+found |= {group: ("{}_{}".format(*group), tiles.tiles_of(*group)) for group in tiles.groups()}
 """
 COMPILED = """
 print([name for name, value in found.values()
@@ -74,14 +76,14 @@ print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
 NEW = {
     "first": (
         {},
-        "run panels_of_chunk columns_of_chunk whole_tiles relu_activation relu_derivative identity_mse sgd_prepare "
+        "run panels_of_chunk columns_of_chunk relu_activation relu_derivative identity_mse sgd_prepare "
         "sgd_update launch_alone address_of both_fit first_outside",
     ),
     "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),
     "architecture without hidden layers": ({"sizes": (1, 3)}, ""),
     "batch": ({"batch": 100}, ""),
     "batch and architecture": ({"batch": 7, "sizes": (64, 9, 9)}, ""),
-    "width that ends in half a vector": ({"sizes": (20, 8, 1)}, "half_tiles"),
+    "width that ends in half a vector": ({"sizes": (20, 8, 1)}, ""),
     "batch in parts": ({"batch": 2000}, "part_of_step sum_of_parts"),
     "batch of one sample": ({"batch": 1}, "pass_of_sample columns_of_sample"),
     "threads": ({"threads": 2, "sizes": (64, 256, 16), "batch": 128}, "launch"),
@@ -105,11 +107,23 @@ NEW = {
 
 @pytest.mark.skipif(isinstance(steps.launch._cache, NullCache), reason="no folder to cache in")
 def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_part(run_python):
-    """Whole tiles, phases and worker once; then nothing for another architecture or batch, and for an optimiser, an
-    activation or a loss itself alone. What comes from the cache counts as what is compiled."""
+    """Phases and worker once; then for another architecture the tiles of its widths, for another batch nothing, and for
+    an optimiser, an activation or a loss itself alone. What comes from the cache counts as what is compiled."""
     options = json.dumps([given for given, _ in NEW.values()])
     found = dict(zip(NEW, json.loads(run_python(ALL + FITS, options)), strict=True))
-    assert found == {name: sorted(wanted.split()) for name, (_, wanted) in NEW.items()}
+    seen = set()
+    for name, (given, wanted) in NEW.items():
+        groups = {*tiles.groups(given.get("sizes", (16, 64, 48, 12)), given.get("batch") == 1)} - seen
+        assert found[name] == sorted([*wanted.split(), *(f"{group}_{rows}" for group, rows in groups)]), name
+        seen |= groups
+
+
+def test_a_network_asks_only_for_the_tiles_of_its_widths():
+    full = simd.TILE_ROWS
+    assert tiles.groups((full, 3 * full), False) == [("products", full), ("sums", tiles.DOT_ROWS), ("turn", 16)]
+    assert [group for group in tiles.groups((2, 3, 1), False) if group[0] == "half"] == [("half", 3)]
+    assert ("half", 1) not in tiles.groups((20, 1)), "a single unit sums by the dot tile"
+    assert len(tiles.groups()) > 2 * full
 
 
 def test_importing_does_not_import_what_only_extras_have(run_python):

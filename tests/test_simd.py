@@ -8,7 +8,6 @@ import pytest
 from panels import GUARD, LANES
 
 from fastprop.kernels import simd, tiles
-from fastprop.kernels.equations import next_rows
 from fastprop.kernels.simd import (
     absolute,
     at,
@@ -32,6 +31,7 @@ from fastprop.kernels.simd import (
     total,
     where,
 )
+from fastprop.kernels.tiles import next_rows
 
 
 def normal(*shape, seed=0):

@@ -10,19 +10,11 @@ import numpy as np
 
 from .jit import kernel
 from .plan import PANEL_BLOCK, ROW_BLOCK, panel_stride, row_stride
-from .simd import LANES, TILE_ROWS, at, block_on_stack, call, get, put, splat, store
-from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, transpose_tile
+from .simd import LANES, at, block_on_stack, call, get, put, splat, store
+from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, next_rows, transpose_tile
 
 NO_FLOOR = np.float32(-np.inf)
 ONE = np.float32(1.0)
-
-
-@kernel
-def next_rows(left):
-    """Rows of the next tile where `left` remain: all that a tile holds, the last two shared evenly (17 is 9 + 8)."""
-    if left >= 2 * TILE_ROWS:
-        return TILE_ROWS
-    return (left + 1) // 2 if left > TILE_ROWS else left
 
 
 @kernel

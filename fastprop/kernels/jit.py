@@ -85,8 +85,9 @@ class Routine:
         if self._address is None:  # still: another thread may have been here first
             compiled = _Compiled(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
             compiled._cache = _cache_of(self._function)
-            compiled.compile()
-            self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
+            with _lightly_optimised():  # until its address is known: only then is all of it optimised
+                compiled.compile()
+                self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
 
 
 _compiling = RLock()
@@ -97,8 +98,7 @@ class _Compiled(CFunc):
 
     def _compile_uncached(self) -> Any:
         _announce()
-        with _lightly_optimised():
-            return super()._compile_uncached()
+        return super()._compile_uncached()
 
 
 @cache

@@ -52,11 +52,6 @@ def by_dot(n: int, n_prev: int) -> bool:
     return n == 1 or n_prev % LANES == 1
 
 
-def has_half_tiles(n_prev: int) -> bool:
-    """Whether equation 2 of a layer of so many inputs ends in half tiles: of more than one column, at most 8."""
-    return 2 <= n_prev % LANES <= LANES // 2
-
-
 LAYER = np.dtype(
     [
         (name, np.int64)

@@ -27,8 +27,9 @@ reads stand beside them, for the same switch.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
@@ -37,7 +38,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import Routine, routine
+from .jit import Routine, kernel, routine
 from .simd import (
     F32,
     I64,
@@ -254,6 +255,16 @@ _POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
 _EVERY = range(1, TILE_ROWS + 1)
 _POWERS = [1 << i for i in range(DOT_ROWS.bit_length())]
 _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
+
+
+@kernel
+def next_rows(left):
+    """Rows of the next tile where `left` remain: all that a tile holds, the last two shared evenly (17 is 9 + 8)."""
+    if left >= 2 * TILE_ROWS:
+        return TILE_ROWS
+    return (left + 1) // 2 if left > TILE_ROWS else left
+
+
 # per form: what emits it, for how many rows, and its parameters
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
@@ -267,11 +278,13 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
 
 # ---- the table of tiles ------------------------------------------------------------------------------------------
 #
-# All tiles are compiled once, by themselves, and found through a table of their addresses that compiled code knows by
-# a symbol. Linked into every kernel that calls them instead, they were optimised again at each level of calls: 25 s
-# to compile the worker. A place of the table first holds a stub that compiles them, so that a user's cached function
-# may be the first to call one. The half tiles, a quarter of the time, are compiled where there is a use for them.
+# Tiles are compiled by themselves, in groups of one number of rows, and found through a table of their addresses that
+# compiled code knows by a symbol. Linked into every kernel that calls them instead, they were optimised again at each
+# level of calls: 25 s to compile the worker. Only the groups that a network's widths ask for are compiled: one for the
+# full tile and one or two for what a width leaves over. A place of the table first holds a stub that compiles its
+# group, so that a user's cached function may be the first to call one.
 
+_GROUPS = {"products": ("forward", "dA", "dW"), "half": ("half",), "sums": ("dot", "row_sum"), "turn": ("transpose",)}
 _PLACES = LANES + 1  # of each form
 _SYMBOL = "fastprop_tiles"
 _table = np.zeros(len(_FORMS) * _PLACES, np.int64)
@@ -281,70 +294,93 @@ def _place(form: str, rows: int) -> int:
     return list(_FORMS).index(form) * _PLACES + rows
 
 
-def _kinds(half: bool) -> list[tuple[str, int]]:
-    """The half tiles or all others: form and number of rows."""
-    return [(form, rows) for form, (_, counts, _) in _FORMS.items() if (form == "half") == half for rows in counts]
-
-
 @intrinsic(prefer_literal=True)
-def _write_addresses(typingctx, table, half):
-    """Emit the half tiles or all others, and write the address of each to its place."""
-    emit_half = bool(half.literal_value)
+def _write_addresses(typingctx, table, group, rows):
+    """Emit a group's tiles of so many rows, and write the address of each to its place."""
+    forms, count = list(_GROUPS.values())[group.literal_value], rows.literal_value
 
     def codegen(context, builder, sig, args):
-        for form, rows in _kinds(emit_half):
+        for form in forms:
             emit, _, parameters = _FORMS[form]
             c_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(p) for p in parameters])
-            function = ir.Function(builder.module, c_type, f"fastprop_tile_{form}_{rows}")
+            function = ir.Function(builder.module, c_type, f"fastprop_tile_{form}_{count}")
             function.linkage = "internal"
             function.attributes.add("nounwind")
             inside = ir.IRBuilder(function.append_basic_block("entry"))
-            emit(inside, rows, list(function.args))
+            emit(inside, count, list(function.args))
             inside.ret_void()
-            place = builder.gep(args[0], [_i64(_place(form, rows))])
+            place = builder.gep(args[0], [_i64(_place(form, count))])
             builder.store(builder.ptrtoint(function, I64), place)
         return context.get_dummy_value()
 
-    return types.void(table, half), codegen
-
-
-@routine(types.void(types.CPointer(types.int64)))
-def whole_tiles(table):
-    """Write the addresses of all tiles but the half ones."""
-    _write_addresses(table, 0)
-
-
-@routine(types.void(types.CPointer(types.int64)))
-def half_tiles(table):
-    """Write the addresses of the half tiles."""
-    _write_addresses(table, 1)
+    return types.void(table, group, rows), codegen
 
 
 @cache
-def _load(tiles: Routine) -> None:
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles.address)(_table.ctypes.data)
+def tiles_of(group: str, rows: int) -> Routine:
+    """The routine that writes the addresses of a group's tiles into the table."""
+    index = list(_GROUPS).index(group)
+
+    def tiles(table):
+        _write_addresses(table, index, rows)
+
+    tiles.__name__ = f"{group}_{rows}"
+    return routine(types.void(types.CPointer(types.int64)))(tiles)
 
 
-def load(half: bool = True) -> None:
-    """Compile the tiles, with the half ones or without, or take them from the cache."""
-    _load(whole_tiles)
-    if half:
-        _load(half_tiles)
+@cache
+def _load(group: str, rows: int) -> None:
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
 
 
-def _stub(form: str, rows: int) -> Any:
-    """A C function that loads the tiles and then does what it was called for."""
+def groups(sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tuple[str, int]]:
+    """Groups and their rows that layers of these widths call, with `vectors` also for one sample; None: all."""
+    counts: set[int] = set(_EVERY)
+    half = counts
+    if sizes is not None:
+        counts = {rows for n in sizes for rows in _split(n)}
+        ends_half = [n for n_prev, n in pairwise(sizes) if n > 1 and 2 <= n_prev % LANES <= LANES // 2]
+        half = {rows for n in ends_half for rows in _split(n)}
+    sums = _POWERS if vectors else [DOT_ROWS]
+    return [
+        *(("products", rows) for rows in sorted(counts)),
+        *(("half", rows) for rows in sorted(half)),
+        *(("sums", rows) for rows in sums),
+        ("turn", LANES),
+    ]
+
+
+def _split(n: int) -> Iterator[int]:
+    while n:
+        rows = next_rows.py_func(n)
+        yield rows
+        n -= rows
+
+
+def load(sizes: Sequence[int] | None = None, vectors: bool = True) -> None:
+    """Compile the tiles of :func:`groups`, or take them from the cache."""
+    for group, rows in groups(sizes, vectors):
+        _load(group, rows)
+
+
+def _stub(group: str, form: str, rows: int) -> Any:
+    """A C function that loads its group and then does what it was called for."""
     names = {_POINTER: ctypes.c_void_p, _INT: ctypes.c_int64, _FLOAT: ctypes.c_float}
     c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][2]))
 
     def stub(*arguments: Any) -> None:
-        load(half=form == "half")
+        _load(group, rows)
         c_type(int(_table[_place(form, rows)]))(*arguments)
 
     return c_type(stub)
 
 
-_stubs = {_place(form, rows): _stub(form, rows) for half in (False, True) for form, rows in _kinds(half)}
+_stubs = {
+    _place(form, rows): _stub(group, form, rows)
+    for group, forms in _GROUPS.items()
+    for form in forms
+    for rows in _FORMS[form][1]
+}
 for _index, _function in _stubs.items():
     _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value or 0
 llvm.add_symbol(_SYMBOL, _table.ctypes.data)
