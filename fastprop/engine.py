@@ -69,7 +69,8 @@ class Engine:
         one, two = phases(plan)
         load(plan.sizes, plan.vectors)
         self._set(
-            layers=plan.layers, n_layers=len(plan.layers), parameters=parameters, gradients=gradients, work=self.work,
+            layers=plan.layers, n_layers=len(plan.layers), vectors=plan.vectors,
+            parameters=parameters, gradients=gradients, work=self.work,
             phase_one=one.address, phase_two=two.address,
             Y_panels=plan.Y_panels, weight_panels=plan.weight_panels, Z_panel=plan.Z_panel, dZ_panel=plan.dZ_panel,
             panel_costs=self._panel_costs,

@@ -55,6 +55,17 @@ def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
         assert train_and_look(case, threads, Adam(0.003)) == one, f"{threads} threads"
 
 
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize("output", ["identity", "softmax"])
+def test_one_sample_on_any_number_of_threads(monkeypatch, output):
+    """Each layer's rows, and on the way back its columns, shared; ragged, and fewer than there are threads."""
+    monkeypatch.setattr("fastprop.kernels.plan.SHARED_WEIGHTS", 1)
+    case = Case("one", (300, 530, 47, 1000, 17), ("relu", "tanh", "sigmoid"), output, 1)
+    one = train_and_look(case, 1, Adam(0.003))
+    for threads in (2, 3, 8, 33):
+        assert train_and_look(case, threads, Adam(0.003)) == one, f"{threads} threads"
+
+
 def test_on_any_number_of_threads_as_they_are_chosen():
     """Without forcing small work on many threads: what a user gets."""
     case = SHAPES[2]

@@ -40,7 +40,7 @@ def test_dA_is_W_transposed_dZ(n, n_prev):
     """Equation 4; where W has no column, dA is zero."""
     W, dZ = normal(n, n_prev), normal(n, seed=1)
     dA = Guarded(np.zeros(padded(n_prev)))
-    vectors.dA(dA.array, pack_W(W), vector(dZ), n, n_prev)
+    vectors.dA(dA.array, pack_W(W), vector(dZ), n, n_prev, row_stride(n_prev))
     exact = W.T.astype(np.float64) @ dZ
     sizes = np.abs(W).T.astype(np.float64) @ np.abs(dZ)
     assert_within(dA.check()[:n_prev].astype(np.float64), exact, bound(n, sizes))

@@ -19,7 +19,9 @@ PEAK = 1.15e11  # FLOP/s of a core
 NEAR, FAR = 0.95, 0.87  # of the peak, in products whose W does or does not fit the cache of one core
 CACHE = 2**18  # floats
 VECTOR = 7e-9  # seconds to gather, activate, mask and transpose 16 samples of one unit
-STREAM = 5e10  # bytes of W that a core reads in a second
+STREAM = 6e10  # bytes of W that a core reads in a second, or where they exceed all caches
+FROM_MEMORY = 2e10
+LARGEST_CACHE = 2**23  # floats
 HANDOVER = 1e-6  # seconds that two threads wait for each other at the end of a phase, and half as long for each more
 EXCHANGE = 2.4e10  # bytes that a core reads in a second from the caches of others
 LAUNCH = 2.5e-6  # seconds to wake the other threads for a single call; a fit does it once for thousands of steps
@@ -36,6 +38,8 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
     threads : how many share it, one on each core
     """
     products = [a * b for a, b in pairwise(sizes)]
+    if batch == 1:
+        return _seconds_of_sample(sum(products), len(products), threads, train)
     panels, columns = -(-batch // LANES), sum(-(-n // LANES) for n in sizes[:-1])
     first = -(-panels // threads) / panels  # the largest share of each phase
     second = -(-columns // threads) / columns
@@ -52,6 +56,17 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
             time += HANDOVER * threads + 4 * others * written / EXCHANGE
         else:
             time += LAUNCH + HANDOVER * threads / 2
+    return time
+
+
+def _seconds_of_sample(weights: int, layers: int, threads: int, train: bool) -> float:
+    """Each layer is shared; the time is that of reading W, or of reading it three times and writing it once."""
+    bandwidth = STREAM if weights <= LARGEST_CACHE else FROM_MEMORY
+    time = (4 if train else 1) * 4 * weights / bandwidth / threads
+    if threads > 1:
+        time += (LAUNCH if not train else 0) + (2 if train else 1) * layers * HANDOVER * threads / 2
+        if train:  # by rows and then by columns: what one thread wrote the other reads
+            time += 4 * min(weights, LARGEST_CACHE) * (1 - 1 / threads) / EXCHANGE
     return time
 
 

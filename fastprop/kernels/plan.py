@@ -61,6 +61,7 @@ LAYER = np.dtype(
             "A_prev", "A_prev_T", "Z", "A", "A_T", "dA", "dZ",  # offsets in the workspace; −1: not wanted
             "activation", "derivative",  # addresses of routines; 0: fused into the tile, or none
             "relu", "relu_prev",  # whether this layer's, and the one's below, is a relu fused into the tiles
+            "shares", "shares_prev",  # of one sample's products with W and Wᵀ
             "first_unit",  # a unit of phase 2 is one block of 16 columns of dW, and all rows
         )
     ]
@@ -71,7 +72,7 @@ JOB = np.dtype(
         (name, np.int64)
         for name in (
             "do",  # which of the parts below, see DO
-            "layers", "n_layers",
+            "layers", "n_layers", "vectors",
             "parameters", "gradients", "state", "state_stride", "work",
             "X", "Y", "labels", "weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two",  # addresses of routines
@@ -149,6 +150,8 @@ ROW_BLOCK = 512
 # Panels and blocks of columns that equation 2 takes at once: as many rows of dZ and A_prev as the nearest cache holds,
 # and runs of W of 2 KB. 4096 × 4096 over 512 samples at 89% of the peak; all panels at once in runs of 512 bytes 77%.
 PANEL_BLOCK, COLUMN_BLOCK = 8, 32
+# Of one sample: threads share W from so many floats on, its columns in runs of so many.
+SHARED_WEIGHTS, COLUMNS = 2**17, 256
 
 
 class Plan:
@@ -223,6 +226,9 @@ class Plan:
                 layer["dZ"] = take(n)
             if self.train or last:
                 layer["dA"] = take(n) if self.keep and layer["derivative"] else layer["dZ"]
+            shares = self.threads if self.vectors and n * n_prev >= SHARED_WEIGHTS else 1
+            layer["shares"] = min(shares, -(-n // LANES))
+            layer["shares_prev"] = min(shares, -(-n_prev // COLUMNS))
             layer["first_unit"] = unit
             unit += -(-n_prev // LANES)
         self.units = unit

@@ -4,7 +4,7 @@ Phase 1, over panels of samples: gather X and Y, forward, cost, and all dZ down 
 columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks, which go through
 both phases one by one; or where the weights are small, in *parts*: each a run of chunks that one thread takes all the
 way to a gradient of their own, so that no activation leaves its core. Phase 2 then adds the parts. A batch of one
-sample has phases of its own, on vectors.
+sample has phases of its own, on vectors, and goes through them in stages, layer by layer.
 
 No sum is ever split between threads, so the number of threads cannot show in the result.
 
@@ -304,30 +304,44 @@ def sum_of_parts(address, step, chunk, item, count, thread):
 
 
 @routine(PHASE)
-def pass_of_sample(address, step, chunk, item, count, thread):
-    """Phase 1 on vectors."""
+def pass_of_sample(address, step, stage, item, count, thread):
+    """Phase 1 on vectors: forward layer by layer, the output, and back; each layer is a stage, which threads share."""
     job = job_at(address, 0)
-    do, work, parameters, i = job.do, floats(job.work), floats(job.parameters), step
-    bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
-    if do & UPDATE:
-        prepare_update(job, step)
-    if do & FORWARD:
-        n_0 = bottom.n_prev
-        vectors.copy_row(at(work, bottom.A_prev), floats(job.X), row_of(job.order, i) * n_0, n_0)
-        vectors.forward_pass(job.layers, job.n_layers, parameters, work, job.Z_panel if do & OUTPUT else -1)
-    if do & OUTPUT:
-        for k in range(0, top.n, LANES):
-            store_first(floats(job.Y_hat), i * top.n + k, load(work, top.A + k), top.n - k)
+    do, work, parameters = job.do, floats(job.work), floats(job.parameters)
+    if stage > job.n_layers:
+        l = 2 * job.n_layers - stage
+        vectors.backward_share(layer_at(job.layers, l), layer_at(job.layers, l - 1), parameters, work, item, count)
+    elif stage == job.n_layers:
+        output_of_sample(job, step)
+    else:
+        layer = layer_at(job.layers, stage)
+        if stage == 0:
+            if do & UPDATE and item == 0:
+                prepare_update(job, step)
+            n_0 = layer.n_prev  # each share copies the row: the same values, and no stage of its own
+            vectors.copy_row(at(work, layer.A_prev), floats(job.X), row_of(job.order, step) * n_0, n_0)
+        vectors.forward_share(layer, parameters, work, item, count, stage < job.n_layers - 1)
+
+
+@kernel
+def output_of_sample(job, step):
+    """Ŷ, the cost and the output's dZ, as far as they are asked for."""
+    do, work, top = job.do, floats(job.work), layer_at(job.layers, job.n_layers - 1)
+    n, Z, panel = top.n, at(work, top.Z), at(work, job.Z_panel)
+    vectors.spread(panel, Z, n)
     if do & LOSS:
-        vectors.spread(at(work, job.Z_panel), at(work, top.Z), top.n)
-        cost_of_panel(job, work, 0, 0, i, 1, job.dZ_panel, job.Z_panel, top.n)
-        vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), top.n)
-    if do & BACKWARD:
-        vectors.backward_pass(job.layers, job.n_layers, parameters, work)
+        cost_of_panel(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n)
+        vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), n)
+    if do & OUTPUT:
+        if top.activation:
+            call(top.activation, (panel, panel, n))
+            vectors.collect(at(work, top.A), panel, n)
+        for k in range(0, n, LANES):
+            store_first(floats(job.Y_hat), step * n + k, load(work, top.A + k), n - k)
 
 
 @routine(PHASE)
-def columns_of_sample(address, step, chunk, item, count, thread):
+def columns_of_sample(address, step, stage, item, count, thread):
     """Phase 2 on vectors: dW, db and the update of some columns of the weights."""
     job = job_at(address, 0)
     work, do, m = floats(job.work), job.do, weight_of(job, step)
@@ -336,7 +350,7 @@ def columns_of_sample(address, step, chunk, item, count, thread):
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused
-    out, scale, keep = target_of(job, fused, m, chunk)
+    out, scale, keep = target_of(job, fused, m, 0)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = columns_of(job, layer, item)
@@ -374,8 +388,28 @@ def wait(tickets, due):
 
 
 @kernel
+def stages_of(job, step):
+    """How often a step goes through its phases: once for each chunk, or stage of one sample, or for all its parts."""
+    if job.vectors:
+        return 2 * job.n_layers if job.do & BACKWARD else job.n_layers + 1
+    return 1 if job.parts else chunks_of(job, step)
+
+
+@kernel
+def items_of_stage(job, stage):
+    """How many threads share a stage of one sample."""
+    if stage < job.n_layers:
+        return layer_at(job.layers, stage).shares if job.do & FORWARD else 0
+    return layer_at(job.layers, 2 * job.n_layers - stage).shares_prev if stage > job.n_layers else 1
+
+
+@kernel
 def items_of(job, phase, step, chunk):
     """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
+    if job.vectors and phase != SHUFFLING:
+        if phase == ONE:
+            return items_of_stage(job, chunk)
+        return (job.items if job.do & GRADIENTS else 1) if chunk == stages_of(job, step) - 1 else 0
     if phase == ONE and job.parts:
         return min(job.groups, chunks_of(job, step))
     if phase == ONE:
@@ -422,7 +456,7 @@ def run(address, thread):
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
     end = TWO + 1 if job.do & LOSS else TWO
     for step in range(job.first_step, job.last_step):
-        for chunk in range(1 if job.parts else chunks_of(job, step)):
+        for chunk in range(stages_of(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
             for phase in range(SHUFFLING if shuffles else ONE, end):
                 count = items_of(job, phase, step, chunk)

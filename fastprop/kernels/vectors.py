@@ -1,14 +1,15 @@
 """The derivation for one sample: its columns are vectors, and every product is a matrix by a vector.
 
 In a panel, one sample would do the work of 16. Here each product reads W once, and nothing else to speak of, so a step
-takes as long as W takes to come from memory: three readings and, with the update, one writing.
+takes as long as W takes to come from memory: three readings and, with the update, one writing. Threads share the rows
+of a large W in `forward`, and its columns in the rest; a share is whole tiles, so that it has the bits of the whole.
 
 Z, A, dA and dZ stand as they are, padded to 16; their padding may hold anything finite, since that of W holds zeros.
 The output's Z is spread into a panel for the activation or the loss, whose routines know panels only.
 """
 
 from .jit import kernel
-from .plan import layer_at, padded, row_stride
+from .plan import COLUMNS, padded, row_stride
 from .simd import LANES, at, call, fma, get, load, load_first, put, store, store_first
 from .tiles import DOT_ROWS, dot_tile, row_sum_tile
 
@@ -43,15 +44,15 @@ def forward(Z, W, A_prev, b, n, n_prev):
 
 
 @kernel
-def dA(dA_prev, W, dZ, n, n_prev):
+def dA(dA_prev, W, dZ, n, n_prev, ld):
     """Equation 4: dA_prev = Wᵀ·dZ
 
-    dA_prev (n_prev,), W (n, n_prev), dZ (n,)
+    dA_prev (n_prev,), W (n, n_prev) in rows of `ld` floats, dZ (n,)
     """
     k, blocks = 0, padded(n_prev) // LANES
     while k < blocks:
         width = next_power(blocks - k, DOT_ROWS)
-        row_sum_tile(width, (at(dA_prev, LANES * k), at(W, LANES * k), dZ, row_stride(n_prev), n))
+        row_sum_tile(width, (at(dA_prev, LANES * k), at(W, LANES * k), dZ, ld, n))
         k += width
 
 
@@ -110,30 +111,29 @@ def collect(a, panel, n):
 
 
 @kernel
-def forward_pass(layers, n_layers, parameters, work, output_panel):
-    """Z = W·A_prev + b and A = g(Z) of every layer; without an `output_panel`, the last one stops at Z."""
-    for l in range(n_layers):
-        layer = layer_at(layers, l)
-        Z, A = at(work, layer.Z), at(work, layer.A)
-        forward(Z, at(parameters, layer.W), at(work, layer.A_prev), at(parameters, layer.b), layer.n, layer.n_prev)
-        if not layer.activation:
-            continue
-        if l < n_layers - 1:
-            call(layer.activation, (A, Z, padded(layer.n) // LANES))
-        elif output_panel >= 0:
-            panel = at(work, output_panel)
-            spread(panel, Z, layer.n)
-            call(layer.activation, (panel, panel, layer.n))
-            collect(A, panel, layer.n)
+def share(units, item, count, width, length):
+    """From where to where share `item` of `count` reaches, in units of so many places."""
+    return item * units // count * width, min((item + 1) * units // count * width, length)
 
 
 @kernel
-def backward_pass(layers, n_layers, parameters, work):
-    """All dA and dZ below the output's dZ: equations 4 and 1, layer by layer."""
-    for l in range(n_layers - 1, 0, -1):
-        layer, under = layer_at(layers, l), layer_at(layers, l - 1)
-        dA_prev, dZ = at(work, under.dA), at(work, under.dZ)
-        dA(dA_prev, at(parameters, layer.W), at(work, layer.dZ), layer.n, layer.n_prev)
-        if under.derivative:
-            Z, A = at(work, under.Z), at(work, under.A)
-            call(under.derivative, (dZ, dA_prev, Z, A, padded(layer.n_prev) // LANES))
+def forward_share(layer, parameters, work, item, count, hidden):
+    """Z = W·A_prev + b, and A = g(Z) of a hidden layer, for a share of its units."""
+    n, n_prev = layer.n, layer.n_prev
+    i, end = share((n + LANES - 1) // LANES, item, count, LANES, n)
+    Z, W, b = at(work, layer.Z + i), at(parameters, layer.W + i * row_stride(n_prev)), at(parameters, layer.b + i)
+    forward(Z, W, at(work, layer.A_prev), b, end - i, n_prev)
+    if hidden and layer.activation:
+        call(layer.activation, (at(work, layer.A + i), Z, padded(end - i) // LANES))
+
+
+@kernel
+def backward_share(layer, under, parameters, work, item, count):
+    """Equations 4 and 1: dA and dZ of a share of the units below a layer."""
+    n, n_prev = layer.n, layer.n_prev
+    k, end = share((n_prev + COLUMNS - 1) // COLUMNS, item, count, COLUMNS, n_prev)
+    dA_prev = at(work, under.dA + k)
+    dA(dA_prev, at(parameters, layer.W + k), at(work, layer.dZ), n, end - k, row_stride(n_prev))
+    if under.derivative:
+        Z, A, dZ = at(work, under.Z + k), at(work, under.A + k), at(work, under.dZ + k)
+        call(under.derivative, (dZ, dA_prev, Z, A, padded(end - k) // LANES))
