@@ -19,7 +19,8 @@ from cases import SHAPES, WORK, Case, named, random_data, rows_of
 from compare_peers import POOLS, header, row
 from ratios import LR, REST, in_turns
 
-from fastprop import SGD, Adam, Network, dropin, reference, set_num_threads
+from fastprop import SGD, Activation, Adam, Network, dropin, reference, set_num_threads
+from fastprop.activations import ACTIVATIONS, HIDDEN
 from fastprop.kernels import steps
 from fastprop.kernels.plan import STEP, flops_per_sample
 from fastprop.optimizers import Optimizer
@@ -48,7 +49,8 @@ def seconds_of(works: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: taken[name] / count for name, count in calls.items()} | {"peak": taken["peak"]}
 
 
-def epochs_of(case: Case, batch: int, optimizer: Optimizer, hidden: str = "relu") -> tuple[Callable[[], object], int]:
+def epochs_of(case: Case, batch: int, optimizer: Optimizer,
+              hidden: str | Activation = "relu") -> tuple[Callable[[], object], int]:  # fmt: skip
     """A call that fits a fresh network for about a fifth of a second, and the FLOPs that it does."""
     flops = flops_per_sample(case.sizes)
     rows = -(-max(rows_of(case, flops), batch) // batch) * batch
@@ -107,13 +109,16 @@ def widths() -> list[str]:
 
 
 def activations() -> list[str]:
-    """Time of a step with other hidden activations, over that with relu."""
-    lines = header("shape", "tanh", "sigmoid")
-    for name in ("digits", "mnist"):
-        case = named(name)
-        works = {g: epochs_of(case, case.batch, SGD(LR), g)[0] for g in ("relu", "tanh", "sigmoid")}
+    """Time of a step with other hidden activations, over that with relu; and of one's own over the built-in one."""
+    others, copied = [name for name in HIDDEN if name != "relu"], ("relu", "tanh", "sigmoid")
+    lines = header("shape", *others, *(f"own {name}" for name in copied))
+    for case in SHAPES:
+        own = {f"own {name}": Activation(f"own_{name}", ACTIVATIONS[name].f, ACTIVATIONS[name].df) for name in copied}
+        works = {g: epochs_of(case, case.batch, SGD(LR), own.get(g, g))[0] for g in (*HIDDEN, *own)}
         seconds = seconds_of(works)
-        lines.append(row(name, *(f"{seconds[g] / seconds['relu']:.2f}" for g in ("tanh", "sigmoid"))))
+        ratios = [seconds[g] / seconds["relu"] for g in others]
+        ratios += [seconds[f"own {name}"] / seconds[name] for name in copied]
+        lines.append(row(case.name, *(f"{ratio:.2f}" for ratio in ratios)))
     return lines
 
 

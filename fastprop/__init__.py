@@ -1,5 +1,7 @@
 """Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
 
+from .activations import Activation
+from .losses import Loss
 from .network import Layer, Network
 from .optimizers import SGD, Adam, Optimizer
 from .threads import get_num_threads, set_num_threads
@@ -10,9 +12,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Activation",
     "Adam",
     "History",
     "Layer",
+    "Loss",
     "Network",
     "Optimizer",
     "get_num_threads",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from . import inputs, threads
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, Activation
 from .engine import Engine, plan_for
 from .kernels import passes, updates
 from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
 from .kernels.scan import address_of
-from .losses import PAIRED
+from .losses import PAIRS, default_for, routine_of
 from .reference import Arrays, initialise_parameters
 
 __all__ = ["backpropagation", "compute_cost", "forward_propagation", "initialise_parameters", "update_parameters"]
@@ -33,7 +33,7 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
     parameters : dict
         {"W1": (n_1, n_0), "b1": (n_1, 1), …}
     output : {"softmax", "sigmoid", "identity"}
-    hidden : {"relu", "sigmoid", "tanh", "identity"}, or a sequence with one for each hidden layer
+    hidden : name of :mod:`fastprop.activations`, or Activation, or a sequence with one for each hidden layer
 
     Returns
     -------
@@ -46,9 +46,9 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
         If a name, key, shape or value does not fit.
     """
     layers, sizes = _layers(parameters)
-    L, output = len(layers), inputs.choice("output", output, list(PAIRED))
+    L, last = len(layers), ACTIVATIONS[inputs.choice("output", output, list(PAIRS))]
     columns = inputs.columns("X", X, sizes[0])
-    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), output, columns.shape[1])
+    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), last, columns.shape[1])
     bench.put_parameters(layers)
     bench.pack(0, "A_prev", columns)
     bench.run(FORWARD | OUTPUT)
@@ -83,14 +83,14 @@ def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> f
     ValueError, TypeError
         If a name, key, shape or value does not fit.
     """
-    output = inputs.choice("output", output, list(PAIRED))
+    paired = _paired(ACTIVATIONS[inputs.choice("output", output, list(PAIRS))])
     last = f"Z{(len(_mapping('cache', cache)) - 1) // 2}"
     Z = inputs.array(last, _entry("cache", cache, last))
     if Z.ndim != 2 or 0 in Z.shape:
         raise ValueError(f"cache[{last!r}] has shape {Z.shape}; it must be (n_L, m).")
     Z = inputs.columns(last, Z, *Z.shape)
     Y = inputs.columns("Y", Y, *Z.shape)
-    return passes.cost_of_columns(PAIRED[output].routine.address, address_of(Z), address_of(Y), *Z.shape)
+    return passes.cost_of_columns(paired, address_of(Z), address_of(Y), *Z.shape)
 
 
 def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any],
@@ -124,7 +124,7 @@ def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, A
     columns += [inputs.columns(f"A{l}", given[l], sizes[l], m) for l in range(1, L + 1)]
     targets = inputs.columns("Y", Y, sizes[-1], m)
     # dZ = A_L − Y whatever the output: that of an identity output whose Z is A_L
-    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), "identity", m)
+    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), ACTIVATIONS["identity"], m)
     bench.put_parameters(layers)
     for l in range(L):
         bench.pack(l, "A_prev", columns[l], transposed=True)
@@ -208,6 +208,11 @@ def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: flo
     return out
 
 
+def _paired(output: Activation) -> int:
+    """The address of the cost that is paired with an output."""
+    return routine_of(output, default_for(output)).address
+
+
 def _is_narrow(x: Any) -> bool:
     """Whether a number leaves the float32 that it is multiplied by as it is."""
     return isinstance(x, int | float | np.float32) and not isinstance(x, np.float64)
@@ -221,7 +226,7 @@ class _Bench:
     """
 
     @classmethod
-    def take(cls, sizes: tuple[int, ...], hidden: tuple[str, ...], output: str, m: int) -> "_Bench":
+    def take(cls, sizes: tuple[int, ...], hidden: tuple[Activation, ...], output: Activation, m: int) -> "_Bench":
         """One that no one is using."""
         key = (sizes, hidden, output, m, threads.get_num_threads())
         return _kept.benches.pop(key, None) or cls(key)
@@ -240,9 +245,9 @@ class _Bench:
         layout = ParameterLayout.of(sizes)
         self.m, L = m, len(sizes) - 1
         parameters, gradients = allocate(layout.length), allocate(layout.length)
-        kinds = [ACTIVATIONS[name].kind() for name in (*hidden, output)]
+        kinds = [activation.kind() for activation in (*hidden, output)]
         plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # one sample too stands in a panel, for `pack`
-        self.engine = Engine(plan, parameters, gradients, PAIRED[output].routine.address)
+        self.engine = Engine(plan, parameters, gradients, _paired(output))
         self.floats = len(self.engine.work) + 2 * layout.length
         self._parameters = [layout.views(parameters, l) for l in range(L)]
         self._gradients = [layout.views(gradients, l) for l in range(L)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import inputs, reference
+from .losses import LOSSES
 
 if TYPE_CHECKING:
     from .network import Network
@@ -19,8 +20,9 @@ def numerical_gradients(
     X: np.ndarray,
     Y: np.ndarray,
     *,
-    output: str,
+    output: Any,
     hidden: Any,
+    loss: Any = None,
     epsilon: float = 1e-6,
     indices: dict[str, np.ndarray] | None = None,
 ) -> reference.Arrays:
@@ -31,8 +33,8 @@ def numerical_gradients(
     parameters : dict
         The source's, float64.
     X, Y : ndarray of shape (n_0, m), (n_L, m)
-    output, hidden
-        As of :func:`fastprop.reference.forward_propagation`.
+    output, hidden, loss
+        As of :func:`fastprop.reference.forward_propagation` and `general_cost`; None: the loss paired with the output.
     epsilon : float
         The nudge.
     indices : dict of ndarray, optional
@@ -43,6 +45,7 @@ def numerical_gradients(
     dict
         {"dW1": …, "db1": …}
     """
+    loss = reference.PAIRS[output] if loss is None else loss
     parameters = {name: np.array(value, dtype=np.float64) for name, value in parameters.items()}
     differences = {}
     for name, theta in parameters.items():
@@ -51,9 +54,8 @@ def numerical_gradients(
             kept, costs = flat[i], []
             for nudged in (kept + epsilon, kept - epsilon):
                 flat[i] = nudged
-                costs.append(reference.compute_cost(
-                    reference.forward_propagation(X, parameters, output, hidden), Y, output
-                ))  # fmt: skip
+                cache = reference.forward_propagation(X, parameters, output, hidden)
+                costs.append(reference.general_cost(cache, Y, output, loss))
             flat[i] = kept
             result[i] = (costs[0] - costs[1]) / (2 * epsilon)
         differences["d" + name] = result.reshape(theta.shape)
@@ -87,7 +89,7 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     epsilon = inputs.number("epsilon", epsilon, above=0)
     most = None if most is None else inputs.whole("most", most)
     X = inputs.features(X, network.sizes[0])
-    targets = inputs.targets(Y, len(X), network.sizes[-1], network.output)
+    targets = inputs.targets(Y, len(X), *network._ends[1:])
     network.forward(X)
     network.backward(targets)
     dense = targets if targets.ndim == 2 else np.eye(network.sizes[-1])[targets]
@@ -98,9 +100,10 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     indices = {
         name[1:]: rng.choice(g.size, min(g.size, most or g.size), replace=False) for name, g in gradients.items()
     }
+    loss = network.loss_name if LOSSES.get(network.loss_name) is network._loss else network._loss
     numerical = numerical_gradients(
         network.to_dict(), X.T.astype(np.float64), dense.T.astype(np.float64), output=network.output,
-        hidden=network.hidden, epsilon=epsilon, indices=indices,
+        hidden=network.hidden, loss=loss, epsilon=epsilon, indices=indices,
     )  # fmt: skip
     worst = 0.0
     for name, gradient in gradients.items():

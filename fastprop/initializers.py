@@ -1,6 +1,7 @@
 """How weights start; biases start at zero.
 
-An initialiser is a callable (n, n_prev, rng) → W of shape (n, n_prev).
+An initialiser is a callable (n, n_prev, rng) → W of shape (n, n_prev): ``"he"``, ``"he_uniform"``, ``"glorot"``,
+``"glorot_normal"``, ``"lecun"``, ``"orthogonal"``, ``"zeros"``, or one's own.
 """
 
 from collections.abc import Callable
@@ -21,14 +22,41 @@ def glorot(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-limit, limit, (n, n_prev))
 
 
+def he_uniform(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on ±√(6/n_prev): the variance of `he`."""
+    limit = np.sqrt(6 / n_prev)
+    return rng.uniform(-limit, limit, (n, n_prev))
+
+
+def glorot_normal(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
+    """Normal, variance 2/(n_prev + n): that of `glorot`."""
+    return rng.standard_normal((n, n_prev)) * np.sqrt(2 / (n_prev + n))
+
+
+def lecun(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
+    """Normal, variance 1/n_prev (LeCun et al. 1998); what selu is made for."""
+    return rng.standard_normal((n, n_prev)) * np.sqrt(1 / n_prev)
+
+
+def orthogonal(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
+    """Orthonormal rows, or columns where there are fewer, uniformly distributed (Saxe et al. 2014)."""
+    Q, R = np.linalg.qr(rng.standard_normal((max(n, n_prev), min(n, n_prev))))
+    Q *= np.sign(np.diag(R))  # without it, Q would depend on the sign that the factorisation happens to choose
+    return Q if n >= n_prev else Q.T
+
+
 def zeros(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
     """All zero: for a network whose parameters are set afterwards."""
     return np.zeros((n, n_prev))
 
 
-INITIALIZERS: dict[str, Initializer] = {"he": he, "glorot": glorot, "zeros": zeros}
+INITIALIZERS: dict[str, Initializer] = {
+    initialize.__name__: initialize
+    for initialize in (he, he_uniform, glorot, glorot_normal, lecun, orthogonal, zeros)
+}  # fmt: skip
+RELU_LIKE = {"relu", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh"}
 
 
 def default_for(activation: str) -> Initializer:
-    """He for relu, Glorot for all others."""
-    return he if activation == "relu" else glorot
+    """He for relu and what is much like it, LeCun for selu, Glorot for all others."""
+    return he if activation in RELU_LIKE else lecun if activation == "selu" else glorot

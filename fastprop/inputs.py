@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .activations import HIDDEN
+from .activations import ACTIVATIONS, HIDDEN, Activation
 from .kernels import scan
 from .kernels.scan import FLOAT32_MAX, MOST_SAMPLES
+from .losses import LOSSES, Loss
 
 FLOAT32 = np.dtype(np.float32)
 FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
@@ -87,25 +88,34 @@ def generator(rng: Any) -> np.random.Generator:
         raise TypeError(f"rng is {rng!r}; it must be a seed (a whole number), a numpy Generator, or None.") from None
 
 
-def choice(name: str, value: Any, among: Sequence[str]) -> str:
-    """One of a few names."""
+def choice(name: str, value: Any, among: Sequence[str], other: str = "") -> str:
+    """One of a few names; `other` is what else it may have been."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}; it must be one of {', '.join(among)}.")
+        raise TypeError(f"{name} is {value!r}; it must be one of {', '.join(among)}{other and f', or {other}'}.")
     if value not in among:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(among)}.")
     return value
 
 
-def hidden(value: Any, count: int) -> tuple[str, ...]:
-    """The name of each hidden layer's activation, from one for all or one for each."""
-    names = [value] * count if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or isinstance(names, bytes):
-        raise TypeError(f"hidden is {value!r}; it must be a name, or one for each hidden layer.")
-    if isinstance(value, str):
-        choice("hidden", value, HIDDEN)
-    if len(names) != count:
-        raise ValueError(f"hidden has {len(names)} names; these sizes have {count} hidden layers. Give as many.")
-    return tuple(choice(f"hidden[{i}]", name, HIDDEN) for i, name in enumerate(names))
+def activation(name: str, value: Any, among: Sequence[str]) -> Activation:
+    """One that is built in, by its name, or one's own."""
+    return value if isinstance(value, Activation) else ACTIVATIONS[choice(name, value, among, "an Activation")]
+
+
+def hidden(value: Any, count: int) -> tuple[Activation, ...]:
+    """The activation of each hidden layer, from one for all or one for each."""
+    if isinstance(value, str | Activation):
+        return (activation("hidden", value, HIDDEN),) * count
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        raise TypeError(f"hidden is {value!r}; it must be a name or an Activation, or one for each hidden layer.")
+    if len(value) != count:
+        raise ValueError(f"hidden has {len(value)} names; these sizes have {count} hidden layers. Give as many.")
+    return tuple(activation(f"hidden[{i}]", one, HIDDEN) for i, one in enumerate(value))
+
+
+def loss(value: Any) -> Loss:
+    """One that is built in, by its name, or one's own."""
+    return value if isinstance(value, Loss) else LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -194,7 +204,7 @@ def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, 
 
 def _bounds(output: str) -> tuple[float, float]:
     """Between which the targets of an output lie."""
-    return FINITE if output == "identity" else (0.0, 1.0)
+    return {"identity": FINITE, "poisson": (0.0, FINITE[1])}.get(output, (0.0, 1.0))
 
 
 def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from . import gradcheck, inputs, threads, training
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, Activation, named
 from .engine import Engine, plan_for
 from .initializers import INITIALIZERS, Initializer, default_for
 from .kernels.plan import ParameterLayout, allocate
-from .losses import PAIRED
+from .losses import LOSSES, Loss, routine_of
+from .losses import default_for as paired_loss
 from .optimizers import Optimizer
 
 PREDICT_BATCH = 512  # rows that pass through the layers together, so that their activations stay in the cache
@@ -37,7 +38,7 @@ class Layer:
         Writable views of the network's flat buffers.
     Z, A, dZ, dA : ndarray of shape (m, n)
         Copies, made when asked for, of what the last :meth:`Network.forward` and :meth:`Network.backward` left. The
-        output layer has no dA: its dZ = Ŷ − Y comes from the paired loss directly.
+        output layer has no dA: its loss gives dZ directly.
     """
 
     def __init__(self, network: "Network", index: int):
@@ -67,16 +68,17 @@ class Network:
     ----------
     sizes : sequence of int
         (n_0, …, n_L): inputs, hidden layers, outputs.
-    hidden : str or sequence of str
-        ``"relu"``, ``"sigmoid"``, ``"tanh"`` or ``"identity"``, for all hidden layers or one for each.
-    output : str
-        ``"identity"``, ``"sigmoid"`` or ``"softmax"``.
-    loss : str or None
-        The loss paired with the output, which is what None takes: ``"mse"``, ``"binary_crossentropy"`` or
-        ``"cross_entropy"`` (see :mod:`fastprop.losses`).
+    hidden : str, Activation or sequence of them
+        For all hidden layers, or one for each: a name of :mod:`fastprop.activations`, such as ``"relu"``, ``"tanh"``
+        or ``"gelu"``, or one's own.
+    output : str or Activation
+        Likewise, or ``"softmax"``.
+    loss : str, Loss or None
+        A name of :mod:`fastprop.losses`, or one's own. None takes the loss paired with the output: ``"mse"`` with an
+        identity, ``"binary_crossentropy"`` with a sigmoid, ``"cross_entropy"`` with a softmax, ``"mse"`` with others.
     init : str, callable or None
-        ``"he"``, ``"glorot"``, ``"zeros"``, or a callable (n, n_prev, rng) → W; None takes He where the layer is a
-        relu, Glorot elsewhere. Biases start at zero.
+        A name of :mod:`fastprop.initializers`, or a callable (n, n_prev, rng) → W; None takes what suits the layer's
+        activation: He for relu and its relatives, LeCun for selu, Glorot elsewhere. Biases start at zero.
     rng : int, numpy.random.Generator or None
         Where the weights and the shuffles come from; the same seed gives the same network.
 
@@ -105,15 +107,15 @@ class Network:
     array([0., 1., 1., 0.], dtype=float32)
     """
 
-    def __init__(self, sizes: Sequence[int], hidden: str | Sequence[str] = "relu", output: str = "identity",
-                 loss: str | None = None, *, init: str | Initializer | None = None,
-                 rng: int | np.random.Generator | None = None):  # fmt: skip
+    def __init__(self, sizes: Sequence[int], hidden: str | Activation | Sequence[str | Activation] = "relu",
+                 output: str | Activation = "identity", loss: str | Loss | None = None, *,
+                 init: str | Initializer | None = None, rng: int | np.random.Generator | None = None):  # fmt: skip
         self._layout = ParameterLayout.of(inputs.sizes(sizes))
         self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
-        self._output = inputs.choice("output", output, list(PAIRED))
+        self._output = inputs.activation("output", output, list(ACTIVATIONS))
         if self.output == "softmax" and self.sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
-        self._loss_name = self._checked_loss(loss)
+        self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
         self._build()
@@ -123,15 +125,17 @@ class Network:
                 raise ValueError(f"init gave weights of shape {W.shape}; this layer needs {layer.W.shape}.")
             layer.W[:] = W
 
-    def _checked_loss(self, loss: Any) -> str:
-        paired = PAIRED[self.output].name
-        if loss is None or inputs.choice("loss", loss, [p.name for p in PAIRED.values()]) == paired:
-            return paired
-        raise ValueError(f"loss is {loss!r}; the loss paired with output={self.output!r} is {paired!r}. Use loss=None.")
+    def _targets(self) -> str:
+        """What kind the targets are of: classes of a softmax, shares of 1, counts, or any numbers."""
+        if self.output == "softmax":
+            return "softmax"
+        if self._loss is LOSSES["binary_crossentropy"]:
+            return "sigmoid"
+        return "poisson" if self._loss is LOSSES["poisson"] else "identity"
 
     def _checked_init(self, init: Any) -> list[Initializer]:
         if init is None:
-            return [default_for(name) for name in (*self.hidden, self.output)]
+            return [default_for(activation.name) for activation in (*self._hidden, self._output)]
         if not callable(init):
             init = INITIALIZERS[inputs.choice("init", init, list(INITIALIZERS))]
         return [init] * (len(self.sizes) - 1)
@@ -141,7 +145,7 @@ class Network:
         self._parameters = allocate(self._layout.length)
         self._gradients = allocate(self._layout.length)
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
-        self._ends = (self.sizes[0], self.sizes[-1], self.output)  # what the door asks of X and Y
+        self._ends = (self.sizes[0], self.sizes[-1], self._targets())  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
         self._cache: Engine | None = None  # of the last forward pass
         # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
@@ -151,9 +155,9 @@ class Network:
     # collector of cycles came by.
     layers = property(lambda self: [Layer(self, l) for l in range(len(self.sizes) - 1)])
     sizes = property(lambda self: self._layout.sizes)
-    hidden = property(lambda self: self._hidden)
-    output = property(lambda self: self._output)
-    loss_name = property(lambda self: self._loss_name)
+    hidden = property(lambda self: tuple(named(activation) for activation in self._hidden))
+    output = property(lambda self: named(self._output))
+    loss_name = property(lambda self: self._loss.name)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -173,8 +177,9 @@ class Network:
 
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
+        loss = self.loss_name if LOSSES.get(self.loss_name) is self._loss else self._loss
         return (
-            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={self.loss_name!r}): "
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}): "
             f"{self.n_parameters:,} parameters"
         )
 
@@ -229,7 +234,7 @@ class Network:
         engine = self._cache
         if engine is None:
             raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
-        Y = inputs.targets(Y, engine.rows, self.sizes[-1], self.output)
+        Y = inputs.targets(Y, engine.rows, *self._ends[1:])
         weights = inputs.weights(sample_weight, engine.rows)
         return engine.backward(Y, weights)
 
@@ -305,8 +310,8 @@ class Network:
         }
 
     @classmethod
-    def from_dict(cls, parameters: Mapping[str, Any], hidden: str | Sequence[str] = "relu",
-                  output: str = "identity", loss: str | None = None, *,
+    def from_dict(cls, parameters: Mapping[str, Any], hidden: str | Activation | Sequence[str | Activation] = "relu",
+                  output: str | Activation = "identity", loss: str | Loss | None = None, *,
                   rng: int | np.random.Generator | None = None) -> "Network":  # fmt: skip
         """A network with the source's parameters.
 
@@ -332,7 +337,7 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss_name", "_rng")
+        names = ("_layout", "_hidden", "_output", "_loss", "_rng")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -344,9 +349,9 @@ class Network:
     # ---- engines -------------------------------------------------------------------------------------------------
 
     def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
-        kinds = [ACTIVATIONS[name].kind() for name in (*self.hidden, self.output)]
+        kinds = [activation.kind() for activation in (*self._hidden, self._output)]
         plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train)
-        return Engine(plan, self.parameters, self.gradients, PAIRED[self.output].routine.address)
+        return Engine(plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address)
 
     @staticmethod
     def _stale(engine: Engine) -> bool:
@@ -386,6 +391,6 @@ class Network:
         if name in ("dZ", "dA") and not engine.has_gradients:
             raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
         if name == "dA" and index == len(self.layers) - 1:
-            raise AttributeError("the output layer has no dA: the paired loss gives its dZ = Ŷ − Y directly.")
+            raise AttributeError("the output layer has no dA: its loss gives dZ directly.")
         layer = engine.plan.layers[index]
         return engine.panels(int(layer[name]), int(layer["n"]), engine.rows)

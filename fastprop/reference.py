@@ -4,6 +4,7 @@ Samples are columns, as in the source: X is (n_0, m), W⁽ˡ⁾ (n_l, n_{l-1}), 
 gradients are dictionaries: ``parameters["W1"]``, ``cache["A0"]``, ``grads["dZ2"]``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,19 +36,102 @@ def identity(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
     return np.ones_like(Z) if deriv else Z
 
 
+def leaky_relu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """Z above 0, 0.01·Z below; or its derivative."""
+    return np.where(Z > 0, 1, 0.01).astype(Z.dtype) if deriv else np.where(Z > 0, Z, 0.01 * Z)
+
+
+def elu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """Z above 0, e^Z − 1 below; or its derivative."""
+    low = np.minimum(Z, 0)
+    return np.where(Z > 0, 1, np.exp(low)) if deriv else np.where(Z > 0, Z, np.expm1(low))
+
+
+def selu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """1.0507·Z above 0, 1.0507·1.6733·(e^Z − 1) below; or its derivative (Klambauer et al. 2017)."""
+    scale, alpha, low = 1.0507009873554805, 1.6732632423543772, np.minimum(Z, 0)
+    return scale * (np.where(Z > 0, 1, alpha * np.exp(low)) if deriv else np.where(Z > 0, Z, alpha * np.expm1(low)))
+
+
+def softplus(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """log(1 + e^Z), or its derivative."""
+    return sigmoid(Z) if deriv else np.logaddexp(0, Z)
+
+
+def silu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """Z/(1 + e^−Z), or its derivative."""
+    S = sigmoid(Z)
+    return S + Z * S * (1 - S) if deriv else Z * S
+
+
+def gelu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """Z·Φ(Z), Φ being the distribution function of the normal distribution; or its derivative."""
+    Phi = (1 + np.vectorize(math.erf, otypes=[Z.dtype])(Z / math.sqrt(2))) / 2
+    return Phi + Z * np.exp(-Z * Z / 2) / math.sqrt(2 * math.pi) if deriv else Z * Phi
+
+
+def gelu_tanh(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """Z/2·(1 + tanh(√(2/π)·(Z + 0.044715·Z³))), or its derivative."""
+    root = math.sqrt(2 / math.pi)
+    T = np.tanh(root * (Z + 0.044715 * Z**3))
+    return (1 + T + Z * (1 - T * T) * root * (1 + 0.134145 * Z * Z)) / 2 if deriv else Z * (1 + T) / 2
+
+
 def softmax(Z: np.ndarray) -> np.ndarray:
     """e^Z / Σ e^Z over each column, the maximum subtracted first."""
     E = np.exp(Z - Z.max(axis=0, keepdims=True))
     return E / E.sum(axis=0, keepdims=True)
 
 
-HIDDEN = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh, "identity": identity}
-OUTPUT = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
+HIDDEN = {
+    g.__name__: g
+    for g in (relu, sigmoid, tanh, identity, leaky_relu, elu, selu, softplus, silu, gelu, gelu_tanh)
+}  # fmt: skip
+OUTPUT: dict[str, Any] = {**HIDDEN, "softmax": softmax}
+LEAST = 1e-7  # of a probability whose logarithm is taken
 
 
-def _hidden(hidden: str | Sequence[str], L: int) -> list[Any]:
-    names = [hidden] * (L - 1) if isinstance(hidden, str) else list(hidden)
-    return [HIDDEN[name] for name in names]
+def mse(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """½ (ŷ − y)² of each output, or its derivative by ŷ; so all losses below."""
+    return Y_hat - Y if deriv else (Y_hat - Y) ** 2 / 2
+
+
+def mae(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """|ŷ − y|"""
+    return np.sign(Y_hat - Y) if deriv else np.abs(Y_hat - Y)
+
+
+def huber(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """½ (ŷ − y)² up to a distance of 1, |ŷ − y| − ½ beyond"""
+    E = Y_hat - Y
+    return np.clip(E, -1, 1) if deriv else np.where(np.abs(E) <= 1, E * E / 2, np.abs(E) - 0.5)
+
+
+def binary_crossentropy(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """−y log ŷ − (1 − y) log(1 − ŷ), ŷ kept in [LEAST, 1 − LEAST]"""
+    P = np.clip(Y_hat, LEAST, 1 - LEAST)
+    return (P - Y) / (P * (1 - P)) * (Y_hat == P) if deriv else -Y * np.log(P) - (1 - Y) * np.log(1 - P)
+
+
+def cross_entropy(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """−y log ŷ, ŷ kept at LEAST or above"""
+    P = np.maximum(Y_hat, LEAST)
+    return -Y / P * (Y_hat > LEAST) if deriv else -Y * np.log(P)
+
+
+def poisson(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+    """e^ŷ − y·ŷ, ŷ being the logarithm of a rate"""
+    return np.exp(Y_hat) - Y if deriv else np.exp(Y_hat) - Y * Y_hat
+
+
+LOSSES = {loss.__name__: loss for loss in (mse, mae, huber, binary_crossentropy, cross_entropy, poisson)}
+PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}
+
+
+def _hidden(hidden: Any, L: int) -> list[Any]:
+    """g of each hidden layer, by name; or a function g(Z, deriv=False) itself."""
+    names = [hidden] * (L - 1) if isinstance(hidden, str) or callable(hidden) else list(hidden)
+    return [name if callable(name) else HIDDEN[name] for name in names]
 
 
 def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
@@ -64,7 +148,7 @@ def forward_propagation(X: np.ndarray, parameters: Mapping[str, np.ndarray], out
                         hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
     """The cache {"A0": X, "Z1", "A1", …, "ZL", "AL"}: Z = W·A_prev + b, A = g(Z)."""
     L = len(parameters) // 2
-    g = [*_hidden(hidden, L), OUTPUT[output]]
+    g = [*_hidden(hidden, L), output if callable(output) else OUTPUT[output]]
     cache = {"A0": X}
     for l in range(1, L + 1):
         cache["Z" + str(l)] = np.dot(parameters["W" + str(l)], cache["A" + str(l - 1)]) + parameters["b" + str(l)]
@@ -93,10 +177,36 @@ def backpropagation(cache: Mapping[str, np.ndarray], Y: np.ndarray, parameters: 
                     hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
     """The four equations: {"dZL", "dWL", "dbL", "dA(L-1)", "dZ(L-1)", …, "dW1", "db1"}."""
     L = len(parameters) // 2
-    m = Y.shape[1]
+    return backward(cache["A" + str(L)] - Y, cache, parameters, hidden)
+
+
+def general_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> float:
+    """The mean over the batch of any loss of any output: names, or functions as those above."""
+    if (output, loss) in PAIRS.items():
+        return compute_cost(cache, Y, output)
+    Y_hat = cache["A" + str((len(cache) - 1) // 2)]
+    return float(np.sum((loss if callable(loss) else LOSSES[loss])(Y_hat, Y)) / Y.shape[1])
+
+
+def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> np.ndarray:
+    """Equation 1 at the output, for any loss: dZ = ∂J/∂A ∗ g′(Z); of a softmax, its Jacobian times ∂J/∂A."""
+    L = (len(cache) - 1) // 2
+    Z, A = cache["Z" + str(L)], cache["A" + str(L)]
+    if (output, loss) in PAIRS.items():
+        return A - Y
+    dA = (loss if callable(loss) else LOSSES[loss])(A, Y, deriv=True)
+    if output == "softmax":
+        return A * (dA - np.sum(A * dA, axis=0, keepdims=True))
+    return np.multiply(dA, (output if callable(output) else OUTPUT[output])(Z, deriv=True))
+
+
+def backward(dZ: np.ndarray, cache: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray],
+             hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+    """The four equations from the output's dZ on."""
+    L = len(parameters) // 2
+    m = dZ.shape[1]
     g = _hidden(hidden, L)
-    grads = {}
-    grads["dZ" + str(L)] = cache["A" + str(L)] - Y
+    grads = {"dZ" + str(L): dZ}
     grads["dW" + str(L)] = (1 / m) * np.dot(grads["dZ" + str(L)], cache["A" + str(L - 1)].T)
     grads["db" + str(L)] = (1 / m) * np.sum(grads["dZ" + str(L)], axis=1, keepdims=True)
     for l in range(L - 1, 0, -1):

@@ -163,7 +163,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     -----
     Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
     """
-    X, Y = inputs.batch(X, Y, network.sizes[0], network.sizes[-1], network.output)
+    X, Y = inputs.batch(X, Y, *network._ends)
     weights = inputs.weights(sample_weight, len(X))
     epochs, batch = inputs.whole("epochs", epochs), min(inputs.whole("batch_size", batch_size), len(X))
     shuffle, held_out = inputs.flag("shuffle", shuffle), _validation(network, validation)
@@ -234,7 +234,7 @@ def _validation(network: "Network", validation: Any) -> tuple[np.ndarray, np.nda
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise TypeError("validation must be a pair (X, Y).")
     X = inputs.features(validation[0], network.sizes[0], "validation X")
-    return X, inputs.targets(validation[1], len(X), network.sizes[-1], network.output, "validation Y")
+    return X, inputs.targets(validation[1], len(X), *network._ends[1:], "validation Y")
 
 
 def accuracy(network: "Network", Y_hat: np.ndarray, Y: np.ndarray) -> float | None:

@@ -1,5 +1,7 @@
 """exp, log, log1p, tanh and sigmoid over all of float32: how many units in the last place they are off, at most."""
 
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ def exact_sigmoid(x):
 FUNCTIONS = {
     name: (compiled(getattr(elementwise, name)), exact)
     for name, exact in (
-        ("exp", np.exp), ("log", np.log), ("log1p", np.log1p), ("tanh", np.tanh), ("sigmoid", exact_sigmoid),
+        ("exp", np.exp), ("expm1", np.expm1), ("log", np.log), ("log1p", np.log1p), ("tanh", np.tanh),
+        ("sigmoid", exact_sigmoid), ("erf", np.vectorize(math.erf, otypes=[float])),
     )
 }  # fmt: skip
 
@@ -67,8 +70,15 @@ def ulps(actual, exact):
         ("exp", 0.0, 88.722, 1.1),  # 1.01, 0.98
         ("exp", -0.0, -87.33, 1.1),  # 1.01, 0.97
         ("exp", -87.33, -104.5, 1.1),  # 0.75; results are denormal
+        ("expm1", 0.0, 88.722, 1.6),  # 1.40
+        ("expm1", -0.0, -1000.0, 1.6),  # 0.92
+        ("erf", 0.0, FLOAT32_MAX, 3.0),  # 2.41
+        ("erf", -0.0, -FLOAT32_MAX, 3.0),  # 2.41
+        ("log", 1e-45, SMALLEST_NORMAL, 0.6),  # 0.50
         ("log", SMALLEST_NORMAL, FLOAT32_MAX, 2.1),  # 1.92, 1.92
         ("log1p", 0.0, 1.0, 2.1),  # 1.95, 1.96; from the smallest denormal on
+        ("log1p", 1.0, FLOAT32_MAX, 2.1),  # 1.77
+        ("log1p", -0.0, -0.9999999, 2.1),  # 1.50
         ("tanh", 0.0, FLOAT32_MAX, 6.5),  # 5.43, 6.11
         ("tanh", -0.0, -FLOAT32_MAX, 6.5),  # 5.43, 6.11
         ("sigmoid", 0.0, FLOAT32_MAX, 1.6),  # 1.50, 1.49
@@ -97,7 +107,7 @@ def test_the_far_tail_of_sigmoid_is_zero_to_within_a_denormal():
     assert np.abs(actual - exact).max() < 3e-39
 
 
-@pytest.mark.parametrize("name", ["exp", "log1p", "tanh", "sigmoid"])
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"])
 def test_nan_stays_nan(name):
     x = np.array([np.nan, -np.nan, 1.0], np.float32)
     actual, _ = evaluate(name, x)
@@ -108,6 +118,17 @@ def test_exp_at_its_ends():
     x = np.array([-np.inf, -1e4, -104.0, 88.73, 1e4, np.inf, 0.0, -0.0], np.float32)
     actual, _ = evaluate("exp", x)
     np.testing.assert_array_equal(actual, np.array([0, 0, 0, np.inf, np.inf, np.inf, 1, 1], np.float32))
+
+
+def test_expm1_log_and_erf_at_their_ends():
+    x = np.array([-np.inf, -1.0, -0.0, 0.0, np.inf], np.float32)
+    for name, expected in (
+        ("expm1", [-1, np.expm1(-1.0), 0, 0, np.inf]),
+        ("log", [np.nan, np.nan, -np.inf, -np.inf, np.inf]),
+        ("log1p", [np.nan, -np.inf, 0, 0, np.inf]),
+        ("erf", [-1, math.erf(-1), 0, 0, 1]),
+    ):
+        np.testing.assert_allclose(evaluate(name, x)[0], np.float32(expected), rtol=1e-6, err_msg=name)
 
 
 def test_sigmoid_at_its_ends():

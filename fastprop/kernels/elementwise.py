@@ -34,6 +34,7 @@ LOSS = types.float64(pointer, pointer, pointer, pointer, types.int64)
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
 LN2_LOW = np.float32(-2.12194440e-4)
+SMALLEST_NORMAL = np.finfo(np.float32).tiny
 TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or at most 0.52 ulp off
 
 
@@ -68,17 +69,57 @@ def _log_ratio(s):
 
 
 @inlined
+def expm1(x):
+    """eˣ − 1, to full relative accuracy: as exp, with 2ⁿ·p + (2ⁿ − 1)."""
+    y = where(x > 89.0, 89.0, x)
+    y = where(y < -18.0, -18.0, y)
+    n = nearest(y * LOG2_E)
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, y))
+    p = fma(r, 1.3814613e-3, 8.3687100e-3)
+    p = fma(p, r, 4.1668387e-2)
+    p = fma(p, r, 1.6666521e-1)
+    p = fma(p, r, 4.9999993e-1)
+    p = fma(p * r, r, r)
+    power = power_of_two(n - 1.0)  # 2¹²⁸ is no float32
+    return fma(power, p, power - 0.5) * 2.0
+
+
+@inlined
 def log(x):
-    """The natural logarithm of a normal x > 0; of infinity and NaN, themselves."""
-    e, m = exponent(x), mantissa(x)
+    """The natural logarithm; −∞ of 0, NaN below it."""
+    small = x < SMALLEST_NORMAL
+    y = where(small, x * 16777216.0, x)
+    e, m = exponent(y), mantissa(y)
+    e = where(small, e - 24.0, e)
     y = fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
-    return where(x < np.inf, y, x)
+    y = where(x < np.inf, y, x)
+    return where(x > 0.0, y, where(x < 0.0, np.nan, where(x <= 0.0, -np.inf, x)))
 
 
 @inlined
 def log1p(u):
-    """log(1 + u) for 0 ≤ u ≤ 1, to full relative accuracy."""
-    return _log_ratio(u / (u + 2.0))
+    """log(1 + u) for u > −1, to full relative accuracy."""
+    return where(absolute(u - 0.25) <= 0.75, _log_ratio(u / (u + 2.0)), log(u + 1.0))
+
+
+@inlined
+def erf(x):
+    """2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) up to 1, 1 − e^(−Q(|x|)) beyond; minimax fits."""
+    t, z = absolute(x), x * x
+    p = fma(z, 7.853943e-05, -8.0102205e-04)
+    p = fma(p, z, 5.188331e-03)
+    p = fma(p, z, -2.6853815e-02)
+    p = fma(p, z, 1.1283585e-01)
+    p = fma(p, z, -3.7612627e-01)
+    p = fma(p, z, 1.1283791) * x
+    t = where(t > 4.0, 4.0, t)
+    q = fma(t, -1.8557446e-04, 2.9396117e-03)
+    q = fma(q, t, -2.1805337e-02)
+    q = fma(q, t, 1.0303741e-01)
+    q = fma(q, t, 6.3822562e-01)
+    q = fma(q, t, 1.12704)
+    q = 1.0 - exp(0.0 - fma(q, t, 3.5371295e-04))
+    return where(absolute(x) <= 1.0, p, where(x < 0.0, 0.0 - q, q))
 
 
 @inlined
@@ -165,8 +206,8 @@ def _largest(Z, n):
     return m
 
 
-@routine(ACTIVATION)
-def softmax_activation(A, Z, n):
+@kernel
+def softmax_of_panel(A, Z, n):
     """A = e^(Z − max Z) / Σ e^(Z − max Z), over the n rows"""
     m = _largest(Z, n)
     s = splat(0.0)
@@ -177,6 +218,12 @@ def softmax_activation(A, Z, n):
     inverse = 1.0 / s
     for i in range(n):
         store(A, LANES * i, load(A, LANES * i) * inverse)
+
+
+@routine(ACTIVATION)
+def softmax_activation(A, Z, n):
+    """A = softmax Z"""
+    softmax_of_panel(A, Z, n)
 
 
 # ---- outputs with their paired losses ----------------------------------------------------------------------------

@@ -1,0 +1,356 @@
+"""From a scalar Python function to an expression that is compiled into vector code.
+
+The function is called with symbols in place of numbers, and they write down what is done to them. Where it asks
+whether a comparison holds, as in ``z if z > 0 else 0.1 * z``, it is called once for each answer, and the two results
+are joined by a choice. So any function will do that has arithmetic, comparisons and the functions of `FUNCTIONS`, of
+:mod:`math` or of NumPy; loops too, as long as their length does not depend on a symbol.
+"""
+
+import math
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+# name in math and in NumPy: the kernels' name (fastprop/kernels/elementwise.py, simd.py), and its value in NumPy
+FUNCTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "exp": ("exp", np.exp),
+    "expm1": ("expm1", np.expm1),
+    "log": ("log", np.log),
+    "log1p": ("log1p", np.log1p),
+    "tanh": ("tanh", np.tanh),
+    "sqrt": ("sqrt", np.sqrt),
+    "fabs": ("absolute", np.abs),
+    "erf": ("erf", np.vectorize(math.erf, otypes=[float])),
+}
+_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+_COMPARISONS = {
+    "less": "<", "greater": ">", "less_equal": "<=", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+_ALIASES = {"absolute": "fabs", "true_divide": "divide"}
+MOST_BRANCHES = 64
+
+
+_numbers: dict[tuple[Any, ...], int] = {}
+
+
+class Expression:
+    """A number, an argument, or an operation on expressions.
+
+    Attributes
+    ----------
+    op : str
+    args : tuple
+        Expressions; or a number, or the name of an argument.
+    number : int
+        Two expressions are the same where their numbers are.
+    """
+
+    __slots__ = ("args", "number", "op")
+    op: str
+    args: tuple[Any, ...]
+    number: int
+    __array_priority__ = 1000
+
+    def __init__(self, op: str, *args: Any):
+        self.op, self.args = op, args
+        key = (op, *(a.number if isinstance(a, Expression) else repr(a) for a in args))
+        self.number = _numbers.setdefault(key, len(_numbers))
+
+    # ---- what a function may do with it
+
+    def __add__(self, other: Any) -> "Expression":
+        return _binary("+", self, other)
+
+    def __radd__(self, other: Any) -> "Expression":
+        return _binary("+", other, self)
+
+    def __sub__(self, other: Any) -> "Expression":
+        return _binary("-", self, other)
+
+    def __rsub__(self, other: Any) -> "Expression":
+        return _binary("-", other, self)
+
+    def __mul__(self, other: Any) -> "Expression":
+        return _binary("*", self, other)
+
+    def __rmul__(self, other: Any) -> "Expression":
+        return _binary("*", other, self)
+
+    def __truediv__(self, other: Any) -> "Expression":
+        return _binary("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> "Expression":
+        return _binary("/", other, self)
+
+    def __neg__(self) -> "Expression":
+        return _binary("-", 0.0, self)
+
+    def __pos__(self) -> "Expression":
+        return self
+
+    def __abs__(self) -> "Expression":
+        return Expression("fabs", self)
+
+    def __pow__(self, power: Any) -> "Expression":
+        if isinstance(power, int | float) and power == int(power) and abs(power) <= 16:
+            result: Any = 1.0
+            for _ in range(abs(int(power))):
+                result = result * self
+            return _as_expression(result if power >= 0 else 1.0 / result)
+        if power == 0.5:
+            return Expression("sqrt", self)
+        return Expression("exp", _as_expression(power) * Expression("log", self))
+
+    def __rpow__(self, base: Any) -> "Expression":
+        return Expression("exp", math.log(base) * self)
+
+    def __lt__(self, other: Any) -> "Expression":
+        return _binary("<", self, other)
+
+    def __gt__(self, other: Any) -> "Expression":
+        return _binary(">", self, other)
+
+    def __le__(self, other: Any) -> "Expression":
+        return _binary("<=", self, other)
+
+    def __ge__(self, other: Any) -> "Expression":
+        return _binary(">=", self, other)
+
+    def __eq__(self, other: Any) -> "Expression":  # type: ignore[override]
+        return _binary("==", self, other)
+
+    def __ne__(self, other: Any) -> "Expression":  # type: ignore[override]
+        return _binary("!=", self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        if self.op not in _COMPARISONS.values():
+            return bool(self != 0.0)
+        for condition, answer in _answers:
+            if condition.number == self.number:
+                return answer
+        raise _Undecided(self)
+
+    def __float__(self) -> float:
+        raise TypeError(
+            "a symbol was given to a function that cannot take it. What can be compiled is arithmetic, comparisons, "
+            f"abs, min, max, and of math or NumPy {', '.join(FUNCTIONS)} and where."
+        )
+
+    __int__ = __index__ = __float__
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        name = _ALIASES.get(ufunc.__name__, ufunc.__name__)
+        if method == "__call__" and not options:
+            if name in FUNCTIONS:
+                return Expression(name, *inputs)
+            if name in _OPERATORS or name in _COMPARISONS:
+                return _binary({**_OPERATORS, **_COMPARISONS}[name], *inputs)
+            if name in _NUMPY:
+                return _NUMPY[name](*inputs)
+        return self.__float__()
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function is np.where and len(args) == 3:
+            return _choice(_as_expression(args[0]), *map(_as_expression, args[1:]))
+        return self.__float__()
+
+    # ---- what it is compiled and evaluated from
+
+    def nodes(self) -> "Iterator[Expression]":
+        """All of it, each part once, arguments before what is made of them."""
+        seen: set[int] = set()
+
+        def of(node: Expression) -> Iterator[Expression]:
+            if node.number not in seen:
+                seen.add(node.number)
+                for a in node.args:
+                    if isinstance(a, Expression):
+                        yield from of(a)
+                yield node
+
+        yield from of(self)
+
+    def evaluate(self, **arguments: Any) -> Any:
+        """Its value in NumPy, for arrays in place of the arguments."""
+        values: dict[int, Any] = {}
+        with np.errstate(all="ignore"):  # of both sides of a choice only one is taken
+            for node in self.nodes():
+                if node.op == "argument":
+                    values[node.number] = arguments[node.args[0]]
+                elif node.op == "number":
+                    values[node.number] = node.args[0]
+                else:
+                    function = FUNCTIONS[node.op][1] if node.op in FUNCTIONS else _VALUES[node.op]
+                    values[node.number] = function(*(values[a.number] for a in node.args))
+        return values[self.number]
+
+
+_VALUES: dict[str, Callable[..., Any]] = {
+    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b,
+    "<": lambda a, b: a < b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "where": np.where,
+}  # fmt: skip
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "negative": lambda a: -a,
+    "positive": lambda a: a,
+    "square": lambda a: a * a,
+    "reciprocal": lambda a: 1.0 / a,
+    "power": lambda a, b: a**b,
+    "maximum": lambda a, b: _choice(_binary("<", a, b), _as_expression(b), _as_expression(a)),
+    "minimum": lambda a, b: _choice(_binary(">", a, b), _as_expression(b), _as_expression(a)),
+    "sign": lambda a: _choice(a > 0, _as_expression(1.0), _choice(a < 0, _as_expression(-1.0), _as_expression(0.0))),
+}
+
+
+def _as_expression(value: Any) -> Expression:
+    return value if isinstance(value, Expression) else Expression("number", float(value))
+
+
+def _binary(op: str, a: Any, b: Any) -> Expression:
+    return Expression(op, _as_expression(a), _as_expression(b))
+
+
+def _choice(condition: Expression, a: Expression, b: Expression) -> Expression:
+    if a.number == b.number:
+        return a
+    if condition.op not in _COMPARISONS.values():
+        condition = condition != 0.0
+    return Expression("where", condition, a, b)
+
+
+class _Undecided(BaseException):
+    """A function asks whether a comparison of symbols holds, and has not been told."""
+
+    def __init__(self, condition: Expression):
+        self.condition = condition
+
+
+_answers: list[tuple[Expression, bool]] = []  # to the comparisons that the function being traced has asked about
+
+
+def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
+    """What a function makes of symbols of these names.
+
+    Raises
+    ------
+    TypeError
+        If it does anything that cannot be compiled into the kernels.
+    ValueError
+        If it asks too many questions.
+    """
+    symbols = [Expression("argument", name) for name in arguments]
+    traced = _with_traced_functions(function, {})
+    leaves = 0
+
+    def explore() -> Expression:
+        nonlocal leaves
+        try:
+            result = traced(*symbols)
+        except _Undecided as undecided:
+            condition = undecided.condition
+        else:
+            leaves += 1
+            if leaves > MOST_BRANCHES:
+                raise ValueError(f"it has more than {MOST_BRANCHES} cases. Write it with fewer comparisons.")
+            if not isinstance(result, Expression | int | float | np.number):
+                raise TypeError(f"it gave a {type(result).__name__}; it must give a number.")
+            return _as_expression(result)
+        results = []
+        for answer in (True, False):
+            _answers.append((condition, answer))
+            try:
+                results.append(explore())
+            finally:
+                _answers.pop()
+        return _choice(condition, *results)
+
+    return explore()
+
+
+def _with_traced_functions(function: Any, done: dict[int, Any]) -> Any:
+    """The function with those of :mod:`math` replaced by their symbols, in it and in the functions that it calls."""
+    function = getattr(function, "py_func", function)  # of a compiled one
+    if id(function) in done:
+        return done[id(function)]
+    if not isinstance(function, types.FunctionType):
+        return _replacement(function, done)
+    names = dict(function.__globals__)
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells or None)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    done[id(function)] = copy
+    for name in function.__code__.co_names:
+        if name in names:
+            names[name] = _replacement(names[name], done)
+    for cell, original in zip(cells, function.__closure__ or (), strict=True):
+        cell.cell_contents = _replacement(original.cell_contents, done)
+    return copy
+
+
+def _replacement(value: Any, done: dict[int, Any]) -> Any:
+    if value is math:
+        return _Math()
+    name = getattr(value, "__name__", None)
+    if name in FUNCTIONS and value is getattr(math, name, None):
+        return getattr(_Math(), name)
+    if isinstance(getattr(value, "py_func", value), types.FunctionType):
+        return _with_traced_functions(value, done)
+    return value
+
+
+class _Math:
+    """The module math, for symbols too."""
+
+    def __getattr__(self, name: str) -> Any:
+        original = getattr(math, name)
+        if name == "pow":
+            return lambda a, b: a**b
+        if name not in FUNCTIONS:
+            return original
+
+        def function(a: Any) -> Any:
+            return Expression(name, a) if isinstance(a, Expression) else original(a)
+
+        return function
+
+
+class Lines:
+    """Source code that computes expressions of vectors, each part of them once."""
+
+    def __init__(self, **arguments: str):
+        self._names = {Expression("argument", name).number: code for name, code in arguments.items()}
+        self.lines: list[str] = []
+
+    def let(self, name: str, code: str) -> None:
+        """Have the argument of that name stand for some code."""
+        self._names[Expression("argument", name).number] = code
+
+    def name_of(self, expression: Expression) -> str:
+        """Write the lines that `expression` needs, and say what its value is called."""
+        for node in expression.nodes():
+            if node.number not in self._names and node.op not in _COMPARISONS.values():
+                self._names[node.number] = self._write(node)
+        return self._names[expression.number]
+
+    def _write(self, node: Expression) -> str:
+        if node.op == "number":
+            return repr(node.args[0]).replace("inf", "np.inf").replace("nan", "np.nan")
+        if node.op == "where":
+            code = self._choice(node.args[0], *(self._names[arg.number] for arg in node.args[1:]))
+        else:
+            a = [self._names[arg.number] for arg in node.args]
+            code = f"{FUNCTIONS[node.op][0]}({a[0]})" if node.op in FUNCTIONS else f"{a[0]} {node.op} {a[1]}"
+        self.lines.append(f"t{len(self.lines)} = {code}")
+        return f"t{len(self.lines) - 1}"
+
+    def _choice(self, condition: Expression, a: str, b: str) -> str:
+        x, y = (self._names[arg.number] for arg in condition.args)
+        if condition.op == "==":
+            return f"where({x} <= {y}, where({x} >= {y}, {a}, {b}), {b})"
+        if condition.op == "!=":
+            return f"where({x} <= {y}, where({x} >= {y}, {b}, {a}), {a})"
+        return f"where({x} {condition.op} {y}, {a}, {b})"
