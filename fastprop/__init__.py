@@ -3,7 +3,7 @@
 from .activations import Activation
 from .losses import Loss
 from .network import Layer, Network
-from .optimizers import SGD, Adam, Optimizer
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .threads import get_num_threads, set_num_threads
 from .training import History
 from .versions import show_versions
@@ -13,12 +13,15 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "History",
     "Layer",
     "Loss",
     "Network",
     "Optimizer",
+    "RMSprop",
     "get_num_threads",
     "set_num_threads",
     "show_versions",

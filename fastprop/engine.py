@@ -1,7 +1,7 @@
 """A plan with its workspace and its job record: what stands between the arrays of Python and the worker."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from .kernels.plan import (
 )  # fmt: skip
 from .kernels.scan import address_of
 from .kernels.simd import LANES
-from .kernels.steps import phases
+from .kernels.steps import RUN, clipped_update, norm_of_gradients, phases
 from .kernels.tiles import load
 from .optimizers import Optimizer
 
@@ -136,13 +136,24 @@ class Engine:
                 self._set(
                     state=moments, state_stride=moments.shape[1], settings=optimizer._settings,
                     update=optimizer.update.address, prepare=optimizer.prepare.address, fused=optimizer.plain,
+                    norm=0, clipped_update=0,
                 )  # fmt: skip
+                if optimizer.clip_norm is not None:
+                    self._norms = np.zeros(1 + -(-self.plan.layout.length // RUN))
+                    self._norms[0] = optimizer.clip_norm
+                    self._set(norms=self._norms, norm=norm_of_gradients.address, clipped_update=clipped_update.address)
                 self._trains_with, self._settings = moments, optimizer._settings  # held: the job has their addresses
             do = STEP
             if order is not None:
                 do |= SHUFFLE
                 self._set(seed=seed, epoch=epoch)
-            self._rate[0] = optimizer.lr
+            if optimizer.scheduled:
+                self._rates = optimizer.rates(steps[1] - steps[0])  # held: the job has their address
+                self._set(rates=self._rates, rate_stride=1)
+            else:
+                self._rate[0] = cast(float, optimizer.lr)
+                if self.job["rate_stride"]:
+                    self._set(rates=self._rate, rate_stride=0)
             self._totals[UPDATES] = optimizer.steps
             try:
                 cost, weight = self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)

@@ -3,15 +3,20 @@
 The loops themselves are in :mod:`fastprop.kernels.updates`.
 """
 
+import inspect
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import schedules
 from .inputs import flag, number
 from .kernels import updates
 from .kernels.jit import Routine
 from .kernels.plan import allocate
+
+Rate = float | Callable[[int], float]
 
 
 def _fixed(name: str) -> property:
@@ -27,13 +32,19 @@ class Optimizer:
 
     Attributes
     ----------
-    lr : float
-        The learning rate; may be set.
+    lr : float or callable
+        The learning rate, or a schedule, step → rate (:mod:`fastprop.schedules`); may be set.
+    rate : float
+        The learning rate of the next step.
+    clip_norm : float or None
+        The most that the norm of all gradients together may be.
     steps : int
         Updates made so far.
     moments : ndarray of shape (n_moments, length) or None
         In the layout of ``net.parameters``; None before the first step.
     """
+
+    clip_norm = _fixed("clip_norm")
 
     @property
     def n_moments(self) -> int:
@@ -55,22 +66,32 @@ class Optimizer:
         """The compiled loop over the parameters."""
         raise NotImplementedError
 
-    def __init__(self, lr: float, *settings: float):
+    def __init__(self, lr: Rate, clip_norm: float | None, *settings: float):
         if type(self) is Optimizer:
             raise TypeError("Optimizer is what all optimizers have in common. Use one of them, such as SGD or Adam.")
         self.lr = lr
+        self._clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
         self.steps = 0
         self._settings = np.array([*settings, 0.0])
         self._moments: np.ndarray | None = None
         self._owner: Any = None
 
     @property
-    def lr(self) -> float:
+    def lr(self) -> Rate:
         return self._lr
 
     @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = number("lr", value, above=0)
+    def lr(self, value: Rate) -> None:
+        self._lr = value if callable(value) else number("lr", value, above=0)
+        self.scheduled = callable(value)
+
+    @property
+    def rate(self) -> float:
+        return float(self.rates(1)[0])
+
+    def rates(self, count: int) -> np.ndarray:
+        """The learning rates of the next steps, float64."""
+        return schedules.rates(self.lr, self.steps, count)
 
     @property
     def moments(self) -> np.ndarray | None:
@@ -93,6 +114,11 @@ class Optimizer:
         self._owner = weakref.ref(network)
         return moments
 
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        shown = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items() if v is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def __getstate__(self) -> dict[str, Any]:
         """For pickles and copies: the moments go along, and belong to the next network of their length."""
         return {**self.__dict__, "_owner": None}
@@ -112,14 +138,16 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, above 0.
+    lr : float or callable
+        Learning rate, above 0, or a schedule.
     momentum : float
         In [0, 1).
     nesterov : bool
         Needs a momentum above 0.
     weight_decay : float
         At least 0; applies to weights and biases alike.
+    clip_norm : float, optional
+        Gradients whose norm, all of them together, is larger are scaled down to it (Pascanu et al. 2013).
 
     Raises
     ------
@@ -130,13 +158,14 @@ class SGD(Optimizer):
     prepare = updates.sgd_prepare
     momentum, nesterov, weight_decay = _fixed("momentum"), _fixed("nesterov"), _fixed("weight_decay")
 
-    def __init__(self, lr: float = 0.1, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+    def __init__(self, lr: Rate = 0.1, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+                 clip_norm: float | None = None):  # fmt: skip
         self._momentum = number("momentum", momentum, least=0, below=1)
         self._weight_decay = number("weight_decay", weight_decay, least=0)
         self._nesterov = flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True with momentum=0 does nothing. Give a momentum above 0, such as 0.9.")
-        super().__init__(lr, self.momentum, self.nesterov, self.weight_decay)
+        super().__init__(lr, clip_norm, self.momentum, self.nesterov, self.weight_decay)
 
     @property
     def n_moments(self) -> int:
@@ -145,19 +174,13 @@ class SGD(Optimizer):
 
     @property
     def plain(self) -> bool:
-        """Whether there is neither momentum nor weight decay."""
-        return not self.momentum and not self.weight_decay
+        """Whether there is neither momentum nor weight decay, and nothing is clipped."""
+        return not self.momentum and not self.weight_decay and self.clip_norm is None
 
     @property
     def update(self) -> Routine:
         """The compiled loop, with or without momentum."""
         return updates.momentum_update if self.momentum else updates.sgd_update
-
-    def __repr__(self) -> str:
-        return (
-            f"SGD(lr={self.lr:g}, momentum={self.momentum:g}, nesterov={self.nesterov}, "
-            f"weight_decay={self.weight_decay:g})"
-        )
 
 
 class Adam(Optimizer):
@@ -168,12 +191,14 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, above 0.
+    lr : float or callable
+        Learning rate, above 0, or a schedule.
     beta_1, beta_2 : float
         In [0, 1).
     epsilon : float
         At least 1e-37, so that it is not 0 in float32.
+    clip_norm : float, optional
+        As of :class:`SGD`.
 
     Raises
     ------
@@ -186,11 +211,101 @@ class Adam(Optimizer):
     update = updates.adam_update
     beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
 
-    def __init__(self, lr: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8):
+    def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 clip_norm: float | None = None):  # fmt: skip
         self._beta_1 = number("beta_1", beta_1, least=0, below=1)
         self._beta_2 = number("beta_2", beta_2, least=0, below=1)
         self._epsilon = number("epsilon", epsilon, least=1e-37)
-        super().__init__(lr, self.beta_1, self.beta_2, self.epsilon)
+        super().__init__(lr, clip_norm, self.beta_1, self.beta_2, self.epsilon)
 
-    def __repr__(self) -> str:
-        return f"Adam(lr={self.lr:g}, beta_1={self.beta_1:g}, beta_2={self.beta_2:g}, epsilon={self.epsilon:g})"
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Adam's step, and θ ← θ − lr·weight_decay·θ: the decay does not pass through the moments.
+
+    Parameters
+    ----------
+    lr, beta_1, beta_2, epsilon, clip_norm
+        As of :class:`Adam`.
+    weight_decay : float
+        At least 0; applies to weights and biases alike.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value out of its range, or of the wrong kind.
+    """
+
+    prepare = updates.adamw_prepare
+    update = updates.adamw_update
+    weight_decay = _fixed("weight_decay")
+
+    def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 weight_decay: float = 0.01, clip_norm: float | None = None):  # fmt: skip
+        self._weight_decay = number("weight_decay", weight_decay, least=0)
+        super().__init__(lr, beta_1, beta_2, epsilon, clip_norm)
+        self._settings = np.array([self.beta_1, self.beta_2, self.epsilon, self.weight_decay])
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012; the form of PyTorch).
+
+    v ← ρ·v + (1 − ρ)·g²;  θ ← θ − lr·g/(√v + ε)
+
+    Parameters
+    ----------
+    lr : float or callable
+        Learning rate, above 0, or a schedule.
+    rho : float
+        In [0, 1).
+    epsilon : float
+        At least 1e-37, so that it is not 0 in float32.
+    clip_norm : float, optional
+        As of :class:`SGD`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value out of its range, or of the wrong kind.
+    """
+
+    n_moments = 1
+    prepare = updates.rmsprop_prepare
+    update = updates.rmsprop_update
+    rho, epsilon = _fixed("rho"), _fixed("epsilon")
+
+    def __init__(self, lr: Rate = 0.001, rho: float = 0.99, epsilon: float = 1e-8, clip_norm: float | None = None):
+        self._rho = number("rho", rho, least=0, below=1)
+        self._epsilon = number("epsilon", epsilon, least=1e-37)
+        super().__init__(lr, clip_norm, self.rho, self.epsilon)
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer 2011).
+
+    v ← v + g²;  θ ← θ − lr·g/(√v + ε)
+
+    Parameters
+    ----------
+    lr : float or callable
+        Learning rate, above 0, or a schedule.
+    epsilon : float
+        At least 1e-37, so that it is not 0 in float32.
+    clip_norm : float, optional
+        As of :class:`SGD`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value out of its range, or of the wrong kind.
+    """
+
+    n_moments = 1
+    prepare = updates.adagrad_prepare
+    update = updates.adagrad_update
+    epsilon = _fixed("epsilon")
+
+    def __init__(self, lr: Rate = 0.01, epsilon: float = 1e-10, clip_norm: float | None = None):
+        self._epsilon = number("epsilon", epsilon, least=1e-37)
+        super().__init__(lr, clip_norm, self.epsilon)

@@ -13,6 +13,7 @@ from . import inputs
 from .kernels import estimate
 from .optimizers import SGD, Optimizer
 from .progress import Progress
+from .schedules import ReduceOnPlateau
 
 if TYPE_CHECKING:
     from .network import Network
@@ -207,12 +208,14 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
             history.samples_per_second.append(min(step * batch, len(X)) / seconds)
             if held_out is not None:
                 _measure(network, held_out, history)
+            if isinstance(optimizer.lr, ReduceOnPlateau):
+                optimizer.lr.observe((history.validation_loss or history.loss)[-1])
             bar.say(_summary(epoch, epochs, history))
             wants_to_stop = [callback(epoch, history) for callback in callbacks]
             if not math.isfinite(cost):
                 warnings.warn(
                     f"the cost is {cost} in epoch {epoch + 1}, at or before step {step} of {n_steps}: training "
-                    f"diverged and was stopped. Lower the learning rate (lr is {optimizer.lr:g}) or scale X.",
+                    f"diverged and was stopped. Lower the learning rate (lr is {optimizer.rate:g}) or scale X.",
                     RuntimeWarning,
                     stacklevel=3,
                 )

@@ -168,7 +168,7 @@ def compare(args: argparse.Namespace, data: Dataset, parts: Split) -> str:
     seconds: dict[str, list[float]] = {"fastprop": [], "NumPy": []}
     for _ in range(ROUNDS):
         network, optimizer = build(args, data)
-        parameters, update = network.to_dict(), RULES[args.optimizer][2](optimizer.lr)
+        parameters, update = network.to_dict(), RULES[args.optimizer][2](optimizer.rate)
         time.sleep(REST)
         started = time.perf_counter()
         if network.fit(X, Y, optimizer=optimizer, progress=False, **work).interrupted:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from networks import Case, assert_close, bits, data, network, reference_parameters
-from oracle import Trainer, adam, sgd
+from oracle import Trainer, adagrad, adam, adamw, rmsprop, sgd
 
-from fastprop import SGD, Adam
+from fastprop import SGD, Adagrad, Adam, AdamW, RMSprop, schedules
 from fastprop.kernels.passes import shuffle
 
 OPTIMIZERS = {
@@ -15,6 +15,14 @@ OPTIMIZERS = {
     "nesterov": (SGD, sgd, {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 0.001}),
     "adam": (Adam, adam, {"lr": 0.003}),
     "adam, own settings": (Adam, adam, {"lr": 0.01, "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3}),
+    "adamw": (AdamW, adamw, {"lr": 0.003, "weight_decay": 0.1}),
+    "rmsprop": (RMSprop, rmsprop, {"lr": 0.001, "epsilon": 1e-4}),
+    "rmsprop, own settings": (RMSprop, rmsprop, {"lr": 0.003, "rho": 0.8, "epsilon": 1e-3}),
+    "adagrad": (Adagrad, adagrad, {"lr": 0.01, "epsilon": 1e-4}),
+    "sgd, clipped": (SGD, sgd, {"lr": 0.1, "clip_norm": 0.1}),
+    "adam, clipped": (Adam, adam, {"lr": 0.003, "clip_norm": 0.05, "epsilon": 1e-4}),
+    "sgd, scheduled": (SGD, sgd, {"lr": schedules.cosine(0.2, 150, 0.01)}),
+    "adam, scheduled": (Adam, adam, {"lr": lambda step: 0.003 / (1 + step / 50)}),
 }
 NETWORKS = (
     Case("relu-softmax", (10, 33, 17, 4), "relu", "softmax", 32),
@@ -152,7 +160,7 @@ def test_the_learning_rate_may_be_set_between_steps():
     net, (X, Y), optimizer = network(case), learnable(case), SGD(0.1, momentum=0.9)
     trainer = Trainer(reference_parameters(net), case.hidden, case.output, sgd, lr=0.1, momentum=0.9)
     for lr in (0.1, 0.01, 0.05):
-        optimizer.lr = trainer._settings["lr"] = lr
+        optimizer.lr = trainer._lr = lr
         net.train_step(X, Y, optimizer)
         trainer.step(X, Y)
     assert_same_parameters(net, trainer.parameters, 1e-5)

@@ -63,6 +63,7 @@ from .simd import (
     doubles,
     fetch_add,
     floats,
+    fma,
     get,
     indices,
     integers,
@@ -70,13 +71,16 @@ from .simd import (
     pause,
     put,
     read_acquire,
+    splat,
     store,
     store_first,
+    total,
     yield_core,
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
-SHUFFLING, ONE, TWO = 0, 1, 2  # the phases; before the first step of an epoch, its order
+SHUFFLING, ONE, TWO, NORM, UPDATE_CLIPPED = range(5)  # the phases; before the first step of an epoch, its order
+RUN = 4096  # gradients whose squares are summed by one thread
 # A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
@@ -227,7 +231,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
             equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end)
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
-        if do & UPDATE and not fused and chunk == chunks - 1:
+        if do & UPDATE and not fused and not job.norm and chunk == chunks - 1:
             update_columns(job, layer, c0, c1)
 
 
@@ -296,7 +300,7 @@ def sum_of_parts(address, step, chunk, item, count, thread):
         for part in range(1, min(job.groups, chunks_of(job, step))):
             g = g + load(parts, job.part_stride * part + i)
         store(gradients, i, g * scale)
-    if job.do & UPDATE:
+    if job.do & UPDATE and not job.norm:
         update_run(job, start, end - start)
 
 
@@ -359,7 +363,7 @@ def columns_of_sample(address, step, stage, item, count, thread):
             vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, keep, c0, c1)
             if c0 == 0:
                 vectors.db(at(out, layer.b), dZ, layer.n, scale, keep)
-        if do & UPDATE and not fused:
+        if do & UPDATE and not fused and not job.norm:
             update_columns(job, layer, c0, c1)
 
 
@@ -368,6 +372,46 @@ def phases(plan):
     if plan.vectors:
         return pass_of_sample, columns_of_sample
     return (part_of_step, sum_of_parts) if plan.parts else (panels_of_chunk, columns_of_chunk)
+
+
+# ---- gradients whose norm is limited: it is known when all of them are ------------------------------------------
+
+
+@kernel
+def share_of_runs(job, item, count):
+    """First and last of the parameters that belong to an item, in whole runs."""
+    runs = (job.part_stride + RUN - 1) // RUN
+    return item * runs // count * RUN, min((item + 1) * runs // count * RUN, job.part_stride)
+
+
+@routine(PHASE)
+def norm_of_gradients(address, step, chunk, item, count, thread):
+    """Σ dθ² of each run."""
+    job = job_at(address, 0)
+    gradients, norms = floats(job.gradients), doubles(job.norms)
+    start, end = share_of_runs(job, item, count)
+    for run_start in range(start, end, RUN):
+        squares = splat(0.0)
+        for i in range(run_start, min(run_start + RUN, end), LANES):
+            g = load(gradients, i)
+            squares = fma(g, g, squares)
+        put(norms, 1 + run_start // RUN, np.float64(total(squares)))
+
+
+@routine(PHASE)
+def clipped_update(address, step, chunk, item, count, thread):
+    """Gradients scaled by largest/√Σ dθ², where that is below 1, and the update."""
+    job = job_at(address, 0)
+    gradients, norms = floats(job.gradients), doubles(job.norms)
+    squares = 0.0
+    for r in range((job.part_stride + RUN - 1) // RUN):
+        squares += get(norms, 1 + r)
+    scale = np.float32(min(1.0, get(norms, 0) / np.sqrt(squares))) if squares > 0.0 else np.float32(1.0)
+    start, end = share_of_runs(job, item, count)
+    for i in range(start, end, LANES):
+        store(gradients, i, load(gradients, i) * scale)
+    if start < end:
+        update_run(job, start, end - start)
 
 
 # ---- sharing the work --------------------------------------------------------------------------------------------
@@ -406,6 +450,8 @@ def items_of_stage(job, stage):
 @kernel
 def items_of(job, phase, step, chunk):
     """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
+    if phase >= NORM:
+        return job.items if chunk == stages_of(job, step) - 1 else 0
     if job.vectors and phase != SHUFFLING:
         if phase == ONE:
             return items_of_stage(job, chunk)
@@ -420,12 +466,20 @@ def items_of(job, phase, step, chunk):
 
 
 @kernel
+def routine_of(job, phase):
+    """The address of a phase's routine."""
+    if phase >= NORM:
+        return job.norm if phase == NORM else job.clipped_update
+    return job.phase_one if phase == ONE else job.phase_two
+
+
+@kernel
 def do_item(address, job, phase, step, chunk, item, count, thread):
     """Item of `count` of a phase."""
     if phase == SHUFFLING:
         shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
     else:
-        call(job.phase_one if phase == ONE else job.phase_two, (address, step, chunk, item, count, thread))
+        call(routine_of(job, phase), (address, step, chunk, item, count, thread))
 
 
 @kernel
@@ -455,6 +509,8 @@ def run(address, thread):
     if job.threads > 1:
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
     end = TWO + 1 if job.do & LOSS else TWO
+    if job.do & UPDATE and job.norm:
+        end = UPDATE_CLIPPED + 1
     for step in range(job.first_step, job.last_step):
         for chunk in range(stages_of(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0

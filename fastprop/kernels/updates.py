@@ -75,6 +75,74 @@ def adam_update(theta, gradient, state, stride, hyper, n):
         store(theta, i, load(theta, i) - m * lr / fma(sqrt(v), of_root, epsilon))
 
 
+@routine(PREPARE)
+def adamw_prepare(hyper, settings, lr, t):
+    """As Adam's, and lr·weight_decay"""
+    beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
+    put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
+    put(hyper, 1, np.float32(1.0 / np.sqrt(1.0 - beta_2**t)))
+    put(hyper, 2, np.float32(beta_1))
+    put(hyper, 3, np.float32(1.0 - beta_1))
+    put(hyper, 4, np.float32(beta_2))
+    put(hyper, 5, np.float32(1.0 - beta_2))
+    put(hyper, 6, np.float32(epsilon))
+    put(hyper, 7, np.float32(lr * get(settings, 3)))
+
+
+@routine(UPDATE)
+def adamw_update(theta, gradient, state, stride, hyper, n):
+    """Adam's, and θ −= lr·weight_decay·θ of the θ before it"""
+    lr, of_root = get(hyper, 0), get(hyper, 1)
+    beta_1, rest_1, beta_2, rest_2, epsilon = get(hyper, 2), get(hyper, 3), get(hyper, 4), get(hyper, 5), get(hyper, 6)
+    decay = get(hyper, 7)
+    for i in range(0, n, LANES):
+        g, x = load(gradient, i), load(theta, i)
+        m = fma(load(state, i), beta_1, g * rest_1)
+        v = fma(load(state, stride + i), beta_2, g * rest_2 * g)
+        store(state, i, m)
+        store(state, stride + i, v)
+        store(theta, i, fma(x, -decay, x) - m * lr / fma(sqrt(v), of_root, epsilon))
+
+
+@routine(PREPARE)
+def rmsprop_prepare(hyper, settings, lr, t):
+    """hyper = lr, ρ, 1 − ρ, ε"""
+    rho = get(settings, 0)
+    put(hyper, 0, np.float32(lr))
+    put(hyper, 1, np.float32(rho))
+    put(hyper, 2, np.float32(1.0 - rho))
+    put(hyper, 3, np.float32(get(settings, 1)))
+
+
+@routine(UPDATE)
+def rmsprop_update(theta, gradient, state, stride, hyper, n):
+    """v = ρv + (1 − ρ)g²; θ −= lr·g/(√v + ε)"""
+    lr, rho, rest, epsilon = get(hyper, 0), get(hyper, 1), get(hyper, 2), get(hyper, 3)
+    for i in range(0, n, LANES):
+        g = load(gradient, i)
+        v = fma(load(state, i), rho, g * rest * g)
+        store(state, i, v)
+        store(theta, i, load(theta, i) - g * lr / (sqrt(v) + epsilon))
+
+
+@routine(PREPARE)
+def adagrad_prepare(hyper, settings, lr, t):
+    """hyper = lr, ε"""
+    put(hyper, 0, np.float32(lr))
+    put(hyper, 1, np.float32(get(settings, 0)))
+
+
+@routine(UPDATE)
+def adagrad_update(theta, gradient, state, stride, hyper, n):
+    """v = v + g²; θ −= lr·g/(√v + ε)"""
+    lr, epsilon = get(hyper, 0), get(hyper, 1)
+    for i in range(0, n, LANES):
+        g = load(gradient, i)
+        v = fma(g, g, load(state, i))
+        store(state, i, v)
+        store(theta, i, load(theta, i) - g * lr / (sqrt(v) + epsilon))
+
+
 @entry
 def descend(out, theta, gradient, lr):
     """out = θ − lr·dθ, matrices of float32; whether they are of one shape and finite: if not, `out` means nothing."""
