@@ -285,14 +285,14 @@ class Network:
         return cost / weight
 
     def fit(self, X: Any, Y: Any, *, epochs: int, batch_size: int = 128, optimizer: Optimizer | None = None,
-            shuffle: bool = True, sample_weight: Any = None, validation: Any = None,
-            early_stopping: int | None = None, callbacks: Sequence[Callable] = (), progress: bool | None = None,
+            shuffle: bool = True, sample_weight: Any = None, class_weight: Any = None, validation: Any = None,
+            early_stopping: int | None = None, callbacks: Sequence[Any] = (), progress: bool | None = None,
             rng: int | np.random.Generator | None = None) -> "training.History":  # fmt: skip
         """Train for some epochs, each in compiled code; see :func:`fastprop.training.fit`, which this calls."""
         return training.fit(
             self, X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=shuffle,
-            sample_weight=sample_weight, validation=validation, early_stopping=early_stopping, callbacks=callbacks,
-            progress=progress, rng=rng,
+            sample_weight=sample_weight, class_weight=class_weight, validation=validation,
+            early_stopping=early_stopping, callbacks=callbacks, progress=progress, rng=rng,
         )  # fmt: skip
 
     def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:

@@ -1,9 +1,10 @@
 """fit: epochs in compiled code, and what happens between them."""
 
 import math
+import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class History:
     samples_per_second : list of float
     best_epoch : int or None
         With early stopping: the epoch (from 0) whose parameters the network holds now.
+    running_loss : float
+        Mean cost of the running epoch so far, for callbacks between its steps.
     interrupted : bool
         Whether Ctrl-C ended the fit.
     """
@@ -48,12 +51,56 @@ class History:
     seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
     best_epoch: int | None = None
+    running_loss: float = 0.0
     interrupted: bool = False
 
     @property
     def epochs(self) -> int:
         """Whole epochs trained."""
         return len(self.loss)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """The losses, and the accuracy where there is one, over the epochs (extra ``plot``).
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where the picture is saved, in the format that its suffix names.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Shown by a notebook, or by its ``show`` or ``savefig``.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ModuleNotFoundError:
+            message = "plot() needs matplotlib. Install it with: pip install 'fastprop[plot]'"
+            raise ModuleNotFoundError(message) from None
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot(xlabel="epoch", ylabel="loss")
+        epochs = range(1, self.epochs + 1)
+        axes.plot(epochs, self.loss, label="training", color="#0072b2")
+        if self.validation_loss:
+            axes.plot(epochs, self.validation_loss, label="validation", color="#d55e00")
+        if self.validation_accuracy:
+            other = axes.twinx()
+            other.set(ylabel="validation accuracy", ylim=(0, 1))
+            other.plot(epochs, self.validation_accuracy, label="accuracy", color="#009e73", linestyle="--")
+            axes.plot([], [], label="validation accuracy (right)", color="#009e73", linestyle="--")
+        if self.best_epoch is not None:
+            axes.axvline(self.best_epoch + 1, label="kept", color="#777777", linewidth=1, linestyle=":")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        if path is not None:
+            figure.savefig(path)
+        return figure
 
 
 class _Pace:
@@ -116,7 +163,7 @@ class _BestSoFar:
 
 def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 128,
         optimizer: Optimizer | None = None, shuffle: bool = True, sample_weight: Any = None, validation: Any = None,
-        early_stopping: int | None = None, callbacks: Sequence[Callable[[int, History], Any]] = (),
+        class_weight: Any = None, early_stopping: int | None = None, callbacks: Sequence[Any] = (),
         progress: bool | None = None, rng: int | np.random.Generator | None = None) -> History:  # fmt: skip
     """Train a network for some epochs.
 
@@ -135,12 +182,16 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         False keeps the rows in their order.
     sample_weight : array_like of shape (m,), optional
         Of each sample in the cost and in equations 2 and 3.
-    validation : (X, Y), optional
-        Measured after each epoch.
+    class_weight : "balanced" or dict, optional
+        A weight for each class, beside that of the sample: {class: weight}, or m/(classes · samples of the class).
+        For labels, one-hot rows, or 0 and 1 of a single sigmoid.
+    validation : (X, Y) or float, optional
+        Measured after each epoch. A fraction holds out so many of the rows, drawn at random, of each class alike.
     early_stopping : int, optional
         Stop after so many epochs without a lower validation loss, and go back to the best parameters.
-    callbacks : sequence of callables
-        Each is called after each epoch with (epoch, history); a true result ends the fit.
+    callbacks : sequence of callables, or of pairs (k, callable)
+        A callable is called after each epoch with (epoch, history), one in a pair after every k steps with (steps so
+        far, history), whose `running_loss` is the epoch's up to then; a true result ends the fit.
     progress : bool, optional
         A progress bar (extra ``progress``); None shows one on a terminal.
     rng : int, Generator, optional
@@ -165,18 +216,24 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
     """
     X, Y = inputs.batch(X, Y, *network._ends)
-    weights = inputs.weights(sample_weight, len(X))
-    epochs, batch = inputs.whole("epochs", epochs), min(inputs.whole("batch_size", batch_size), len(X))
-    shuffle, held_out = inputs.flag("shuffle", shuffle), _validation(network, validation)
+    weights = _class_weights(class_weight, Y, network, inputs.weights(sample_weight, len(X)))
+    epochs, batch_size = inputs.whole("epochs", epochs), inputs.whole("batch_size", batch_size)
+    shuffle, fraction = inputs.flag("shuffle", shuffle), _fraction(validation, len(X))
+    held_out = None if fraction else _validation(network, validation)
     if early_stopping is not None:
         early_stopping = inputs.whole("early_stopping", early_stopping)
-        if held_out is None:
-            raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) too.")
-    callbacks = inputs.callables("callbacks", callbacks)
+        if held_out is None and not fraction:
+            raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
+    after_steps, after_epochs = inputs.callbacks("callbacks", callbacks)
     generator = network._rng if rng is None else inputs.generator(rng)
     optimizer = SGD(lr=0.1) if optimizer is None else optimizer
     moments = network._moments_of(optimizer)
 
+    if fraction:
+        out, rest = _drawn(Y, fraction, generator)
+        held_out, X, Y = (X[out], Y[out]), X[rest], Y[rest]
+        weights = None if weights is None else weights[rest]
+    batch = min(batch_size, len(X))
     shuffle = shuffle and batch < len(X)  # one batch of all rows has no order
     order = np.empty(len(X), np.uint32) if shuffle else None
     seed = int(generator.integers(2**62)) if shuffle else 0
@@ -189,10 +246,12 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     try:
         for epoch in range(epochs):
             cost = weight = seconds = 0.0
-            step = 0
+            step, ends = 0, False
             while step < n_steps:
                 engine = network._engine_for_batch(batch)
                 steps, threads = pace.next(engine.plan.threads)
+                done_before = epoch * n_steps + step
+                steps = min([steps, *(k - done_before % k for k, _ in after_steps)])
                 last = min(n_steps, step + steps)
                 started = time.perf_counter()
                 done = engine.train(X, Y, weights, optimizer, moments, (step, last), order, seed, epoch, threads)
@@ -201,7 +260,13 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                 cost, weight, seconds = cost + done[0], weight + done[1], seconds + taken
                 bar.add(min(last * batch, len(X)) - step * batch)
                 step = last
+                history.running_loss = cost / weight
                 if not math.isfinite(cost):
+                    break
+                steps_so_far = epoch * n_steps + step
+                answers = [call(steps_so_far, history) for k, call in after_steps if steps_so_far % k == 0]
+                if any(answers):
+                    ends = True
                     break
             history.loss.append(cost / weight)
             history.seconds.append(seconds)
@@ -211,7 +276,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
             if isinstance(optimizer.lr, ReduceOnPlateau):
                 optimizer.lr.observe((history.validation_loss or history.loss)[-1])
             bar.say(_summary(epoch, epochs, history))
-            wants_to_stop = [callback(epoch, history) for callback in callbacks]
+            wants_to_stop = [callback(epoch, history) for callback in after_epochs]
             if not math.isfinite(cost):
                 warnings.warn(
                     f"the cost is {cost} in epoch {epoch + 1}, at or before step {step} of {n_steps}: training "
@@ -220,7 +285,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                     stacklevel=3,
                 )
                 break
-            if (best and best.stops(epoch, history.validation_loss[-1])) or any(wants_to_stop):
+            if (best and best.stops(epoch, history.validation_loss[-1])) or any(wants_to_stop) or ends:
                 break
     except KeyboardInterrupt:
         history.interrupted = True
@@ -231,11 +296,63 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     return history
 
 
+def _fraction(validation: Any, m: int) -> float:
+    """The share of the rows that is to be held out; 0 where validation is something else."""
+    if not isinstance(validation, float):
+        return 0.0
+    if not 1 <= round(validation * m) < m:
+        raise ValueError(f"validation is {validation} of {m} rows; a fraction must hold out a row and leave one.")
+    return validation
+
+
+def _classes(Y: np.ndarray) -> np.ndarray | None:
+    """The class of each row: labels, one-hot rows, or a column of 0 and 1; None of other targets."""
+    if Y.ndim == 1:
+        return Y
+    if not ((Y == 0) | (Y == 1)).all():
+        return None
+    if Y.shape[1] == 1:
+        return Y[:, 0].astype(np.int64)
+    return Y.argmax(axis=1) if (Y.sum(axis=1) == 1).all() else None
+
+
+def _drawn(Y: np.ndarray, fraction: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are held out, and the others, each in order: the same share of every class, as nearly as it goes."""
+    rows, classes = generator.permutation(len(Y)), _classes(Y)
+    if classes is not None:
+        rows = rows[np.argsort(classes[rows], kind="stable")]
+    count = round(fraction * len(Y))
+    places = (np.arange(count) * len(Y) + len(Y) // 2) // count  # evenly among the rows, sorted by class
+    out = rows[places]
+    return np.sort(out), np.setdiff1d(np.arange(len(Y)), out)
+
+
+def _class_weights(value: Any, Y: np.ndarray, network: "Network", weights: np.ndarray | None) -> np.ndarray | None:
+    """The samples' weights times those of their classes."""
+    if value is None:
+        return weights
+    classes, n = _classes(Y), max(2, network.sizes[-1])
+    if classes is None:
+        raise ValueError("class_weight needs targets that are classes: labels, one-hot rows, or 0 and 1.")
+    counts = np.bincount(classes, minlength=n)
+    if isinstance(value, str) and value == "balanced":
+        table = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(value, Mapping):
+        table = np.ones(n)
+        for label, weight in value.items():
+            if inputs.whole("a class of class_weight", label, least=0) >= n:
+                raise ValueError(f"class_weight has the class {label}; those of this network are 0…{n - 1}.")
+            table[label] = inputs.number(f"class_weight[{label}]", weight, least=0)
+    else:
+        raise TypeError(f'class_weight is {value!r}; it must be "balanced" or a dictionary {{class: weight}}.')
+    return inputs.weights(table[classes] * (1 if weights is None else weights), len(classes))
+
+
 def _validation(network: "Network", validation: Any) -> tuple[np.ndarray, np.ndarray] | None:
     if validation is None:
         return None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise TypeError("validation must be a pair (X, Y).")
+        raise TypeError("validation must be a pair (X, Y), or the fraction of the rows to hold out.")
     X = inputs.features(validation[0], network.sizes[0], "validation X")
     return X, inputs.targets(validation[1], len(X), *network._ends[1:], "validation Y")
 

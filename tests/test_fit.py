@@ -3,6 +3,7 @@
 import builtins
 import os
 import pickle
+import sys
 import warnings
 
 import numpy as np
@@ -159,6 +160,83 @@ def test_ctrl_c_with_early_stopping_goes_back_too():
     assert bits(net.parameters) == bits(kept[history.best_epoch])
 
 
+# ---- a fraction held out, and weights of classes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_fraction_is_held_out_of_every_class_alike(one_hot):
+    """Of 200, 100 and 20 rows a quarter each, whatever the seed; no row is in both parts, and all are in one."""
+    labels = np.repeat([0, 1, 2], [200, 100, 20])
+    Y = np.eye(3)[labels] if one_hot else labels
+    for seed in range(5):
+        out, rest = training._drawn(Y, 0.25, np.random.default_rng(seed))
+        assert np.abs(np.bincount(labels[out]) - [50, 25, 5]).max() <= 1
+        np.testing.assert_array_equal(np.sort(np.concatenate([out, rest])), np.arange(320))
+    again, other = (training._drawn(Y, 0.25, np.random.default_rng(seed))[0] for seed in (0, 1))
+    assert not np.array_equal(again, other)
+
+
+def test_a_fraction_of_other_targets_is_drawn_at_random():
+    out, rest = training._drawn(np.linspace(0, 1, 100)[:, None], 0.3, np.random.default_rng(0))
+    assert (len(out), len(rest)) == (30, 70)
+    assert not np.array_equal(np.diff(out), np.full(29, out[1] - out[0]))
+
+
+def test_fit_measures_what_it_holds_out_and_trains_on_the_rest(rows):
+    X, Y = rows
+    net, other = network(CASE), network(CASE)
+    history = net.fit(X, Y, epochs=3, batch_size=16, validation=0.2, rng=5)
+    generator = np.random.default_rng(5)
+    out, rest = training._drawn(Y, 0.2, generator)
+    expected = other.fit(X[rest], Y[rest], epochs=3, batch_size=16, validation=(X[out], Y[out]), rng=generator)
+    assert history.validation_loss == expected.validation_loss
+    assert history.loss == expected.loss
+    assert bits(net.parameters) == bits(other.parameters)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_class_weights_are_sample_weights(rows, one_hot):
+    X, labels = rows[0], np.repeat([0, 1, 2], [70, 20, 10])
+    Y, beside = np.eye(3)[labels] if one_hot else labels, np.linspace(0.5, 1, 100)
+    by_class = {0: 0.5, 2: 3}
+    for class_weight, sample_weight, weights in (
+        ("balanced", None, np.array([100 / 3 / 70, 100 / 3 / 20, 100 / 3 / 10])[labels]),
+        (by_class, None, np.array([0.5, 1, 3])[labels]),
+        (by_class, beside, np.array([0.5, 1, 3])[labels] * beside),
+    ):
+        one, other = network(CASE), network(CASE)
+        one.fit(X, Y, epochs=2, rng=0, class_weight=class_weight, sample_weight=sample_weight)
+        other.fit(X, Y, epochs=2, rng=0, sample_weight=weights)
+        np.testing.assert_allclose(one.parameters, other.parameters, rtol=1e-6, atol=1e-7)
+
+
+def test_class_weights_need_classes():
+    net = Network((2, 1))
+    with pytest.raises(ValueError, match="class_weight needs targets that are classes"):
+        net.fit(np.ones((4, 2)), np.linspace(0, 1, 4), epochs=1, class_weight="balanced")
+
+
+# ---- a picture ---------------------------------------------------------------------------------------------------
+
+
+def test_the_history_can_be_seen(net, rows, tmp_path):
+    """The losses of every epoch as lines, saved where it is asked for."""
+    pytest.importorskip("matplotlib")
+    history = net.fit(*rows, epochs=4, validation=held_out(), early_stopping=3)
+    figure = history.plot(tmp_path / "history.png")
+    losses, accuracy = figure.axes
+    assert losses.lines[0].get_ydata().tolist() == history.loss
+    assert losses.lines[1].get_ydata().tolist() == history.validation_loss
+    assert accuracy.lines[0].get_ydata().tolist() == history.validation_accuracy
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ModuleNotFoundError, match=r"plot\(\) needs matplotlib.*fastprop\[plot\]"):
+        History(loss=[1.0]).plot()
+
+
 # ---- callbacks ---------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +254,33 @@ def test_a_true_result_ends_the_fit_after_all_callbacks(net, rows):
     assert history.epochs == 4
     assert calls == [0, 1, 2, 3]
     assert not history.interrupted
+
+
+def test_a_pair_is_called_every_so_many_steps(net, rows):
+    """Across epochs, beside those that are called after each; with the epoch's mean cost up to there."""
+    calls = []
+    history = net.fit(*rows, epochs=3, batch_size=10, shuffle=False, callbacks=[
+        (4, lambda step, h: calls.append((step, h.epochs, h.running_loss))), lambda e, h: calls.append(e),
+        (15, lambda step, h: calls.append(-step)),
+    ])  # fmt: skip
+    assert [call if isinstance(call, int) else call[:2] for call in calls] == [
+        (4, 0), (8, 0), 0, (12, 1), -15, (16, 1), (20, 1), 1, (24, 2), (28, 2), -30, 2,
+    ]  # fmt: skip
+    assert calls[6][2] == pytest.approx(history.loss[1])
+    assert calls[8][2] != calls[6][2]
+
+
+def test_pairs_do_not_change_what_is_learnt(rows):
+    one, other = network(CASE), network(CASE)
+    one.fit(*rows, epochs=3, batch_size=10, rng=0)
+    other.fit(*rows, epochs=3, batch_size=10, rng=0, callbacks=[(1, lambda *_: None), (7, lambda *_: None)])
+    assert bits(one.parameters) == bits(other.parameters)
+
+
+def test_a_true_result_of_a_pair_ends_the_fit_within_its_epoch(net, rows):
+    history = net.fit(*rows, epochs=50, batch_size=10, callbacks=[(13, lambda step, h: True)])
+    assert history.epochs == 2
+    assert net._training.plan.batch == 10
 
 
 def test_an_error_in_a_callback_comes_out_and_the_network_goes_on(net, rows):
