@@ -25,7 +25,7 @@ from .kernels.plan import (
 )  # fmt: skip
 from .kernels.scan import address_of
 from .kernels.simd import LANES
-from .kernels.steps import RUN, clipped_update, norm_of_gradients, phases
+from .kernels.steps import RUN, late_update, phases, squares_of_runs
 from .kernels.tiles import load
 from .optimizers import Optimizer
 
@@ -40,6 +40,8 @@ class Engine:
         The network's flat buffers.
     loss : int
         Address of the loss routine.
+    l2 : float
+        Factor of the penalty ½ Σ W².
 
     Attributes
     ----------
@@ -49,10 +51,10 @@ class Engine:
         Whether it holds their dZ and dA too.
     """
 
-    def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int):
+    def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0):
         self.plan = plan
         self.available = pool.get_num_threads()  # when the work was shared out
-        self.rows, self.has_gradients = 0, False
+        self.rows, self.has_gradients, self._l2 = 0, False, l2
         self._lock = threading.Lock()
         self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
         self._parts = allocate(plan.parts * plan.layout.length)
@@ -79,6 +81,16 @@ class Engine:
             parts=self._parts if plan.parts else 0, part_stride=plan.layout.length, work_stride=plan.length,
             hyper=self._hyper, rates=self._rate,
         )  # fmt: skip
+        self._limit(None)
+
+    def _limit(self, clip_norm: float | None) -> None:
+        """Have the gradients clipped, and the cost penalised, where either is wanted."""
+        if clip_norm is None and not self._l2:
+            self._set(late=0)
+            return
+        self._late = np.zeros(2 + 2 * -(-self.plan.layout.length // RUN))
+        self._late[:2] = np.inf if clip_norm is None else clip_norm, self._l2
+        self._set(late=self._late, squares=squares_of_runs.address, late_update=late_update.address)
 
     def _set(self, **fields: Any) -> None:
         """Fields of the job; of an array its address."""
@@ -135,13 +147,10 @@ class Engine:
             if self._trains_with is not moments:  # every optimiser has moments of its own, if of no length
                 self._set(
                     state=moments, state_stride=moments.shape[1], settings=optimizer._settings,
-                    update=optimizer.update.address, prepare=optimizer.prepare.address, fused=optimizer.plain,
-                    norm=0, clipped_update=0,
+                    update=optimizer.update.address, prepare=optimizer.prepare.address,
+                    fused=optimizer.plain and not self._l2,
                 )  # fmt: skip
-                if optimizer.clip_norm is not None:
-                    self._norms = np.zeros(1 + -(-self.plan.layout.length // RUN))
-                    self._norms[0] = optimizer.clip_norm
-                    self._set(norms=self._norms, norm=norm_of_gradients.address, clipped_update=clipped_update.address)
+                self._limit(optimizer.clip_norm)
                 self._trains_with, self._settings = moments, optimizer._settings  # held: the job has their addresses
             do = STEP
             if order is not None:

@@ -23,6 +23,7 @@ def numerical_gradients(
     output: Any,
     hidden: Any,
     loss: Any = None,
+    l2: float = 0.0,
     epsilon: float = 1e-6,
     indices: dict[str, np.ndarray] | None = None,
 ) -> reference.Arrays:
@@ -35,6 +36,8 @@ def numerical_gradients(
     X, Y : ndarray of shape (n_0, m), (n_L, m)
     output, hidden, loss
         As of :func:`fastprop.reference.forward_propagation` and `general_cost`; None: the loss paired with the output.
+    l2 : float
+        Of the penalty.
     epsilon : float
         The nudge.
     indices : dict of ndarray, optional
@@ -55,7 +58,7 @@ def numerical_gradients(
             for nudged in (kept + epsilon, kept - epsilon):
                 flat[i] = nudged
                 cache = reference.forward_propagation(X, parameters, output, hidden)
-                costs.append(reference.general_cost(cache, Y, output, loss))
+                costs.append(reference.general_cost(cache, Y, output, loss) + reference.penalty(parameters, l2))
             flat[i] = kept
             result[i] = (costs[0] - costs[1]) / (2 * epsilon)
         differences["d" + name] = result.reshape(theta.shape)
@@ -103,7 +106,7 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     loss = network.loss_name if LOSSES.get(network.loss_name) is network._loss else network._loss
     numerical = numerical_gradients(
         network.to_dict(), X.T.astype(np.float64), dense.T.astype(np.float64), output=network.output,
-        hidden=network.hidden, loss=loss, epsilon=epsilon, indices=indices,
+        hidden=network.hidden, loss=loss, l2=network.l2, epsilon=epsilon, indices=indices,
     )  # fmt: skip
     worst = 0.0
     for name, gradient in gradients.items():

@@ -79,12 +79,15 @@ class Network:
     init : str, callable or None
         A name of :mod:`fastprop.initializers`, or a callable (n, n_prev, rng) → W; None takes what suits the layer's
         activation: He for relu and its relatives, LeCun for selu, Glorot elsewhere. Biases start at zero.
+    l2 : float
+        λ of the penalty λ/2·Σ W² in the cost, which adds λ·W to dW; biases are free (ridge regression's, Hoerl and
+        Kennard 1970).
     rng : int, numpy.random.Generator or None
         Where the weights and the shuffles come from; the same seed gives the same network.
 
     Attributes
     ----------
-    sizes, hidden, output, loss_name
+    sizes, hidden, output, loss_name, l2
         What it was made with; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
@@ -109,13 +112,15 @@ class Network:
 
     def __init__(self, sizes: Sequence[int], hidden: str | Activation | Sequence[str | Activation] = "relu",
                  output: str | Activation = "identity", loss: str | Loss | None = None, *,
-                 init: str | Initializer | None = None, rng: int | np.random.Generator | None = None):  # fmt: skip
+                 init: str | Initializer | None = None, l2: float = 0.0,
+                 rng: int | np.random.Generator | None = None):  # fmt: skip
         self._layout = ParameterLayout.of(inputs.sizes(sizes))
         self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
         self._output = inputs.activation("output", output, list(ACTIVATIONS))
         if self.output == "softmax" and self.sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
+        self._l2 = inputs.number("l2", l2, least=0)
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
         self._build()
@@ -158,6 +163,7 @@ class Network:
     hidden = property(lambda self: tuple(named(activation) for activation in self._hidden))
     output = property(lambda self: named(self._output))
     loss_name = property(lambda self: self._loss.name)
+    l2 = property(lambda self: self._l2)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -178,8 +184,9 @@ class Network:
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
         loss = self.loss_name if LOSSES.get(self.loss_name) is self._loss else self._loss
+        penalty = f", l2={self.l2:g}" if self.l2 else ""
         return (
-            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}): "
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{penalty}): "
             f"{self.n_parameters:,} parameters"
         )
 
@@ -337,7 +344,7 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss", "_rng")
+        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_rng")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -351,7 +358,7 @@ class Network:
     def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
         kinds = [activation.kind() for activation in (*self._hidden, self._output)]
         plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train)
-        return Engine(plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address)
+        return Engine(plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2)
 
     @staticmethod
     def _stale(engine: Engine) -> bool:

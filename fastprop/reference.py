@@ -188,6 +188,11 @@ def general_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, lo
     return float(np.sum((loss if callable(loss) else LOSSES[loss])(Y_hat, Y)) / Y.shape[1])
 
 
+def penalty(parameters: Mapping[str, np.ndarray], l2: float) -> float:
+    """l2/2·Σ W², which adds l2·W to each dW."""
+    return l2 / 2 * sum(float(np.sum(theta**2)) for name, theta in parameters.items() if name.startswith("W"))
+
+
 def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> np.ndarray:
     """Equation 1 at the output, for any loss: dZ = ∂J/∂A ∗ g′(Z); of a softmax, its Jacobian times ∂J/∂A."""
     L = (len(cache) - 1) // 2

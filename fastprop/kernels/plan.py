@@ -75,11 +75,11 @@ JOB = np.dtype(
             "layers", "n_layers", "vectors",
             "parameters", "gradients", "state", "state_stride", "work",
             "X", "Y", "labels", "weights", "order", "Y_hat",  # the user's data; 0: none
-            "phase_one", "phase_two", "norm", "clipped_update",  # addresses of routines; the last two 0: no clipping
+            "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk
             "totals",  # float64, see COST
-            "norms",  # float64: the largest norm that gradients may have, and the squares of runs of them
+            "late",  # float64, for clipping and penalty, see steps.py; 0: neither
             "n_samples", "batch", "first_step", "last_step",
             "chunk_panels", "block_panels", "groups", "items", "cuts",
             "parts", "part_stride", "work_stride",  # gradients of the parts of a step; 0: a plan without

@@ -79,8 +79,8 @@ from .simd import (
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
-SHUFFLING, ONE, TWO, NORM, UPDATE_CLIPPED = range(5)  # the phases; before the first step of an epoch, its order
-RUN = 4096  # gradients whose squares are summed by one thread
+SHUFFLING, ONE, TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
+RUN = 4096  # parameters whose squares are summed by one thread
 # A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
@@ -231,7 +231,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
             equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end)
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
-        if do & UPDATE and not fused and not job.norm and chunk == chunks - 1:
+        if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
             update_columns(job, layer, c0, c1)
 
 
@@ -300,7 +300,7 @@ def sum_of_parts(address, step, chunk, item, count, thread):
         for part in range(1, min(job.groups, chunks_of(job, step))):
             g = g + load(parts, job.part_stride * part + i)
         store(gradients, i, g * scale)
-    if job.do & UPDATE and not job.norm:
+    if job.do & UPDATE and not job.late:
         update_run(job, start, end - start)
 
 
@@ -363,7 +363,7 @@ def columns_of_sample(address, step, stage, item, count, thread):
             vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, keep, c0, c1)
             if c0 == 0:
                 vectors.db(at(out, layer.b), dZ, layer.n, scale, keep)
-        if do & UPDATE and not fused and not job.norm:
+        if do & UPDATE and not fused and not job.late:
             update_columns(job, layer, c0, c1)
 
 
@@ -374,7 +374,10 @@ def phases(plan):
     return (part_of_step, sum_of_parts) if plan.parts else (panels_of_chunk, columns_of_chunk)
 
 
-# ---- gradients whose norm is limited: it is known when all of them are ------------------------------------------
+# ---- what needs all gradients or all weights: the norm of the ones, the squares of the others --------------------
+#
+# job.late holds the largest norm that gradients may have (infinity: any), l2, and then for each run of RUN parameters
+# Σ dθ² and Σ W².
 
 
 @kernel
@@ -384,32 +387,53 @@ def share_of_runs(job, item, count):
     return item * runs // count * RUN, min((item + 1) * runs // count * RUN, job.part_stride)
 
 
+@kernel
+def add_penalty(job, l2, start, end):
+    """dW += l2·W for the weights among the parameters start…end; their Σ W²."""
+    parameters, gradients, squares = floats(job.parameters), floats(job.gradients), splat(0.0)
+    for l in range(job.n_layers):
+        layer = layer_at(job.layers, l)
+        for i in range(max(start, layer.W), min(end, layer.W + layer.n * row_stride(layer.n_prev)), LANES):
+            w = load(parameters, i)
+            squares = fma(w, w, squares)
+            if job.do & GRADIENTS:
+                store(gradients, i, fma(w, l2, load(gradients, i)))
+    return np.float64(total(squares))
+
+
 @routine(PHASE)
-def norm_of_gradients(address, step, chunk, item, count, thread):
-    """Σ dθ² of each run."""
+def squares_of_runs(address, step, chunk, item, count, thread):
+    """The gradient of the penalty, then Σ dθ² and Σ W² of each run."""
     job = job_at(address, 0)
-    gradients, norms = floats(job.gradients), doubles(job.norms)
-    start, end = share_of_runs(job, item, count)
-    for run_start in range(start, end, RUN):
-        squares = splat(0.0)
-        for i in range(run_start, min(run_start + RUN, end), LANES):
+    gradients, late = floats(job.gradients), doubles(job.late)
+    l2, (start, end) = get(late, 1), share_of_runs(job, item, count)
+    for first in range(start, end, RUN):
+        last, place, squares = min(first + RUN, end), 2 + 2 * (first // RUN), splat(0.0)
+        put(late, place + 1, add_penalty(job, np.float32(l2), first, last) if l2 > 0.0 else 0.0)
+        for i in range(first, last, LANES):
             g = load(gradients, i)
             squares = fma(g, g, squares)
-        put(norms, 1 + run_start // RUN, np.float64(total(squares)))
+        put(late, place, np.float64(total(squares)))
 
 
 @routine(PHASE)
-def clipped_update(address, step, chunk, item, count, thread):
-    """Gradients scaled by largest/√Σ dθ², where that is below 1, and the update."""
+def late_update(address, step, chunk, item, count, thread):
+    """J += l2/2·Σ W²; gradients scaled by largest/√Σ dθ², where that is below 1, and the update."""
     job = job_at(address, 0)
-    gradients, norms = floats(job.gradients), doubles(job.norms)
-    squares = 0.0
+    gradients, late, totals = floats(job.gradients), doubles(job.late), doubles(job.totals)
+    of_gradients, of_weights = 0.0, 0.0
     for r in range((job.part_stride + RUN - 1) // RUN):
-        squares += get(norms, 1 + r)
-    scale = np.float32(min(1.0, get(norms, 0) / np.sqrt(squares))) if squares > 0.0 else np.float32(1.0)
+        of_gradients += get(late, 2 + 2 * r)
+        of_weights += get(late, 3 + 2 * r)
+    if item == 0:
+        put(totals, COST, get(totals, COST) + weight_of(job, step) * (0.5 * get(late, 1) * of_weights))
+    if not job.do & UPDATE:
+        return
     start, end = share_of_runs(job, item, count)
-    for i in range(start, end, LANES):
-        store(gradients, i, load(gradients, i) * scale)
+    if get(late, 0) * get(late, 0) < of_gradients:
+        scale = np.float32(get(late, 0) / np.sqrt(of_gradients))
+        for i in range(start, end, LANES):
+            store(gradients, i, load(gradients, i) * scale)
     if start < end:
         update_run(job, start, end - start)
 
@@ -450,7 +474,7 @@ def items_of_stage(job, stage):
 @kernel
 def items_of(job, phase, step, chunk):
     """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
-    if phase >= NORM:
+    if phase >= SQUARES:
         return job.items if chunk == stages_of(job, step) - 1 else 0
     if job.vectors and phase != SHUFFLING:
         if phase == ONE:
@@ -468,8 +492,8 @@ def items_of(job, phase, step, chunk):
 @kernel
 def routine_of(job, phase):
     """The address of a phase's routine."""
-    if phase >= NORM:
-        return job.norm if phase == NORM else job.clipped_update
+    if phase >= SQUARES:
+        return job.squares if phase == SQUARES else job.late_update
     return job.phase_one if phase == ONE else job.phase_two
 
 
@@ -508,9 +532,9 @@ def run(address, thread):
     before = np.int64(0)
     if job.threads > 1:
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
-    end = TWO + 1 if job.do & LOSS else TWO
-    if job.do & UPDATE and job.norm:
-        end = UPDATE_CLIPPED + 1
+    end = TWO
+    if job.do & LOSS:
+        end = LATE + 1 if job.late else TWO + 1
     for step in range(job.first_step, job.last_step):
         for chunk in range(stages_of(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
