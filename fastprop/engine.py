@@ -7,6 +7,7 @@ import numpy as np
 
 from . import threads as pool
 from .kernels import estimate
+from .kernels.passes import gather_floats, gather_octets
 from .kernels.plan import (
     BACKWARD,
     FORWARD,
@@ -14,6 +15,7 @@ from .kernels.plan import (
     JOB,
     LOSS,
     OUTPUT,
+    SCALE,
     SHUFFLE,
     STEP,
     TRANSPOSE,
@@ -42,6 +44,8 @@ class Engine:
         Address of the loss routine.
     l2 : float
         Factor of the penalty ½ Σ W².
+    scale : float
+        What X is multiplied by as it is read.
 
     Attributes
     ----------
@@ -51,7 +55,8 @@ class Engine:
         Whether it holds their dZ and dA too.
     """
 
-    def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0):
+    def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0,
+                 scale: float = 1.0):  # fmt: skip
         self.plan = plan
         self.available = pool.get_num_threads()  # when the work was shared out
         self.rows, self.has_gradients, self._l2 = 0, False, l2
@@ -82,6 +87,14 @@ class Engine:
             hyper=self._hyper, rates=self._rate,
         )  # fmt: skip
         self._limit(None)
+        self._totals[SCALE] = scale
+        self._read(np.dtype(np.float32))
+
+    def _read(self, dtype: np.dtype) -> None:
+        """Have the rows of X read as float32, or as bytes."""
+        self._dtype = dtype
+        octets = dtype == np.uint8
+        self._set(gather=(gather_octets if octets else gather_floats).address, octets=octets)
 
     def _limit(self, clip_norm: float | None) -> None:
         """Have the gradients clipped, and the cost penalised, where either is wanted."""
@@ -101,6 +114,8 @@ class Engine:
             Y: np.ndarray | None = None, weights: np.ndarray | None = None, order: np.ndarray | None = None,
             Y_hat: np.ndarray | None = None, threads: int | None = None) -> tuple[float, float]:  # fmt: skip
         """Do the parts `do` of the steps first…last over m rows of the user's arrays; the sums of costs and weights."""
+        if X is not None and X.dtype != self._dtype:
+            self._read(X.dtype)
         labels = Y is not None and Y.dtype == np.int64
         targets = 0 if Y is None else address_of(Y)
         return pool.run(

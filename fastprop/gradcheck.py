@@ -105,7 +105,7 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     }
     loss = network.loss_name if LOSSES.get(network.loss_name) is network._loss else network._loss
     numerical = numerical_gradients(
-        network.to_dict(), X.T.astype(np.float64), dense.T.astype(np.float64), output=network.output,
+        network.to_dict(), X.T.astype(np.float64) * network.scale, dense.T.astype(np.float64), output=network.output,
         hidden=network.hidden, loss=loss, l2=network.l2, epsilon=epsilon, indices=indices,
     )  # fmt: skip
     worst = 0.0

@@ -178,7 +178,7 @@ def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
 
 
 def features(X: Any, n: int, name: str = "X") -> np.ndarray:
-    """X as C-contiguous float32 of shape (m, n), m ≥ 1, finite."""
+    """X as C-contiguous float32, or uint8 if it is that, of shape (m, n), m ≥ 1, finite."""
     if is_float32(X) and scan.fits(X, n):
         return X
     X = array(name, X)
@@ -191,7 +191,7 @@ def features(X: Any, n: int, name: str = "X") -> np.ndarray:
         )
     if not 1 <= X.shape[0] <= MOST_SAMPLES:
         raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
-    return _float32(name, X)
+    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X)
 
 
 def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, np.ndarray]:

@@ -82,12 +82,15 @@ class Network:
     l2 : float
         λ of the penalty λ/2·Σ W² in the cost, which adds λ·W to dW; biases are free (ridge regression's, Hoerl and
         Kennard 1970).
+    scale : float
+        What X is multiplied by as it is read, such as 1/255 for the bytes of an image. X of uint8 stays as it is in
+        memory, a quarter of float32.
     rng : int, numpy.random.Generator or None
         Where the weights and the shuffles come from; the same seed gives the same network.
 
     Attributes
     ----------
-    sizes, hidden, output, loss_name, l2
+    sizes, hidden, output, loss_name, l2, scale
         What it was made with; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
@@ -112,7 +115,7 @@ class Network:
 
     def __init__(self, sizes: Sequence[int], hidden: str | Activation | Sequence[str | Activation] = "relu",
                  output: str | Activation = "identity", loss: str | Loss | None = None, *,
-                 init: str | Initializer | None = None, l2: float = 0.0,
+                 init: str | Initializer | None = None, l2: float = 0.0, scale: float = 1.0,
                  rng: int | np.random.Generator | None = None):  # fmt: skip
         self._layout = ParameterLayout.of(inputs.sizes(sizes))
         self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
@@ -121,6 +124,7 @@ class Network:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
         self._l2 = inputs.number("l2", l2, least=0)
+        self._scale = inputs.number("scale", scale, above=0)
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
         self._build()
@@ -164,6 +168,7 @@ class Network:
     output = property(lambda self: named(self._output))
     loss_name = property(lambda self: self._loss.name)
     l2 = property(lambda self: self._l2)
+    scale = property(lambda self: self._scale)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -184,9 +189,10 @@ class Network:
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
         loss = self.loss_name if LOSSES.get(self.loss_name) is self._loss else self._loss
-        penalty = f", l2={self.l2:g}" if self.l2 else ""
+        given = {"l2": (self.l2, 0), "scale": (self.scale, 1)}
+        others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         return (
-            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{penalty}): "
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{others}): "
             f"{self.n_parameters:,} parameters"
         )
 
@@ -344,7 +350,7 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_rng")
+        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_scale", "_rng")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -358,7 +364,9 @@ class Network:
     def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
         kinds = [activation.kind() for activation in (*self._hidden, self._output)]
         plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train)
-        return Engine(plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2)
+        return Engine(
+            plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2, self._scale
+        )
 
     @staticmethod
     def _stale(engine: Engine) -> bool:

@@ -1,9 +1,10 @@
 """Data into panels and out of them, and whole passes over a plan: forward, backward, gradients."""
 
 import numpy as np
+from numba.core import types
 
 from . import equations
-from .jit import entry, kernel
+from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
 from .simd import (
     LANES,
@@ -16,6 +17,8 @@ from .simd import (
     integers,
     load,
     load_first,
+    octets,
+    pointer,
     prefetch,
     put,
     splat,
@@ -23,6 +26,8 @@ from .simd import (
     store_first,
 )  # fmt: skip
 from .tiles import transpose_tile
+
+GATHER = types.void(pointer, *[types.int64] * 7, types.float32)
 
 # ---- data in and out ---------------------------------------------------------------------------------------------
 
@@ -42,10 +47,10 @@ AHEAD_FLOATS = 128
 
 
 @kernel
-def gather(A, A_T, X, order, start, count, n, rows):
-    """One panel of `count` ≤ 16 rows of X, in both forms; zero elsewhere.
+def gather(A, A_T, X, order, start, count, n, rows, scale=1.0):
+    """One panel of `count` ≤ 16 rows of X, times `scale`, in both forms; zero elsewhere.
 
-    A [n][16], A_T (or None) its transposed blocks, X (rows, n)
+    A [n][16], A_T (or None) its transposed blocks, X (rows, n) of float32 or bytes
     """
     block = block_on_stack()
     for k in range(0, n, LANES):
@@ -53,7 +58,7 @@ def gather(A, A_T, X, order, start, count, n, rows):
         form = block if A_T is None else at(A_T, k * LANES)
         for s in range(count):
             source = row_of(order, start + s) * n + k
-            store(form, LANES * s, load(X, source) if real == LANES else load_first(X, source, real))
+            store(form, LANES * s, (load(X, source) if real == LANES else load_first(X, source, real)) * scale)
         for s in range(count, LANES):
             store(form, LANES * s, splat(0.0))
         transpose_tile(LANES, (at(A, k * LANES), form, 1))
@@ -61,6 +66,24 @@ def gather(A, A_T, X, order, start, count, n, rows):
         for i in range(start + AHEAD_ROWS, min(start + AHEAD_ROWS + count, rows)):
             for k in range(0, min(n, AHEAD_FLOATS), LANES):
                 prefetch(X, row_of(order, i) * n + k)
+
+
+@routine(GATHER)
+def gather_floats(A, A_T, X, order, start, count, n, rows, scale):
+    """One panel of X in float32; A_T is an address, 0: not wanted."""
+    if A_T:
+        gather(A, floats(A_T), floats(X), order, start, count, n, rows, scale)
+    else:
+        gather(A, None, floats(X), order, start, count, n, rows, scale)
+
+
+@routine(GATHER)
+def gather_octets(A, A_T, X, order, start, count, n, rows, scale):
+    """One panel of X in bytes."""
+    if A_T:
+        gather(A, floats(A_T), octets(X), order, start, count, n, rows, scale)
+    else:
+        gather(A, None, octets(X), order, start, count, n, rows, scale)
 
 
 @kernel

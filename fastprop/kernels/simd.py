@@ -23,6 +23,7 @@ LANES = 16
 F32, I32, I64, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(1)
 VECTOR = ir.VectorType(F32, LANES)
 IVECTOR = ir.VectorType(I32, LANES)
+BYTES = ir.VectorType(ir.IntType(8), LANES)
 BITS = ir.VectorType(BIT, LANES)
 
 
@@ -129,6 +130,13 @@ def load_masked(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir
                           first_lanes(builder, count), constant(0.0))  # fmt: skip
 
 
+def load_masked_bytes(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
+    """The first `count` bytes, zero beyond; nothing beyond is read."""
+    return intrinsic_call(builder, "llvm.masked.load.v16i8.p0", BYTES,
+                          builder.bitcast(address, BYTES.as_pointer()), ir.Constant(I32, 1),
+                          first_lanes(builder, count), ir.Constant(BYTES, [0] * LANES))  # fmt: skip
+
+
 def store_masked(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
     """The first `count` lanes; nothing beyond is written."""
     intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value,
@@ -210,13 +218,28 @@ def at(typingctx, a, i):
 
 
 @intrinsic
-def load(typingctx, a, i):
-    """The vector at ``a[i:i+16]``."""
-    if not (_is_memory(a) and a.dtype == types.float32 and isinstance(i, types.Integer)):
+def address_at(typingctx, a, i):
+    """The address of ``a[i]``, as an integer."""
+    if not (_is_memory(a) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
-        return load_vector(builder, builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        return builder.ptrtoint(builder.gep(_data(context, builder, a, args[0]), [args[1]]), I64)
+
+    return types.int64(a, types.intp), codegen
+
+
+@intrinsic
+def load(typingctx, a, i):
+    """The vector at ``a[i:i+16]``; of bytes, their values."""
+    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        if a.dtype == types.float32:
+            return load_vector(builder, address)
+        return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), VECTOR)
 
     return vector(a, types.intp), codegen
 
@@ -224,11 +247,14 @@ def load(typingctx, a, i):
 @intrinsic
 def load_first(typingctx, a, i, count):
     """The vector at ``a[i:i+count]``, zero beyond; nothing beyond is read."""
-    if not (_is_memory(a) and a.dtype == types.float32):
+    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8)):
         return None
 
     def codegen(context, builder, sig, args):
-        return load_masked(builder, builder.gep(_data(context, builder, a, args[0]), [args[1]]), args[2])
+        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        if a.dtype == types.float32:
+            return load_masked(builder, address, args[2])
+        return builder.uitofp(load_masked_bytes(builder, address, args[2]), VECTOR)
 
     return vector(a, types.intp, types.intp), codegen
 
@@ -319,6 +345,7 @@ floats = _pointer_to(types.float32)
 doubles = _pointer_to(types.float64)
 integers = _pointer_to(types.int64)
 indices = _pointer_to(types.uint32)
+octets = _pointer_to(types.uint8)
 
 
 def _call_by_address(result: types.Type) -> Any:

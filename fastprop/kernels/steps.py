@@ -43,6 +43,7 @@ from .plan import (
     GRADIENTS,
     LOSS,
     OUTPUT,
+    SCALE,
     SHUFFLE,
     TRANSPOSE,
     UPDATE,
@@ -57,6 +58,7 @@ from .plan import (
 )
 from .simd import (
     LANES,
+    address_at,
     at,
     call,
     call_float64,
@@ -68,6 +70,7 @@ from .simd import (
     indices,
     integers,
     load,
+    octets,
     pause,
     put,
     read_acquire,
@@ -173,18 +176,16 @@ def chunk_pass(job, work, step, chunk, first, last):
     do, order = job.do, job.order
     start, size = chunk_of(job, step, chunk)
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
-    n_0, n_L = bottom.n_prev, top.n
+    n_0, n_L, scale = bottom.n_prev, top.n, np.float32(get(doubles(job.totals), SCALE))
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
         if do & FORWARD:
             for p in range(p0, p1 if job.X else p0):  # without X the panels were filled by `pack`
-                A, X = at(work, bottom.A_prev + p * panel_stride(n_0)), floats(job.X)
-                count = min(LANES, size - p * LANES)
+                shift, count, A_T = p * panel_stride(n_0), min(LANES, size - p * LANES), np.int64(0)
                 if do & TRANSPOSE and bottom.A_prev_T >= 0:
-                    A_T = at(work, bottom.A_prev_T + p * panel_stride(n_0))
-                    gather(A, A_T, X, order, start + p * LANES, count, n_0, job.n_samples)
-                else:
-                    gather(A, None, X, order, start + p * LANES, count, n_0, job.n_samples)
+                    A_T = address_at(work, bottom.A_prev_T + shift)
+                call(job.gather, (at(work, bottom.A_prev + shift), A_T, job.X, order, start + p * LANES, count, n_0,
+                                  job.n_samples, scale))  # fmt: skip
             forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT)
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
@@ -322,8 +323,12 @@ def pass_of_sample(address, step, stage, item, count, thread):
         if stage == 0:
             if do & UPDATE and item == 0:
                 prepare_update(job, step)
-            n_0 = layer.n_prev  # each share copies the row: the same values, and no stage of its own
-            vectors.copy_row(at(work, layer.A_prev), floats(job.X), row_of(job.order, step) * n_0, n_0)
+            # each share copies the row: the same values, and no stage of its own
+            A, n_0, scale = at(work, layer.A_prev), layer.n_prev, np.float32(get(doubles(job.totals), SCALE))
+            if job.octets:
+                vectors.copy_row(A, octets(job.X), row_of(job.order, step) * n_0, n_0, scale)
+            else:
+                vectors.copy_row(A, floats(job.X), row_of(job.order, step) * n_0, n_0, scale)
         vectors.forward_share(layer, parameters, work, item, count, stage < job.n_layers - 1)
 
 

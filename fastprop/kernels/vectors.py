@@ -90,10 +90,10 @@ def db(db, dZ, n, scale, keep):
 
 
 @kernel
-def copy_row(A, X, start, n):
-    """A (n,) = X[start:start + n], zero in its padding."""
+def copy_row(A, X, start, n, scale):
+    """A (n,) = scale·X[start:start + n], zero in its padding; X of float32 or bytes."""
     for k in range(0, n, LANES):
-        store(A, k, load_first(X, start + k, n - k))
+        store(A, k, load_first(X, start + k, n - k) * scale)
 
 
 @kernel
