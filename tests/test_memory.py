@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import sys
 import tracemalloc
 import weakref
 
@@ -142,6 +143,53 @@ def test_the_peak_of_fit_is_data_parameters_and_the_panels_of_a_batch(run_python
         panels = 3 * 4 * sum(-(-n // 16) * 16 for n in sizes) * samples * (1 if samples == batch else threads)
         beyond[name] = peak - data - order - panels - times * parameters
     assert {name: excess for name, excess in beyond.items() if excess > 1_000_000} == {}
+
+
+FROM_A_FILE = """
+import resource, sys
+import numpy as np
+import fastprop
+from fastprop import SGD, Network
+
+def size():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmSize:"))
+
+def use(wide, narrow, labelled, X, Y, labels):
+    for validation in (None, (X[:1000], Y[:1000])):
+        wide.fit(X, Y, epochs=1, batch_size=128, optimizer=SGD(1e-3), validation=validation)
+    wide.fit(X, Y, epochs=1, batch_size=len(X), shuffle=False)
+    costs = [wide.train_step(X, Y, SGD(1e-3)), wide.train_step(X[100:300], Y[100:300], SGD(1e-3)), wide.loss(X, Y)]
+    labelled.fit(X, labels, epochs=1)
+    assert len(narrow.predict(X)) == len(X)
+    assert np.isfinite([*costs, labelled.loss(X, labels)]).all()
+
+X, Y = (np.memmap(name, np.float32, "r").reshape(-1, 16) for name in sys.argv[1:3])
+labels = np.memmap(sys.argv[3], np.int64, "r")
+nets = Network((16, 4, 16), rng=0), Network((16, 4, 1), rng=0), Network((16, 4, 3), output="softmax", rng=0)
+use(*nets, X[:5000], Y[:5000], labels[:5000])  # all code is loaded, and the threads have started
+cap = size() + 10_000_000
+resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
+use(*nets, X, Y, labels)
+try:
+    nets[1].predict(X[:, ::-1])
+except MemoryError:
+    print("a copy is seen")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone caps the address space of a process")
+def test_a_file_is_trained_on_without_being_loaded(run_python, tmp_path):
+    """Files of 64 MB, and 8 of labels, mapped by ``np.memmap``, in a process that may take 10 MB beyond them.
+
+    A fit (4 MB for its order), a step, a loss and a prediction (4 MB) of all rows leave them where they are: in pages
+    that the system reads when they are looked at, and may drop again. That the cap sees a copy is shown by columns in
+    another order.
+    """
+    for name, row in (("X", 64), ("Y", 64), ("labels", 8)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(1_000_000 * row)  # zeros that take no room on the disk
+    assert "a copy is seen" in run_python(FROM_A_FILE, *(tmp_path / name for name in ("X", "Y", "labels")))
 
 
 def symbols(routine):
