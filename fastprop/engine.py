@@ -53,6 +53,8 @@ class Engine:
         Whose activations the workspace holds, for :meth:`backward`; 0 for none.
     has_gradients : bool
         Whether it holds their dZ and dA too.
+    nbytes : int
+        Of the workspace.
     """
 
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0,
@@ -69,6 +71,7 @@ class Engine:
         self._hyper = np.zeros(16, np.float32)
         self._rate = np.zeros(1)
         self._trains_with: np.ndarray | None = None
+        self.nbytes = self.work.nbytes + self._parts.nbytes
         self._held = (parameters, gradients)  # the job holds their addresses
         self._record = np.zeros(1, JOB)
         self.job = self._record[0]
@@ -184,6 +187,11 @@ class Engine:
             finally:  # Ctrl-C may come when the steps are done
                 optimizer.steps = int(self._totals[UPDATES])
             return cost, weight
+
+    def let_go(self, moments: np.ndarray | None) -> None:
+        """Hold no moments of an optimiser but these."""
+        if self._trains_with is not moments:
+            self._trains_with = None  # the job is set up again before the next step
 
     def panels(self, offset: int, n: int, m: int) -> np.ndarray:
         """A copy, (m, n), of what stands in panels, or in a vector, at `offset` of the workspace."""

@@ -1,5 +1,6 @@
 """Network: the parameters of a dense network, and the passes over them."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,12 @@ from .initializers import INITIALIZERS, Initializer, default_for
 from .kernels.plan import ParameterLayout, allocate
 from .losses import LOSSES, Loss, routine_of
 from .losses import default_for as paired_loss
-from .optimizers import Optimizer
+from .optimizers import SGD, Optimizer
 
 PREDICT_BATCH = 512  # rows that pass through the layers together, so that their activations stay in the cache
+# Training engines of the last batch sizes, for streams that come back to them: to make one takes some 100 µs, longer
+# than a step of a small network; where their workspaces exceed these bytes, it is little beside their steps.
+MOST_ENGINES, MOST_BYTES = 4, 2**26
 
 
 def _writable(name: str) -> property:
@@ -156,6 +160,8 @@ class Network:
         self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
         self._ends = (self.sizes[0], self.sizes[-1], self._targets())  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
+        self._engines: dict[int, Engine] = {}  # and of some before it, by batch size, the latest last
+        self._optimizer: Optimizer | None = None  # of the last partial_fit
         self._cache: Engine | None = None  # of the last forward pass
         # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
         self._idle: tuple[list[Engine], list[Engine]] = ([], [])
@@ -297,6 +303,40 @@ class Network:
         cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
         return cost / weight
 
+    def partial_fit(self, X: Any, Y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
+        """One step on the next batch of a stream: :meth:`train_step` with the optimizer of the step before.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+            Batches may differ in size: the last four sizes are kept ready, of up to 64 MB together.
+        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        optimizer : Optimizer, optional
+            None goes on with that of the last ``partial_fit``; at first it is ``SGD(lr=0.1)``. Copies and pickles of
+            the network go on with a copy of it.
+        sample_weight : array_like of shape (m,), optional
+
+        Returns
+        -------
+        J : float
+            The cost before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As of :meth:`train_step`. Nothing is changed then.
+
+        Examples
+        --------
+        >>> for X, Y in stream:
+        ...     J = net.partial_fit(X, Y)
+        """
+        if optimizer is None:
+            optimizer = self._optimizer or SGD(lr=0.1)
+        J = self.train_step(X, Y, optimizer, sample_weight)
+        self._optimizer = optimizer
+        return J
+
     def fit(self, X: Any, Y: Any, *, epochs: int, batch_size: int = 128, optimizer: Optimizer | None = None,
             shuffle: bool = True, sample_weight: Any = None, class_weight: Any = None, validation: Any = None,
             early_stopping: int | None = None, callbacks: Sequence[Any] = (), progress: bool | None = None,
@@ -350,14 +390,16 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_scale", "_rng")
+        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_scale", "_rng", "_optimizer")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        flat = state.pop("parameters")
+        flat, optimizer = state.pop("parameters"), state.pop("_optimizer", None)
         self.__dict__.update(state)
         self._build()
         self.parameters[:] = flat
+        # copy.copy hands over the optimizer itself, which stays with its network
+        self._optimizer = copy.copy(optimizer) if optimizer and optimizer._owner else optimizer
 
     # ---- engines -------------------------------------------------------------------------------------------------
 
@@ -381,8 +423,24 @@ class Network:
     def _engine_for_batch(self, batch: int) -> Engine:
         """The training engine for a batch size."""
         if self._training is None or self._training.plan.batch != batch or self._stale(self._training):
-            self._training = self._engine(batch)
+            self._training = self._another_engine(batch)
         return self._training
+
+    def _another_engine(self, batch: int) -> Engine:
+        """The training engine for another batch size than the last: one that was kept, or a new one."""
+        engines, last = self._engines, self._training
+        engine = engines.pop(batch, None)
+        if engine is None or self._stale(engine):
+            engine = self._engine(batch)
+            for oldest in list(engines):
+                if len(engines) < MOST_ENGINES and sum(e.nbytes for e in (engine, *engines.values())) <= MOST_BYTES:
+                    break
+                engines.pop(oldest, None)
+        moments = None if last is None else last._trains_with
+        for other in list(engines.values()):
+            other.let_go(moments)
+        engines[batch] = engine
+        return engine
 
     def _borrow(self, m: int, work: Callable[[Engine], Any]) -> Any:
         """Do something with an engine that no other thread is using."""

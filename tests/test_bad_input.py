@@ -207,6 +207,12 @@ CASES = {
                                    r"[Oo]ptimizer"),
     "a step with bad weights": (lambda t: t.net.train_step(t.X, t.labels, t.sgd, -np.ones(M)), ValueError,
                                 r"sample_weight lies in"),
+    # ---- partial_fit ----
+    "a stream of another width": (lambda t: t.net.partial_fit(t.X[:, :3], t.labels), ValueError, r"X has 3 features"),
+    "a stream to a bad label": (lambda t: t.net.partial_fit(t.X, t.labels + 9), ValueError, r"Y\[0\] is"),
+    "a stream of weights alone": (lambda t: t.net.partial_fit(t.X, t.labels, np.ones(M)), TypeError, r"optimizer is"),
+    "a stream with bad weights": (lambda t: t.net.partial_fit(t.X, t.labels, None, -np.ones(M)), ValueError,
+                                  r"sample_weight lies in"),
     # ---- fit ----
     "fit on another width": (lambda t: t.fit(t.X[:, :3]), ValueError, r"X has 3 features"),
     "fit on NaN": (lambda t: t.fit(t.with_value(t.X, (3, 2), np.nan)), ValueError, r"X\[3, 2\] is nan"),
