@@ -328,8 +328,9 @@ class Network:
 
         Examples
         --------
-        >>> for X, Y in stream:
-        ...     J = net.partial_fit(X, Y)
+        >>> net, rng = Network((3, 8, 1), rng=0), np.random.default_rng(0)
+        >>> stream = (rng.random((m, 3)) for m in (32, 32, 32, 5))
+        >>> costs = [net.partial_fit(X, X.sum(axis=1)) for X in stream]
         """
         if optimizer is None:
             optimizer = self._optimizer or SGD(lr=0.1)

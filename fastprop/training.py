@@ -357,21 +357,24 @@ def _validation(network: "Network", validation: Any) -> tuple[np.ndarray, np.nda
     return X, inputs.targets(validation[1], len(X), *network._ends[1:], "validation Y")
 
 
-def accuracy(network: "Network", Y_hat: np.ndarray, Y: np.ndarray) -> float | None:
-    """Share of samples whose class is right; None where the targets are not classes."""
-    if network.output == "softmax":
-        return float(np.mean(Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))))
-    if network.output == "sigmoid" and network.sizes[-1] == 1:
+def tells_classes(network: "Network") -> bool:
+    """Whether the output is of classes, so that there is an accuracy."""
+    return network.output == "softmax" or (network.output == "sigmoid" and network.sizes[-1] == 1)
+
+
+def accuracy(Y_hat: np.ndarray, Y: np.ndarray) -> float:
+    """Share of samples whose class is right."""
+    if Y_hat.shape[1] == 1:
         return float(np.mean((Y_hat > 0.5) == (Y > 0.5)))
-    return None
+    return float(np.mean(Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))))
 
 
 def _measure(network: "Network", held_out: tuple[np.ndarray, np.ndarray], history: History) -> None:
     X, Y = held_out
     history.validation_loss.append(network._borrow(len(X), lambda engine: engine.loss(X, Y)))
-    share = accuracy(network, network._borrow(len(X), lambda engine: engine.forward(X, transpose=False)), Y)
-    if share is not None:
-        history.validation_accuracy.append(share)
+    if tells_classes(network):
+        Y_hat = network._borrow(len(X), lambda engine: engine.forward(X, transpose=False))
+        history.validation_accuracy.append(accuracy(Y_hat, Y))
 
 
 def _summary(epoch: int, epochs: int, history: History) -> str:
