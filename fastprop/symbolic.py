@@ -6,7 +6,9 @@ are joined by a choice. So any function will do that has arithmetic, comparisons
 :mod:`math` or of NumPy; loops too, as long as their length does not depend on a symbol.
 """
 
+import itertools
 import math
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -33,6 +35,7 @@ MOST_BRANCHES = 64
 
 
 _numbers: dict[tuple[Any, ...], int] = {}
+_next_number = itertools.count()
 
 
 class Expression:
@@ -56,7 +59,7 @@ class Expression:
     def __init__(self, op: str, *args: Any):
         self.op, self.args = op, args
         key = (op, *(a.number if isinstance(a, Expression) else repr(a) for a in args))
-        self.number = _numbers.setdefault(key, len(_numbers))
+        self.number = _numbers.setdefault(key, next(_next_number))
 
     # ---- what a function may do with it
 
@@ -129,7 +132,7 @@ class Expression:
     def __bool__(self) -> bool:
         if self.op not in _COMPARISONS.values():
             return bool(self != 0.0)
-        for condition, answer in _answers:
+        for condition, answer in _answers.given:
             if condition.number == self.number:
                 return answer
         raise _Undecided(self)
@@ -229,7 +232,14 @@ class _Undecided(BaseException):
         self.condition = condition
 
 
-_answers: list[tuple[Expression, bool]] = []  # to the comparisons that the function being traced has asked about
+class _Answers(threading.local):
+    """To the comparisons that the function being traced has asked about."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Expression, bool]] = []
+
+
+_answers = _Answers()
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
@@ -261,11 +271,11 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
             return _as_expression(result)
         results = []
         for answer in (True, False):
-            _answers.append((condition, answer))
+            _answers.given.append((condition, answer))
             try:
                 results.append(explore())
             finally:
-                _answers.pop()
+                _answers.given.pop()
         return _choice(condition, *results)
 
     return explore()

@@ -260,7 +260,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                 cost, weight, seconds = cost + done[0], weight + done[1], seconds + taken
                 bar.add(min(last * batch, len(X)) - step * batch)
                 step = last
-                history.running_loss = cost / weight
+                history.running_loss = _mean(cost, weight)
                 if not math.isfinite(cost):
                     break
                 steps_so_far = epoch * n_steps + step
@@ -268,7 +268,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                 if any(answers):
                     ends = True
                     break
-            history.loss.append(cost / weight)
+            history.loss.append(_mean(cost, weight))
             history.seconds.append(seconds)
             history.samples_per_second.append(min(step * batch, len(X)) / seconds)
             if held_out is not None:
@@ -294,6 +294,11 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         if best:
             history.best_epoch = best.restore()
     return history
+
+
+def _mean(cost: float, weight: float) -> float:
+    """The mean cost of what was trained on so far; 0 where none of it counts."""
+    return cost / weight if weight else 0.0
 
 
 def _fraction(validation: Any, m: int) -> float:

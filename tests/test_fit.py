@@ -277,6 +277,17 @@ def test_pairs_do_not_change_what_is_learnt(rows):
     assert bits(one.parameters) == bits(other.parameters)
 
 
+def test_batches_that_do_not_count(net, rows):
+    """Weights of 0 for the first batches: there is no mean yet, and nothing to divide by."""
+    seen, weights = [], np.repeat([0.0, 1.0], [60, 40])
+    net.fit(*rows, epochs=1, batch_size=20, shuffle=False, sample_weight=weights,
+            callbacks=[(1, lambda step, h: seen.append(h.running_loss))])  # fmt: skip
+    assert seen[:3] == [0.0] * 3
+    assert seen[3] > 0
+    assert net.fit(*rows, epochs=1, batch_size=20, shuffle=False, sample_weight=weights,
+                   callbacks=[(1, lambda *_: True)]).loss == [0.0]  # fmt: skip
+
+
 def test_a_true_result_of_a_pair_ends_the_fit_within_its_epoch(net, rows):
     history = net.fit(*rows, epochs=50, batch_size=10, callbacks=[(13, lambda step, h: True)])
     assert history.epochs == 2
