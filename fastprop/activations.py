@@ -113,8 +113,8 @@ class Activation:
             compiled(f"{self.name}_derivative", DERIVATIVE, derivative),
         )
 
-    def kind(self) -> LayerKind:
-        """What the plan needs to know; compiles the routines."""
+    def kind(self, from_Z: bool = False) -> LayerKind:
+        """What the plan needs to know, where g′ may be computed from Z only, if asked; compiles the routines."""
         activation, derivative = self._routines
         return LayerKind(activation.address, derivative.address, from_Z=True)
 
@@ -140,8 +140,8 @@ class _BuiltIn(Activation):
         self.name, self.f, self.df = name, f, df
         self._activation, self._derivative, self._relu, self._by_hand = activation, derivative, relu, by_hand
 
-    def kind(self) -> LayerKind:
-        if not self._by_hand:
+    def kind(self, from_Z: bool = False) -> LayerKind:
+        if not self._by_hand or (from_Z and self._derivative and not self._relu):
             return super().kind()
         activation, derivative = (r.address if r else 0 for r in (self._activation, self._derivative))
         return LayerKind(activation, derivative, relu=self._relu)

@@ -20,6 +20,7 @@ from .kernels.plan import (
     STEP,
     TRANSPOSE,
     UPDATES,
+    UPDATES_BEFORE,
     LayerKind,
     Plan,
     allocate,
@@ -46,6 +47,8 @@ class Engine:
         Factor of the penalty ½ Σ W².
     scale : float
         What X is multiplied by as it is read.
+    dropout : (float, int)
+        The probability that a hidden unit is dropped in a step, and the seed of the draws.
 
     Attributes
     ----------
@@ -58,7 +61,7 @@ class Engine:
     """
 
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0,
-                 scale: float = 1.0):  # fmt: skip
+                 scale: float = 1.0, dropout: tuple[float, int] = (0.0, 0)):  # fmt: skip
         self.plan = plan
         self.available = pool.get_num_threads()  # when the work was shared out
         self.rows, self.has_gradients, self._l2 = 0, False, l2
@@ -91,6 +94,8 @@ class Engine:
         )  # fmt: skip
         self._limit(None)
         self._totals[SCALE] = scale
+        rate, seed = dropout
+        self._set(drop_seed=seed, drop_keeps=min(round((1 - rate) * 2**32), 2**32 - 1) if rate else 0)
         self._read(np.dtype(np.float32))
 
     def _read(self, dtype: np.dtype) -> None:
@@ -181,7 +186,7 @@ class Engine:
                 self._rate[0] = cast(float, optimizer.lr)
                 if self.job["rate_stride"]:
                     self._set(rates=self._rate, rate_stride=0)
-            self._totals[UPDATES] = optimizer.steps
+            self._totals[UPDATES] = self._totals[UPDATES_BEFORE] = optimizer.steps
             try:
                 cost, weight = self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)
             finally:  # Ctrl-C may come when the steps are done
@@ -204,7 +209,7 @@ class Engine:
 
 
 def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep: bool = False,
-             train: bool = True) -> Plan:  # fmt: skip
-    """A plan for a batch, on as many threads as its work can use."""
+             train: bool = True, vectors: bool = True) -> Plan:  # fmt: skip
+    """A plan for a batch, on as many threads as its work can use; with `vectors`, one sample stands in vectors."""
     count = estimate.threads_for(sizes, batch, pool.get_num_threads(), train=train)
-    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=batch == 1)
+    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1)

@@ -86,6 +86,10 @@ class Network:
     l2 : float
         λ of the penalty λ/2·Σ W² in the cost, which adds λ·W to dW; biases are free (ridge regression's, Hoerl and
         Kennard 1970).
+    dropout : float
+        Probability, in [0, 1), that a hidden unit is 0 for a sample in a training step; the others are divided by
+        1 − dropout (Srivastava et al. 2014). What is dropped follows from rng, the optimizer's step, layer, unit and
+        sample alone. Only `fit`, `train_step` and `partial_fit` drop anything.
     scale : float
         What X is multiplied by as it is read, such as 1/255 for the bytes of an image. X of uint8 stays as it is in
         memory, a quarter of float32.
@@ -94,7 +98,7 @@ class Network:
 
     Attributes
     ----------
-    sizes, hidden, output, loss_name, l2, scale
+    sizes, hidden, output, loss_name, l2, dropout, scale
         What it was made with; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
@@ -119,7 +123,7 @@ class Network:
 
     def __init__(self, sizes: Sequence[int], hidden: str | Activation | Sequence[str | Activation] = "relu",
                  output: str | Activation = "identity", loss: str | Loss | None = None, *,
-                 init: str | Initializer | None = None, l2: float = 0.0, scale: float = 1.0,
+                 init: str | Initializer | None = None, l2: float = 0.0, dropout: float = 0.0, scale: float = 1.0,
                  rng: int | np.random.Generator | None = None):  # fmt: skip
         self._layout = ParameterLayout.of(inputs.sizes(sizes))
         self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
@@ -129,6 +133,8 @@ class Network:
         self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
         self._l2 = inputs.number("l2", l2, least=0)
         self._scale = inputs.number("scale", scale, above=0)
+        dropout = inputs.number("dropout", dropout, least=0, below=1)
+        self._dropout = 0.0, 0
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
         self._build()
@@ -137,6 +143,8 @@ class Network:
             if W.shape != layer.W.shape:
                 raise ValueError(f"init gave weights of shape {W.shape}; this layer needs {layer.W.shape}.")
             layer.W[:] = W
+        if dropout:
+            self._dropout = dropout, int(self._rng.integers(2**62))
 
     def _targets(self) -> str:
         """What kind the targets are of: classes of a softmax, shares of 1, counts, or any numbers."""
@@ -174,6 +182,7 @@ class Network:
     output = property(lambda self: named(self._output))
     loss_name = property(lambda self: self._loss.name)
     l2 = property(lambda self: self._l2)
+    dropout = property(lambda self: self._dropout[0])
     scale = property(lambda self: self._scale)
 
     @property
@@ -195,7 +204,7 @@ class Network:
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
         loss = self.loss_name if LOSSES.get(self.loss_name) is self._loss else self._loss
-        given = {"l2": (self.l2, 0), "scale": (self.scale, 1)}
+        given = {"l2": (self.l2, 0), "dropout": (self.dropout, 0), "scale": (self.scale, 1)}
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         return (
             f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{others}): "
@@ -391,7 +400,7 @@ class Network:
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_scale", "_rng", "_optimizer")
+        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_dropout", "_scale", "_rng", "_optimizer")
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -405,11 +414,13 @@ class Network:
     # ---- engines -------------------------------------------------------------------------------------------------
 
     def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
-        kinds = [activation.kind() for activation in (*self._hidden, self._output)]
-        plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train)
+        drops = bool(self._dropout[0]) and train and not keep
+        kinds = [activation.kind(from_Z=drops) for activation in (*self._hidden, self._output)]
+        plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train, vectors=not drops)
         return Engine(
-            plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2, self._scale
-        )
+            plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2, self._scale,
+            self._dropout,
+        )  # fmt: skip
 
     @staticmethod
     def _stale(engine: Engine) -> bool:

@@ -108,7 +108,7 @@ class Optimizer:
                     f"this {type(self).__name__} holds the moments of another network. "
                     f"Make one optimizer for each network that you train."
                 )
-        else:
+        elif moments is None or self._owner is not None:  # new, or another network's: a copy goes on with its steps
             self.steps = 0
             self._moments = moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
         self._owner = weakref.ref(network)

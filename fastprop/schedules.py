@@ -23,8 +23,16 @@ class _Vectorised:
     def __call__(self, step: Any) -> Any:
         return self._function(np.asarray(step, np.float64))[()]
 
+    def __reduce__(self) -> Any:
+        return _made, (self._name, self._settings)
+
     def __repr__(self) -> str:
         return f"{self._name}({', '.join(f'{k}={v!r}' for k, v in self._settings.items())})"
+
+
+def _made(name: str, settings: dict[str, Any]) -> Schedule:
+    """A schedule from its pickle."""
+    return globals()[name](**settings)
 
 
 def rates(lr: float | Schedule, first: int, count: int) -> np.ndarray:

@@ -102,6 +102,26 @@ def test_a_schedule_says_what_it_is():
     assert "lr=cosine(lr=0.1" in repr(SGD(schedules.cosine(0.1, 500)))
 
 
+def test_a_copy_goes_on_with_the_schedule():
+    """Of plain SGD too, which has no moments to tell it from a new one; with another network it starts anew."""
+    X, Y, optimizer = np.ones((10, 2)), np.ones(10), SGD(schedules.step(1, every=2))
+    net = Network((2, 1), rng=0)
+    net.fit(X, Y, epochs=3, optimizer=optimizer, progress=False)
+    net_again, again = pickle.loads(pickle.dumps((net, optimizer)))
+    net_again.train_step(X, Y, again)
+    assert again.steps == 4
+    Network((2, 1)).train_step(X, Y, optimizer)
+    assert optimizer.steps == 1
+
+
+@pytest.mark.parametrize("name", [name for name in RATES if "own" not in name])
+def test_schedules_can_be_pickled(name):
+    schedule, steps, _ = RATES[name]
+    again = pickle.loads(pickle.dumps(schedule))
+    assert repr(again) == repr(schedule)
+    assert [again(step) for step in steps] == [schedule(step) for step in steps]
+
+
 def test_a_plateau_can_be_pickled():
     again = pickle.loads(pickle.dumps(SGD(schedules.ReduceOnPlateau(0.5))))
     assert again.rate == 0.5

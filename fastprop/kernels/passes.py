@@ -15,6 +15,7 @@ from .simd import (
     get,
     indices,
     integers,
+    kept,
     load,
     load_first,
     octets,
@@ -214,11 +215,27 @@ def shuffle(order, n, seed, epoch):
 
 
 @kernel
-def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output):
+def drop(a, n, panels, key, layer, sample, keeps):
+    """Dropout of a layer's panels, of samples from `sample` on: a·2³²/keeps, or 0 with probability 1 − keeps/2³².
+
+    What is dropped is a function of key, layer, unit and sample alone (Srivastava et al. 2014, inverted).
+    """
+    state, _ = random_bits(key + np.uint64(layer))
+    scale = np.float32(4294967296.0 / keeps)
+    for i in range(n):
+        bits, state = random_bits(state)
+        for p in range(panels):
+            place = p * panel_stride(n) + i * LANES
+            store(a, place, kept(load(a, place), bits, sample + p * LANES, keeps, scale))
+
+
+@kernel
+def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, keeps=0):
     """Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
 
     The rows of X stand in the workspace already (:func:`gather`). With `transposed`, hidden activations get the
     second form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is computed.
+    With `keeps` above 0, hidden activations are dropped as :func:`drop` says, panel `first` holding `sample`.
     """
     panels = last - first
     for l in range(n_layers):
@@ -231,13 +248,18 @@ def forward_pass(layers, n_layers, parameters, work, first, last, transposed, ou
                           n, n_prev, panels, floor)  # fmt: skip
         if layer.activation and (output or l < n_layers - 1):
             equations.activate(A, Z, layer.activation, n, panels)
+        if keeps and l < n_layers - 1:
+            drop(A, n, panels, key, l, sample, keeps)
         if transposed and layer.A_T >= 0:
             equations.transpose(at(work, layer.A_T + here), A, n, panels)
 
 
 @kernel
-def backward_pass(layers, n_layers, parameters, work, first, last):
-    """All dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer."""
+def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, keeps=0):
+    """All dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
+
+    With `keeps`, what the forward pass dropped passes nothing back.
+    """
     panels = last - first
     for l in range(n_layers - 1, 0, -1):
         layer, under = layer_at(layers, l), layer_at(layers, l - 1)
@@ -246,6 +268,8 @@ def backward_pass(layers, n_layers, parameters, work, first, last):
         dA, dZ = at(work, under.dA + below), at(work, under.dZ + below)
         Z, A = at(work, under.Z + below), at(work, under.A + below)
         equations.dA(dA, at(parameters, layer.W), at(work, layer.dZ + here), A, n, n_prev, panels, layer.relu_prev)
+        if keeps:
+            drop(dA, n_prev, panels, key, l - 1, sample, keeps)
         if under.derivative:
             equations.dZ(dZ, dA, Z, A, under.derivative, n_prev, panels)
 

@@ -84,6 +84,7 @@ JOB = np.dtype(
             "chunk_panels", "block_panels", "groups", "items", "cuts",
             "parts", "part_stride", "work_stride",  # gradients of the parts of a step; 0: a plan without
             "threads", "tickets",
+            "drop_seed", "drop_keeps",  # dropout: of 2³² draws, how many keep a unit; 0: all
             "gather", "octets",  # the routine that reads rows of X, and whether they are bytes
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
@@ -92,7 +93,7 @@ JOB = np.dtype(
 )  # fmt: skip
 # The job itself is only read while it runs, so that its cache lines stay with every thread. What grows is in `totals`:
 # the sum of the costs, that of the sample weights, and the updates made so far.
-COST, WEIGHT, UPDATES, SCALE = range(4)
+COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE = range(5)
 
 layer_at = record_of(LAYER)
 job_at = record_of(JOB)

@@ -573,6 +573,42 @@ def total(typingctx, a):
     return types.float32(vector), codegen
 
 
+# ---- random bits -------------------------------------------------------------------------------------------------
+
+
+def _mixed(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Each 32 bits of x so mixed that every one of them depends on all (the constants are those of lowbias32)."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+        x = builder.xor(x, builder.lshr(x, ir.Constant(IVECTOR, [shift] * LANES)))
+        x = builder.mul(x, ir.Constant(IVECTOR, [factor] * LANES))
+    return x
+
+
+@intrinsic
+def kept(typingctx, v, bits, sample, keeps, scale):
+    """v·scale for those of 16 samples from `sample` on whose 32 random bits are below `keeps`, 0 for the others.
+
+    The bits are a function of `bits`, 64 of them, and of the sample's number.
+    """
+
+    def codegen(context, builder, sig, args):
+        v, bits, sample, keeps, scale = args
+
+        def everywhere(value: ir.Value) -> ir.Value:
+            first = builder.insert_element(
+                ir.Constant(IVECTOR, ir.Undefined), builder.trunc(value, I32), ir.Constant(I32, 0)
+            )
+            return builder.shuffle_vector(first, first, ir.Constant(IVECTOR, [0] * LANES))
+
+        low, high = everywhere(bits), everywhere(builder.lshr(bits, ir.Constant(I64, 32)))
+        x = builder.add(everywhere(sample), ir.Constant(IVECTOR, list(range(LANES))))
+        x = _mixed(builder, builder.add(_mixed(builder, builder.xor(x, low)), high))
+        chosen = builder.icmp_unsigned("<", x, everywhere(keeps))
+        return builder.select(chosen, builder.fmul(v, broadcast(builder, scale)), constant(0.0))
+
+    return vector(vector, types.uint64, types.int64, types.int64, types.float32), codegen
+
+
 # ---- records -----------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ from .passes import (
     gather_weights,
     gradients_pass,
     one_hot,
+    random_bits,
     row_of,
     scatter,
     shuffle,
@@ -48,6 +49,7 @@ from .plan import (
     TRANSPOSE,
     UPDATE,
     UPDATES,
+    UPDATES_BEFORE,
     WEIGHT,
     job_at,
     layer_at,
@@ -153,6 +155,14 @@ def add_cost(job, m, first, panels):
 
 
 @kernel
+def key_of_step(job, step):
+    """Random bits of a step: a function of the seed and of the optimiser's number of steps."""
+    t = get(doubles(job.totals), UPDATES_BEFORE) + np.float64(step - job.first_step)
+    bits, _ = random_bits(np.uint64(job.drop_seed) + np.uint64(np.int64(t)))
+    return bits
+
+
+@kernel
 def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
     """Cost and output dZ of one panel."""
     shift = p * panel_stride(n)
@@ -176,6 +186,8 @@ def chunk_pass(job, work, step, chunk, first, last):
     do, order = job.do, job.order
     start, size = chunk_of(job, step, chunk)
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
+    keeps = job.drop_keeps if do & UPDATE else np.int64(0)
+    key, sample = key_of_step(job, step), job.chunk_panels * LANES * chunk
     n_0, n_L, scale = bottom.n_prev, top.n, np.float32(get(doubles(job.totals), SCALE))
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
@@ -186,7 +198,8 @@ def chunk_pass(job, work, step, chunk, first, last):
                     A_T = address_at(work, bottom.A_prev_T + shift)
                 call(job.gather, (at(work, bottom.A_prev + shift), A_T, job.X, order, start + p * LANES, count, n_0,
                                   job.n_samples, scale))  # fmt: skip
-            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT)
+            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT,
+                         key, sample + p0 * LANES, keeps)  # fmt: skip
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
                 A = at(work, top.A + p * panel_stride(n_L))
@@ -195,7 +208,8 @@ def chunk_pass(job, work, step, chunk, first, last):
             for p in range(p0, p1):
                 cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
         if do & BACKWARD:
-            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1)
+            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1,
+                          key, sample + p0 * LANES, keeps)  # fmt: skip
 
 
 # ---- a chunk, its panels and then its columns shared ------------------------------------------------------------
