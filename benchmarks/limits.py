@@ -1,6 +1,6 @@
-"""Where fastprop's speed ends: other optimisers, batches, widths and activations, single calls, the drop-in functions.
+"""Where the speed ends: optimisers, batches, widths, activations, phases of a step, single calls, drop-in functions.
 
-    python benchmarks/limits.py [optimizers] [batches] [widths] [activations] [calls] [dropin]
+    python benchmarks/limits.py [optimizers] [batches] [widths] [activations] [phases] [calls] [dropin]
 
 prints a table for each that is named, or for all. What a row compares is measured in turns in this one process, at one
 thread; figures are medians. The unit of a share is the FMA peak, measured in the same turns.
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -22,7 +23,7 @@ from ratios import LR, REST, in_turns
 from fastprop import SGD, Activation, Adam, Network, dropin, reference, set_num_threads
 from fastprop.activations import ACTIVATIONS, HIDDEN
 from fastprop.kernels import steps
-from fastprop.kernels.plan import STEP, flops_per_sample
+from fastprop.kernels.plan import BACKWARD, FORWARD, LOSS, STEP, TRANSPOSE, flops_per_sample
 from fastprop.optimizers import Optimizer
 
 SECONDS = 0.05  # of each turn of each work, about
@@ -122,6 +123,25 @@ def activations() -> list[str]:
     return lines
 
 
+def phases() -> list[str]:
+    """Where the time of a step goes, on one batch again and again: differences of steps that end early."""
+    lines = header("shape", "a step, µs", "gather, forward", "cost, dZ of the output", "backward", "dW, db, update")
+    for case in SHAPES:
+        X, Y = random_data(case, case.batch)
+        net = Network(case.sizes, output=case.output, rng=0)
+        net.train_step(X, Y, SGD(LR))
+        engine, do, works = net._training, 0, {}
+        assert engine is not None
+        for name, part in (("forward", FORWARD | TRANSPOSE), ("cost", LOSS), ("backward", BACKWARD), ("all", STEP)):
+            do |= part
+            works[name] = partial(engine.run, do, case.batch, 0, 1, X, Y)
+        seconds = seconds_of(works)
+        ends = [0.0, *(seconds[name] for name in works)]
+        shares = (f"{100 * (end - start) / seconds['all']:.0f}%" for start, end in pairwise(ends))
+        lines.append(row(case.name, f"{1e6 * seconds['all']:,.1f}", *shares))
+    return lines
+
+
 @numba.njit
 def nothing() -> int:
     """An empty compiled call."""
@@ -179,6 +199,7 @@ TABLES = {
     "batches": batches,
     "widths": widths,
     "activations": activations,
+    "phases": phases,
     "calls": calls,
     "dropin": dropin_functions,
 }

@@ -15,8 +15,9 @@ from numba.core import types
 from numba.core.registry import cpu_target
 
 import fastprop
-from fastprop import SGD, Adam, Network
-from fastprop.kernels import elementwise, steps, tiles, updates
+from fastprop import SGD, Adam, Network, losses
+from fastprop.activations import ACTIVATIONS
+from fastprop.kernels import elementwise, passes, steps, tiles, updates
 from fastprop.kernels.jit import Routine
 
 ALLOCATORS = (b"NRT_Allocate", b"NRT_MemInfo_alloc_aligned", b"malloc", b"calloc", b"realloc")
@@ -208,9 +209,12 @@ def symbols(routine):
 ROUTINES = [
     steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
     steps.pass_of_sample, steps.columns_of_sample,
-    updates.sgd_update, updates.momentum_update, updates.adam_update,
+    steps.squares_of_runs, steps.late_update, passes.gather_floats, passes.gather_octets,
+    updates.sgd_update, updates.momentum_update, updates.adam_update, updates.adamw_update,
+    updates.rmsprop_update, updates.adagrad_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
+    *ACTIVATIONS["gelu"]._routines, losses.routine_of(ACTIVATIONS["softmax"], losses.LOSSES["poisson"]),
     *(tiles.tiles_of(group, rows) for group, rows in tiles.groups()),
 ]  # fmt: skip
 
