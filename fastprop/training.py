@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .network import Network
 
 SLICE_SECONDS = 0.07  # of compiled work between two looks at Python: the bar moves, and Ctrl-C works
-TRIAL = 16  # slices, of which one, an eighth as long, tries another number of threads
+TRIAL_SECONDS = 1.0  # from one trial of another number of threads to the next, and at least
+TRIAL_STEPS = 50  # so many steps, for a step that takes half a second is a dear trial
 GAIN = 1.1  # what it must be faster by
 
 
@@ -113,7 +114,8 @@ class _Pace:
 
     def __init__(self, sizes: tuple[int, ...], batch: int):
         self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1))
-        self.most = self.threads = self.slices = 0
+        self.most = self.threads = self.trials = 0
+        self.since = 0.8 * TRIAL_SECONDS  # seconds since the last trial; the first one comes sooner
         self.per_step: dict[int, float] = {}  # seconds, by threads
 
     @staticmethod
@@ -124,17 +126,20 @@ class _Pace:
         """Steps of the next slice, and on how many threads, where the plan's number is `most`."""
         if most != self.most:
             self.most = self.threads = most
-            self.slices = 0
-        self.slices += 1
-        if most > 1 and self.slices % TRIAL == 2:
+            self.per_step = {}
+        known = self.per_step.get(self.threads)
+        if most > 1 and known and self.since > max(TRIAL_SECONDS, TRIAL_STEPS * known):
             others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
-            return max(1, self.steps // 8), others[self.slices // TRIAL % len(others)]
+            self.trials += 1
+            return max(1, self.steps // 8), others[self.trials % len(others)]
         return self.steps, self.threads
 
     def learn(self, steps: int, threads: int, seconds: float) -> None:
         """What a slice took."""
         self.per_step[threads] = seconds / steps
+        self.since += seconds
         if threads != self.threads:
+            self.since = 0.0
             if GAIN * self.per_step[threads] < self.per_step[self.threads]:
                 self.threads = threads
         elif steps >= self.steps or seconds > SLICE_SECONDS:

@@ -405,9 +405,9 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
 # ---- the pace ----------------------------------------------------------------------------------------------------
 
 
-def paced(speed, most, slices):
+def paced(speed, most, slices, sizes=(64, 64, 64)):
     """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
-    pace, chosen = training._Pace((64, 64, 64), 64), []
+    pace, chosen = training._Pace(sizes, 64), []
     for _ in range(slices):
         steps, threads = pace.next(most)
         chosen.append((threads, steps / speed(threads)))
@@ -424,11 +424,18 @@ def test_on_idle_cores_all_threads_are_used_but_for_short_trials():
 
 def test_where_other_processes_have_the_cores_fewer_threads_are_used():
     """Found within a trial for each halving; and left again when the cores are idle."""
-    assert paced(lambda threads: 1e4 / threads, 4, 60)[-1][0] == 1
+    assert paced(lambda threads: 1e4 / threads, 4, 100)[-1][0] == 1
     busy = iter([True] * 50 + [False] * 100)
     chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
     assert 1 in [threads for threads, _ in chosen[:40]]
     assert chosen[-1][0] == 2
+
+
+def test_few_long_steps_are_not_spent_on_trials():
+    """A fit of three steps of half a second, or of thirty, stays on the threads that the plan chose."""
+    large = (4096, 4096, 4096)
+    assert {threads for threads, _ in paced(lambda threads: 2, 2, 30, large)} == {2}
+    assert {threads for threads, _ in paced(lambda threads: 2, 2, 100, large)} == {1, 2}
 
 
 def test_one_thread_is_never_tried_beside():
