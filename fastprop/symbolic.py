@@ -33,7 +33,6 @@ _COMPARISONS = {
 _ALIASES = {"absolute": "fabs", "true_divide": "divide"}
 MOST_BRANCHES = 64
 
-
 _numbers: dict[tuple[Any, ...], int] = {}
 _next_number = itertools.count()
 
@@ -258,6 +257,8 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
 
     def explore() -> Expression:
         nonlocal leaves
+        if len(_answers.given) > MOST_BRANCHES:
+            raise ValueError(f"it asks more than {MOST_BRANCHES} questions, one after the other. Is there a loop?")
         try:
             result = traced(*symbols)
         except _Undecided as undecided:
@@ -293,12 +294,18 @@ def _with_traced_functions(function: Any, done: dict[int, Any]) -> Any:
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells or None)
     copy.__kwdefaults__ = function.__kwdefaults__
     done[id(function)] = copy
-    for name in function.__code__.co_names:
+    for name in _names_in(function.__code__):
         if name in names:
             names[name] = _replacement(names[name], done)
     for cell, original in zip(cells, function.__closure__ or (), strict=True):
         cell.cell_contents = _replacement(original.cell_contents, done)
     return copy
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    """The names that a function looks up, and the functions within it."""
+    within = (_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*within)
 
 
 def _replacement(value: Any, done: dict[int, Any]) -> Any:

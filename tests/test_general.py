@@ -194,6 +194,12 @@ def test_copies_and_pickles_keep_ones_own_functions():
         assert again.loss(X, Y) == net.loss(X, Y)
 
 
+def endless(z):
+    while z > 0:
+        z = z - 1
+    return z
+
+
 WRONG = {
     "another derivative": (
         lambda: Activation("square", lambda z: z * z, lambda z: z), ValueError,
@@ -224,6 +230,7 @@ WRONG = {
         lambda: Activation("g", lambda z: sum(1.0 for i in range(9) if z * i > i * i), lambda z: 0.0), ValueError,
         rf"it has more than {MOST_BRANCHES} cases",
     ),
+    "a loop without an end": (lambda: Activation("g", endless, lambda z: 1.0), ValueError, r"more than 64 questions"),
     "an unknown activation": (lambda: Network((2, 2, 2), hidden="rellu"), ValueError, r"hidden is 'rellu'; it must be"),
     "an unknown loss": (lambda: Network((2, 2), loss="l2"), ValueError, r"loss is 'l2'; it must be one of mse, mae"),
     "a hidden softmax": (lambda: Network((2, 2, 2), hidden="softmax"), ValueError, r"hidden is 'softmax'"),
@@ -266,6 +273,7 @@ FUNCTIONS = {
     "more of numpy": lambda z: np.float64(2) * np.tanh(z) + np.sign(z) + np.reciprocal(1 + np.abs(z)) - np.negative(z),
     "a loop": steps,
     "a constant": lambda z: 2.5,
+    "functions within": lambda z: sum((lambda x: math.exp(-x * x))(z + i) for i in range(3)),
 }
 
 
