@@ -20,7 +20,6 @@ from .kernels.plan import (
     STEP,
     TRANSPOSE,
     UPDATES,
-    UPDATES_BEFORE,
     LayerKind,
     Plan,
     allocate,
@@ -72,7 +71,7 @@ class Engine:
         self._totals = allocate(8, np.float64)
         self._tickets = allocate(16, np.int64)
         self._hyper = np.zeros(16, np.float32)
-        self._rate = np.zeros(1)
+        self._rate, self._rates = np.zeros(1), cast(np.ndarray | None, None)
         self._trains_with: np.ndarray | None = None
         self.nbytes = self.work.nbytes + self._parts.nbytes
         self._held = (parameters, gradients)  # the job holds their addresses
@@ -122,7 +121,7 @@ class Engine:
             Y: np.ndarray | None = None, weights: np.ndarray | None = None, order: np.ndarray | None = None,
             Y_hat: np.ndarray | None = None, threads: int | None = None) -> tuple[float, float]:  # fmt: skip
         """Do the parts `do` of the steps first…last over m rows of the user's arrays; the sums of costs and weights."""
-        if X is not None and X.dtype != self._dtype:
+        if X is not None and X.dtype is not self._dtype:
             self._read(X.dtype)
         labels = Y is not None and Y.dtype == np.int64
         targets = 0 if Y is None else address_of(Y)
@@ -183,10 +182,11 @@ class Engine:
                 self._rates = optimizer.rates(steps[1] - steps[0])  # held: the job has their address
                 self._set(rates=self._rates, rate_stride=1)
             else:
-                self._rate[0] = cast(float, optimizer.lr)
-                if self.job["rate_stride"]:
+                if self._rates is not None:  # the optimiser before had a schedule
+                    self._rates = None
                     self._set(rates=self._rate, rate_stride=0)
-            self._totals[UPDATES] = self._totals[UPDATES_BEFORE] = optimizer.steps
+                self._rate[0] = cast(float, optimizer.lr)
+            self._totals[UPDATES] = optimizer.steps
             try:
                 cost, weight = self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)
             finally:  # Ctrl-C may come when the steps are done

@@ -571,6 +571,7 @@ def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, l
     job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
     put(doubles(job.totals), COST, 0.0)
     put(doubles(job.totals), WEIGHT, 0.0)
+    put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.totals), UPDATES))
     put(integers(job.tickets), NEXT, 0)
     put(integers(job.tickets), DONE, 0)
 
