@@ -191,7 +191,8 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         A weight for each class, beside that of the sample: {class: weight}, or m/(classes · samples of the class).
         For labels, one-hot rows, or 0 and 1 of a single sigmoid.
     validation : (X, Y) or float, optional
-        Measured after each epoch. A fraction holds out so many of the rows, drawn at random, of each class alike.
+        Measured after each epoch. A fraction holds out so many of the rows, drawn at random, of each class alike; the
+        rows are copied for it.
     early_stopping : int, optional
         Stop after so many epochs without a lower validation loss, and go back to the best parameters.
     callbacks : sequence of callables, or of pairs (k, callable)
