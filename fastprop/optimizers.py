@@ -210,13 +210,14 @@ class Adam(Optimizer):
     prepare = updates.adam_prepare
     update = updates.adam_update
     beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
+    _weight_decay = 0.0  # AdamW's
 
     def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  clip_norm: float | None = None):  # fmt: skip
         self._beta_1 = number("beta_1", beta_1, least=0, below=1)
         self._beta_2 = number("beta_2", beta_2, least=0, below=1)
         self._epsilon = number("epsilon", epsilon, least=1e-37)
-        super().__init__(lr, clip_norm, self.beta_1, self.beta_2, self.epsilon)
+        super().__init__(lr, clip_norm, self.beta_1, self.beta_2, self.epsilon, self._weight_decay)
 
 
 class AdamW(Adam):
@@ -234,18 +235,15 @@ class AdamW(Adam):
     Raises
     ------
     ValueError, TypeError
-        For a value out of its range, or of the wrong kind.
+        As of :class:`Adam`.
     """
 
-    prepare = updates.adamw_prepare
-    update = updates.adamw_update
     weight_decay = _fixed("weight_decay")
 
     def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  weight_decay: float = 0.01, clip_norm: float | None = None):  # fmt: skip
         self._weight_decay = number("weight_decay", weight_decay, least=0)
         super().__init__(lr, beta_1, beta_2, epsilon, clip_norm)
-        self._settings = np.array([self.beta_1, self.beta_2, self.epsilon, self.weight_decay])
 
 
 class RMSprop(Optimizer):

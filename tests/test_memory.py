@@ -210,7 +210,7 @@ ROUTINES = [
     steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
     steps.pass_of_sample, steps.columns_of_sample,
     steps.squares_of_runs, steps.late_update, passes.gather_floats, passes.gather_octets,
-    updates.sgd_update, updates.momentum_update, updates.adam_update, updates.adamw_update,
+    updates.sgd_update, updates.momentum_update, updates.adam_update,
     updates.rmsprop_update, updates.adagrad_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,

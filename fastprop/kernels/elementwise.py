@@ -39,20 +39,26 @@ TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or at most 
 
 
 @inlined
+def _expm1_of_rest(x, n):
+    """eʳ − 1 for r = x − n·ln 2, n being the whole number nearest to x/ln 2: a minimax polynomial of degree 6."""
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    p = fma(r, 1.3814613e-3, 8.3687100e-3)
+    p = fma(p, r, 4.1668387e-2)
+    p = fma(p, r, 1.6666521e-1)
+    p = fma(p, r, 4.9999993e-1)
+    return fma(p * r, r, r)
+
+
+@inlined
 def exp(x):
-    """eˣ: x = n·ln 2 + r, a minimax polynomial of degree 6 in r, and 2ⁿ in two halves, so that results may be denormal.
+    """eˣ = 2ⁿ·eʳ, x = n·ln 2 + r, with 2ⁿ in two halves, so that results may be denormal.
 
     NaN stays NaN: the limits are selects, not min and max.
     """
     x = where(x > 89.0, 89.0, x)
     x = where(x < -104.0, -104.0, x)
     n = nearest(x * LOG2_E)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
-    p = fma(r, 1.3814613e-3, 8.3687100e-3)
-    p = fma(p, r, 4.1668387e-2)
-    p = fma(p, r, 1.6666521e-1)
-    p = fma(p, r, 4.9999993e-1)
-    p = fma(p * r, r, r) + 1.0
+    p = _expm1_of_rest(x, n) + 1.0
     half = nearest(n * 0.5)
     return p * power_of_two(half) * power_of_two(n - half)
 
@@ -74,14 +80,8 @@ def expm1(x):
     y = where(x > 89.0, 89.0, x)
     y = where(y < -18.0, -18.0, y)
     n = nearest(y * LOG2_E)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, y))
-    p = fma(r, 1.3814613e-3, 8.3687100e-3)
-    p = fma(p, r, 4.1668387e-2)
-    p = fma(p, r, 1.6666521e-1)
-    p = fma(p, r, 4.9999993e-1)
-    p = fma(p * r, r, r)
     power = power_of_two(n - 1.0)  # 2¹²⁸ is no float32
-    return fma(power, p, power - 0.5) * 2.0
+    return fma(power, _expm1_of_rest(y, n), power - 0.5) * 2.0
 
 
 @inlined

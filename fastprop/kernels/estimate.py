@@ -4,9 +4,9 @@ Phase 1 is shared by panels, phase 2 by columns of the weights (see :mod:`.steps
 thread waits for the others between the phases, and reads what they wrote from their caches: the weights in phase 1,
 the activations in phase 2. On very many threads phase 1 ends in having no more panels to share.
 
-The figures are those of one machine (Zen 4, two cores), where ``benchmarks/machines.py threads`` prints them beside
-what is measured; past two cores they could not be checked. A machine that computes and communicates at another speed
-but in the same proportion chooses alike.
+The figures are fitted to one machine (Zen 4, two cores), where ``benchmarks/machines.py threads`` prints what they
+expect beside what is measured; past two cores they could not be checked. A machine that computes and communicates at
+another speed but in the same proportion chooses alike.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
     panels, columns = -(-batch // LANES), sum(-(-n // LANES) for n in sizes[:-1])
     first = -(-panels // threads) / panels  # the largest share of each phase
     second = -(-columns // threads) / columns
-    once = sum(2 * batch * n / PEAK / (NEAR if n <= CACHE else FAR) for n in products)
-    dA = once - 2 * batch * products[0] / PEAK / (NEAR if products[0] <= CACHE else FAR)
+    each = [2 * batch * n / PEAK / (NEAR if n <= CACHE else FAR) for n in products]
+    once, dA = sum(each), sum(each[1:])
     read = 4 * sum(products) / STREAM
     time = first * ((once + (dA if train else 0)) + panels * sum(sizes) * VECTOR) + (2 if train else 1) * read
     if train:

@@ -69,22 +69,25 @@ def gather(A, A_T, X, order, start, count, n, rows, scale=1.0):
                 prefetch(X, row_of(order, i) * n + k)
 
 
+@kernel
+def gather_forms(A, A_T, X, order, start, count, n, rows, scale):
+    """What :func:`gather` does, A_T being an address, 0: not wanted."""
+    if A_T:
+        gather(A, floats(A_T), X, order, start, count, n, rows, scale)
+    else:
+        gather(A, None, X, order, start, count, n, rows, scale)
+
+
 @routine(GATHER)
 def gather_floats(A, A_T, X, order, start, count, n, rows, scale):
-    """One panel of X in float32; A_T is an address, 0: not wanted."""
-    if A_T:
-        gather(A, floats(A_T), floats(X), order, start, count, n, rows, scale)
-    else:
-        gather(A, None, floats(X), order, start, count, n, rows, scale)
+    """One panel of X in float32."""
+    gather_forms(A, A_T, floats(X), order, start, count, n, rows, scale)
 
 
 @routine(GATHER)
 def gather_octets(A, A_T, X, order, start, count, n, rows, scale):
     """One panel of X in bytes."""
-    if A_T:
-        gather(A, floats(A_T), octets(X), order, start, count, n, rows, scale)
-    else:
-        gather(A, None, octets(X), order, start, count, n, rows, scale)
+    gather_forms(A, A_T, octets(X), order, start, count, n, rows, scale)
 
 
 @kernel

@@ -50,34 +50,7 @@ def momentum_update(theta, gradient, state, stride, hyper, n):
 
 @routine(PREPARE)
 def adam_prepare(hyper, settings, lr, t):
-    """hyper = the step lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε"""
-    beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
-    put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
-    put(hyper, 1, np.float32(1.0 / np.sqrt(1.0 - beta_2**t)))
-    put(hyper, 2, np.float32(beta_1))
-    put(hyper, 3, np.float32(1.0 - beta_1))
-    put(hyper, 4, np.float32(beta_2))
-    put(hyper, 5, np.float32(1.0 - beta_2))
-    put(hyper, 6, np.float32(epsilon))
-
-
-@routine(UPDATE)
-def adam_update(theta, gradient, state, stride, hyper, n):
-    """m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; θ −= lr·m̂/(√v̂ + ε), m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)"""
-    lr, of_root = get(hyper, 0), get(hyper, 1)
-    beta_1, rest_1, beta_2, rest_2, epsilon = get(hyper, 2), get(hyper, 3), get(hyper, 4), get(hyper, 5), get(hyper, 6)
-    for i in range(0, n, LANES):
-        g = load(gradient, i)
-        m = fma(load(state, i), beta_1, g * rest_1)
-        v = fma(load(state, stride + i), beta_2, g * rest_2 * g)
-        store(state, i, m)
-        store(state, stride + i, v)
-        store(theta, i, load(theta, i) - m * lr / fma(sqrt(v), of_root, epsilon))
-
-
-@routine(PREPARE)
-def adamw_prepare(hyper, settings, lr, t):
-    """As Adam's, and lr·weight_decay"""
+    """hyper = the step lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε, lr·weight_decay"""
     beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
     put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
     put(hyper, 1, np.float32(1.0 / np.sqrt(1.0 - beta_2**t)))
@@ -90,11 +63,10 @@ def adamw_prepare(hyper, settings, lr, t):
 
 
 @routine(UPDATE)
-def adamw_update(theta, gradient, state, stride, hyper, n):
-    """Adam's, and θ −= lr·weight_decay·θ of the θ before it"""
-    lr, of_root = get(hyper, 0), get(hyper, 1)
+def adam_update(theta, gradient, state, stride, hyper, n):
+    """m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; θ −= lr·m̂/(√v̂ + ε) + lr·weight_decay·θ, m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)"""
+    lr, of_root, decay = get(hyper, 0), get(hyper, 1), get(hyper, 7)
     beta_1, rest_1, beta_2, rest_2, epsilon = get(hyper, 2), get(hyper, 3), get(hyper, 4), get(hyper, 5), get(hyper, 6)
-    decay = get(hyper, 7)
     for i in range(0, n, LANES):
         g, x = load(gradient, i), load(theta, i)
         m = fma(load(state, i), beta_1, g * rest_1)
