@@ -15,29 +15,23 @@ from typing import Any
 
 import numpy as np
 
-# name in math and in NumPy: the kernels' name (fastprop/kernels/elementwise.py, simd.py), and its value in NumPy
-FUNCTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "exp": ("exp", np.exp),
-    "expm1": ("expm1", np.expm1),
-    "log": ("log", np.log),
-    "log1p": ("log1p", np.log1p),
-    "tanh": ("tanh", np.tanh),
-    "sqrt": ("sqrt", np.sqrt),
-    "fabs": ("absolute", np.abs),
-    "erf": ("erf", np.vectorize(math.erf, otypes=[float])),
-}
-_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+# name in math and in NumPy: the kernels' name (fastprop/kernels/elementwise.py, simd.py)
+FUNCTIONS = {name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "erf")} | {"fabs": "absolute"}
+# NumPy's name: the kernels' sign
+_ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _COMPARISONS = {
     "less": "<", "greater": ">", "less_equal": "<=", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
 _ALIASES = {"absolute": "fabs", "true_divide": "divide"}
+_erf = np.vectorize(math.erf, otypes=[float])
+MOST_PRODUCTS = 16  # of a power that is a whole number
 MOST_BRANCHES = 64
 
 _numbers: dict[tuple[Any, ...], int] = {}
 _next_number = itertools.count()
 
 
-class Expression:
+class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     """A number, an argument, or an operation on expressions.
 
     Attributes
@@ -53,83 +47,16 @@ class Expression:
     op: str
     args: tuple[Any, ...]
     number: int
-    __array_priority__ = 1000
 
     def __init__(self, op: str, *args: Any):
         self.op, self.args = op, args
         key = (op, *(a.number if isinstance(a, Expression) else repr(a) for a in args))
         self.number = _numbers.setdefault(key, next(_next_number))
 
-    # ---- what a function may do with it
-
-    def __add__(self, other: Any) -> "Expression":
-        return _binary("+", self, other)
-
-    def __radd__(self, other: Any) -> "Expression":
-        return _binary("+", other, self)
-
-    def __sub__(self, other: Any) -> "Expression":
-        return _binary("-", self, other)
-
-    def __rsub__(self, other: Any) -> "Expression":
-        return _binary("-", other, self)
-
-    def __mul__(self, other: Any) -> "Expression":
-        return _binary("*", self, other)
-
-    def __rmul__(self, other: Any) -> "Expression":
-        return _binary("*", other, self)
-
-    def __truediv__(self, other: Any) -> "Expression":
-        return _binary("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> "Expression":
-        return _binary("/", other, self)
-
-    def __neg__(self) -> "Expression":
-        return _binary("-", 0.0, self)
-
-    def __pos__(self) -> "Expression":
-        return self
-
-    def __abs__(self) -> "Expression":
-        return Expression("fabs", self)
-
-    def __pow__(self, power: Any) -> "Expression":
-        if isinstance(power, int | float) and power == int(power) and abs(power) <= 16:
-            result: Any = 1.0
-            for _ in range(abs(int(power))):
-                result = result * self
-            return _as_expression(result if power >= 0 else 1.0 / result)
-        if power == 0.5:
-            return Expression("sqrt", self)
-        return Expression("exp", _as_expression(power) * Expression("log", self))
-
-    def __rpow__(self, base: Any) -> "Expression":
-        return Expression("exp", math.log(base) * self)
-
-    def __lt__(self, other: Any) -> "Expression":
-        return _binary("<", self, other)
-
-    def __gt__(self, other: Any) -> "Expression":
-        return _binary(">", self, other)
-
-    def __le__(self, other: Any) -> "Expression":
-        return _binary("<=", self, other)
-
-    def __ge__(self, other: Any) -> "Expression":
-        return _binary(">=", self, other)
-
-    def __eq__(self, other: Any) -> "Expression":  # type: ignore[override]
-        return _binary("==", self, other)
-
-    def __ne__(self, other: Any) -> "Expression":  # type: ignore[override]
-        return _binary("!=", self, other)
-
-    __hash__ = None  # type: ignore[assignment]
+    # ---- what a function may do with it: NumPy's mixin turns operators into the ufuncs below
 
     def __bool__(self) -> bool:
-        if self.op not in _COMPARISONS.values():
+        if self.op not in _COMPARISONS:
             return bool(self != 0.0)
         for condition, answer in _answers.given:
             if condition.number == self.number:
@@ -146,11 +73,13 @@ class Expression:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         name = _ALIASES.get(ufunc.__name__, ufunc.__name__)
+        if all(isinstance(out, Expression) for out in options.get("out", ())):
+            options.pop("out", None)  # total += z binds the name to what is returned here
         if method == "__call__" and not options:
             if name in FUNCTIONS:
                 return Expression(name, *inputs)
-            if name in _OPERATORS or name in _COMPARISONS:
-                return _binary({**_OPERATORS, **_COMPARISONS}[name], *inputs)
+            if name in _ARITHMETIC or name in _COMPARISONS:
+                return Expression(name, *map(_as_expression, inputs))
             if name in _NUMPY:
                 return _NUMPY[name](*inputs)
         return self.__float__()
@@ -186,25 +115,51 @@ class Expression:
                 elif node.op == "number":
                     values[node.number] = node.args[0]
                 else:
-                    function = FUNCTIONS[node.op][1] if node.op in FUNCTIONS else _VALUES[node.op]
+                    function = _erf if node.op == "erf" else getattr(np, node.op)
                     values[node.number] = function(*(values[a.number] for a in node.args))
         return values[self.number]
 
 
-_VALUES: dict[str, Callable[..., Any]] = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b,
-    "<": lambda a, b: a < b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "where": np.where,
-}  # fmt: skip
-_NUMPY: dict[str, Callable[..., Any]] = {
-    "negative": lambda a: -a,
+def _larger(a: Any, b: Any) -> Expression:
+    a, b = _as_expression(a), _as_expression(b)
+    return _choice(a < b, b, a)
+
+
+def _smaller(a: Any, b: Any) -> Expression:
+    a, b = _as_expression(a), _as_expression(b)
+    return _choice(a > b, b, a)
+
+
+def _sign(a: Expression) -> Expression:
+    return _choice(a > 0, _as_expression(1.0), _choice(a < 0, _as_expression(-1.0), _as_expression(0.0)))
+
+
+def _power(a: Any, b: Any) -> Expression:
+    """a**b: by products, by a root, or by exp and log."""
+    a, b = _as_expression(a), _as_expression(b)
+    if a.op == "number":
+        return Expression("exp", math.log(a.args[0]) * b)
+    exponent = b.args[0] if b.op == "number" else math.nan
+    if exponent == 0.5:
+        return Expression("sqrt", a)
+    if not abs(exponent) <= MOST_PRODUCTS or exponent != int(exponent):
+        return Expression("exp", b * Expression("log", a))
+    product: Any = 1.0
+    for _ in range(abs(int(exponent))):
+        product = product * a
+    return _as_expression(product if exponent >= 0 else 1.0 / product)
+
+
+# what NumPy has beside that: its name, and what is made of it
+_NUMPY: dict[str, Callable[..., Expression]] = {
+    "negative": lambda a: 0.0 - a,
     "positive": lambda a: a,
     "square": lambda a: a * a,
     "reciprocal": lambda a: 1.0 / a,
-    "power": lambda a, b: a**b,
-    "maximum": lambda a, b: _choice(_binary("<", a, b), _as_expression(b), _as_expression(a)),
-    "minimum": lambda a, b: _choice(_binary(">", a, b), _as_expression(b), _as_expression(a)),
-    "sign": lambda a: _choice(a > 0, _as_expression(1.0), _choice(a < 0, _as_expression(-1.0), _as_expression(0.0))),
+    "power": _power,
+    "maximum": _larger,
+    "minimum": _smaller,
+    "sign": _sign,
 }
 
 
@@ -212,14 +167,10 @@ def _as_expression(value: Any) -> Expression:
     return value if isinstance(value, Expression) else Expression("number", float(value))
 
 
-def _binary(op: str, a: Any, b: Any) -> Expression:
-    return Expression(op, _as_expression(a), _as_expression(b))
-
-
 def _choice(condition: Expression, a: Expression, b: Expression) -> Expression:
     if a.number == b.number:
         return a
-    if condition.op not in _COMPARISONS.values():
+    if condition.op not in _COMPARISONS:
         condition = condition != 0.0
     return Expression("where", condition, a, b)
 
@@ -349,7 +300,7 @@ class Lines:
     def name_of(self, expression: Expression) -> str:
         """Write the lines that `expression` needs, and say what its value is called."""
         for node in expression.nodes():
-            if node.number not in self._names and node.op not in _COMPARISONS.values():
+            if node.number not in self._names and node.op not in _COMPARISONS:
                 self._names[node.number] = self._write(node)
         return self._names[expression.number]
 
@@ -360,14 +311,14 @@ class Lines:
             code = self._choice(node.args[0], *(self._names[arg.number] for arg in node.args[1:]))
         else:
             a = [self._names[arg.number] for arg in node.args]
-            code = f"{FUNCTIONS[node.op][0]}({a[0]})" if node.op in FUNCTIONS else f"{a[0]} {node.op} {a[1]}"
+            code = f"{FUNCTIONS[node.op]}({a[0]})" if node.op in FUNCTIONS else f"{a[0]} {_ARITHMETIC[node.op]} {a[1]}"
         self.lines.append(f"t{len(self.lines)} = {code}")
         return f"t{len(self.lines) - 1}"
 
     def _choice(self, condition: Expression, a: str, b: str) -> str:
         x, y = (self._names[arg.number] for arg in condition.args)
-        if condition.op == "==":
+        if condition.op == "equal":
             return f"where({x} <= {y}, where({x} >= {y}, {a}, {b}), {b})"
-        if condition.op == "!=":
+        if condition.op == "not_equal":
             return f"where({x} <= {y}, where({x} >= {y}, {b}, {a}), {a})"
-        return f"where({x} {condition.op} {y}, {a}, {b})"
+        return f"where({x} {_COMPARISONS[condition.op]} {y}, {a}, {b})"
