@@ -8,6 +8,7 @@ beyond n and beyond the batch hold zeros. Outputs come first, sizes last; nothin
 
 import numpy as np
 
+from .ahead import ask
 from .jit import kernel
 from .plan import PANEL_BLOCK, ROW_BLOCK, panel_stride, row_stride
 from .simd import LANES, at, block_on_stack, call, get, put, splat, store
@@ -55,12 +56,12 @@ def dZ(dZ, dA, Z, A, derivative, n, panels):
 
 
 @kernel
-def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last):
+def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last, ahead=0):
     """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; scale is 1/m.
 
     dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With keep = 0,
     dW is not read. With keep = 1 and scale = −lr/m, dW being W, it is the step of gradient descent itself. Which of
-    A_prev and A_prev_T is read, `plan.by_dot` tells.
+    A_prev and A_prev_T is read, `plan.by_dot` tells. `ahead` is what is asked of the memory between the tiles.
     """
     ld, dZ_stride, A_stride = row_stride(n_prev), panel_stride(n), panel_stride(n_prev)
     if n == 1:
@@ -77,9 +78,11 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last):
             samples, some = at(dZ, LANES * i + p * dZ_stride), min(PANEL_BLOCK, panels - p)
             kept = keep if p == 0 else ONE
             for block in range(first, whole):
+                ask(ahead)
                 here, A_T = at(out, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
                 dW_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
             if whole < last and left > 1:
+                ask(ahead)
                 here, A_T = at(out, whole * LANES), at(A_prev_T, whole * LANES * LANES + p * A_stride)
                 half_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
         i += rows

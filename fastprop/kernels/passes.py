@@ -4,6 +4,7 @@ import numpy as np
 from numba.core import types
 
 from . import equations
+from .ahead import row_of
 from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
 from .simd import (
@@ -13,14 +14,12 @@ from .simd import (
     call_float64,
     floats,
     get,
-    indices,
     integers,
     kept,
     load,
     load_first,
     octets,
     pointer,
-    prefetch,
     put,
     splat,
     store,
@@ -28,30 +27,16 @@ from .simd import (
 )  # fmt: skip
 from .tiles import transpose_tile
 
-GATHER = types.void(pointer, *[types.int64] * 7, types.float32)
+GATHER = types.void(pointer, *[types.int64] * 6, types.float32)
 
 # ---- data in and out ---------------------------------------------------------------------------------------------
 
 
 @kernel
-def row_of(order, i):
-    """The user's row that is the i-th of the epoch; `order` is an address, 0: as they stand."""
-    return i if order == 0 else np.int64(get(indices(order), i))
-
-
-# Shuffled rows miss the caches, so each row that is gathered asks for the first lines of one that will be, and the
-# processor's own prefetcher goes on from there. 65,536 rows of 8 features: 3.28 µs a step of 32 without, 3.00 with;
-# 64 or 128 rows ahead, or asking for Y too, gained no more; asking before the panel's own rows are read gained less or
-# the same.
-AHEAD_ROWS = 32
-AHEAD_FLOATS = 128
-
-
-@kernel
-def gather(A, A_T, X, order, start, count, n, rows, scale=1.0):
+def gather(A, A_T, X, order, start, count, n, scale=1.0):
     """One panel of `count` ≤ 16 rows of X, times `scale`, in both forms; zero elsewhere.
 
-    A [n][16], A_T (or None) its transposed blocks, X (rows, n) of float32 or bytes
+    A [n][16], A_T (or None) its transposed blocks, X (n_samples, n) of float32 or bytes
     """
     block = block_on_stack()
     for k in range(0, n, LANES):
@@ -63,31 +48,27 @@ def gather(A, A_T, X, order, start, count, n, rows, scale=1.0):
         for s in range(count, LANES):
             store(form, LANES * s, splat(0.0))
         transpose_tile(LANES, (at(A, k * LANES), form, 1))
-    if order:
-        for i in range(start + AHEAD_ROWS, min(start + AHEAD_ROWS + count, rows)):
-            for k in range(0, min(n, AHEAD_FLOATS), LANES):
-                prefetch(X, row_of(order, i) * n + k)
 
 
 @kernel
-def gather_forms(A, A_T, X, order, start, count, n, rows, scale):
+def gather_forms(A, A_T, X, order, start, count, n, scale):
     """What :func:`gather` does, A_T being an address, 0: not wanted."""
     if A_T:
-        gather(A, floats(A_T), X, order, start, count, n, rows, scale)
+        gather(A, floats(A_T), X, order, start, count, n, scale)
     else:
-        gather(A, None, X, order, start, count, n, rows, scale)
+        gather(A, None, X, order, start, count, n, scale)
 
 
 @routine(GATHER)
-def gather_floats(A, A_T, X, order, start, count, n, rows, scale):
+def gather_floats(A, A_T, X, order, start, count, n, scale):
     """One panel of X in float32."""
-    gather_forms(A, A_T, floats(X), order, start, count, n, rows, scale)
+    gather_forms(A, A_T, floats(X), order, start, count, n, scale)
 
 
 @routine(GATHER)
-def gather_octets(A, A_T, X, order, start, count, n, rows, scale):
+def gather_octets(A, A_T, X, order, start, count, n, scale):
     """One panel of X in bytes."""
-    gather_forms(A, A_T, octets(X), order, start, count, n, rows, scale)
+    gather_forms(A, A_T, octets(X), order, start, count, n, scale)
 
 
 @kernel
@@ -278,12 +259,12 @@ def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample
 
 
 @kernel
-def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep):
+def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep, ahead=0):
     """All dW and db: equations 2 and 3; scale is 1/m, and keep = 1 adds to what is there."""
     for l in range(n_layers):
         layer = layer_at(layers, l)
         n, n_prev = layer.n, layer.n_prev
         dZ = at(work, layer.dZ)
         equations.dW(at(gradients, layer.W), dZ, at(work, layer.A_prev), at(work, layer.A_prev_T), n, n_prev, panels,
-                     scale, keep, 0, (n_prev + LANES - 1) // LANES)  # fmt: skip
+                     scale, keep, 0, (n_prev + LANES - 1) // LANES, ahead)  # fmt: skip
         equations.db(at(gradients, layer.b), dZ, n, panels, scale, keep)

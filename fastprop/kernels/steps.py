@@ -21,6 +21,7 @@ from numba import prange
 from numba.core import types
 
 from . import equations, vectors
+from .ahead import look_ahead, row_of
 from .jit import entry, kernel, routine
 from .passes import (
     backward_pass,
@@ -31,7 +32,6 @@ from .passes import (
     gradients_pass,
     one_hot,
     random_bits,
-    row_of,
     scatter,
     shuffle,
     total_weight,
@@ -62,6 +62,7 @@ from .simd import (
     LANES,
     address_at,
     at,
+    block_on_stack,
     call,
     call_float64,
     doubles,
@@ -136,6 +137,16 @@ def target_of(job, fused, m, chunk):
 
 
 @kernel
+def rows_after(ahead, job, step, chunk, item, count):
+    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.ahead.ask` takes."""
+    start, size = chunk_of(job, step, chunk)
+    start += size
+    size = min(size, job.n_samples - start)
+    look_ahead(ahead, job, start + item * size // count, start + (item + 1) * size // count)
+    return ahead
+
+
+@kernel
 def prepare_update(job, step):
     """Before anything else of a step: count it, and have the optimiser prepare it."""
     t = get(doubles(job.totals), UPDATES) + 1.0
@@ -174,7 +185,7 @@ def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
     elif n == 1:
         gather_column(Y, floats(job.Y), job.order, start, count)
     else:
-        gather(Y, None, floats(job.Y), job.order, start, count, n, job.n_samples)
+        gather(Y, None, floats(job.Y), job.order, start, count, n)
     gather_weights(w, job.weights, job.order, start, count)
     cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
@@ -197,7 +208,7 @@ def chunk_pass(job, work, step, chunk, first, last):
                 if do & TRANSPOSE and bottom.A_prev_T >= 0:
                     A_T = address_at(work, bottom.A_prev_T + shift)
                 call(job.gather, (at(work, bottom.A_prev + shift), A_T, job.X, order, start + p * LANES, count, n_0,
-                                  job.n_samples, scale))  # fmt: skip
+                                  scale))  # fmt: skip
             forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT,
                          key, sample + p0 * LANES, keeps)  # fmt: skip
         if do & OUTPUT and job.Y_hat:
@@ -237,13 +248,15 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         return
     fused = do & UPDATE and job.fused and chunks == 1
     out, scale, keep = target_of(job, fused, m, chunk)
+    ahead = rows_after(address_at(block_on_stack(), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = columns_of(job, layer, item)
         dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
         for block in range(c0, c1, COLUMN_BLOCK):
             end = min(c1, block + COLUMN_BLOCK)
-            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end)
+            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end,
+                         ahead)  # fmt: skip
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
         if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
@@ -295,7 +308,8 @@ def part_of_step(address, step, chunk, item, count, thread):
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
             keep = np.float32(0.0 if c == first else 1.0)
-            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), keep)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), keep,
+                           rows_after(address_at(block_on_stack(), 0), job, step, c, 0, 1))  # fmt: skip
 
 
 @routine(PHASE)
