@@ -66,7 +66,7 @@ def lines_of(reach):
 def ask_row(row, reach):
     """Ask for the lines of a row at an address. They are as many for each row, so that no branch is mispredicted."""
     for line in range(lines_of(reach)):
-        prefetch(octets(row), min(line * LINE, reach - 1))
+        prefetch(octets(row), min(line * LINE, reach - 1), 0)
 
 
 @kernel

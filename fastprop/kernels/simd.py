@@ -335,20 +335,20 @@ def put(typingctx, a, i, x):
     return types.void(a, types.intp, element), codegen
 
 
-@intrinsic
-def prefetch(typingctx, a, i):
-    """Ask for the cache line of ``a[i]``; any address is safe."""
-    if not _is_memory(a):
+@intrinsic(prefer_literal=True)
+def prefetch(typingctx, a, i, for_writing):
+    """Ask for the cache line of ``a[i]``, with ``for_writing = 1`` to write into it; any address is safe."""
+    if not (_is_memory(a) and isinstance(for_writing, types.IntegerLiteral)):
         return None
 
     def codegen(context, builder, sig, args):
         address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
         raw = builder.bitcast(address, ir.IntType(8).as_pointer())
-        read, keep, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
-        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, read, keep, data)
+        mode, keep, data = ir.Constant(I32, for_writing.literal_value), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, keep, data)
         return context.get_dummy_value()
 
-    return types.void(a, types.intp), codegen
+    return types.void(a, types.intp, for_writing), codegen
 
 
 def _pointer_to(element: types.Type) -> Any:
