@@ -1,9 +1,10 @@
-"""What activations and losses have in common: checked when made, and compiled from expressions into routines."""
+"""What activations and losses are: functions with a derivative, checked when made, compiled from expressions."""
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,6 +15,70 @@ from .symbolic import Expression, trace
 # Where a derivative is looked at: no round numbers, since a function may have kinks there.
 POINTS = np.sort(np.concatenate([np.linspace(-4.03, 4.07, 37), np.linspace(0.013, 0.987, 13)]))
 EPSILON, TOLERANCE = 1e-6, 1e-4
+
+
+class Function:
+    """A scalar function of a name and its derivative by its first argument; what it is of, the subclass says.
+
+    Those that are built in are found by their names: in errors, in pickles, and in the settings of a network.
+    """
+
+    arguments: ClassVar[tuple[str, ...]]
+    others: ClassVar[tuple[tuple[float, ...], ...]]  # values of the arguments after the first, to check df with
+    example: ClassVar[str]  # of a name
+    built_in: ClassVar[dict[str, Any]]
+
+    def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float]):
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"name is {name!r}; it must be a name as Python's are, such as {self.example!r}.")
+        if name in self.built_in:
+            raise ValueError(f"name is {name!r}, which is built in. Choose another.")
+        self.name, self.f, self.df = name, f, df
+        self.value, self.slope  # noqa: B018 (that both can be compiled)
+        for others in self.others:
+            check_derivative(name, f, df, *others)
+
+    @classmethod
+    def add(cls, name: str, f: Any, df: Any) -> Self:
+        """Build one in."""
+        function = cls.built_in[name] = cls.__new__(cls)
+        function.name, function.f, function.df = name, f, df
+        return function
+
+    @property
+    def label(self) -> "str | Self":
+        """The name of one that is built in; another itself."""
+        return self.name if self.built_in.get(self.name) is self else self
+
+    @cached_property
+    def value(self) -> Expression:
+        """f as an expression of its arguments."""
+        return expression_of(f"f of {self.name}", self.f, self.arguments)
+
+    @cached_property
+    def slope(self) -> Expression:
+        """df as an expression of its arguments."""
+        return expression_of(f"df of {self.name}", self.df, self.arguments)
+
+    def __call__(self, *arrays: np.ndarray, deriv: bool = False) -> np.ndarray:
+        """The function of each element, or with `deriv` its derivative, in NumPy and any float dtype."""
+        values = (self.slope if deriv else self.value).evaluate(**dict(zip(self.arguments, arrays, strict=True)))
+        return np.broadcast_to(values, np.shape(arrays[0])).astype(np.asarray(arrays[0]).dtype)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self  # nothing in it changes
+
+    def __reduce__(self) -> Any:
+        if self.label is self:
+            return type(self), (self.name, self.f, self.df)
+        return _find, (type(self), self.name)
+
+
+def _find(kind: type[Function], name: str) -> Function:
+    return kind.built_in[name]
 
 
 def expression_of(what: str, function: Any, arguments: Sequence[str]) -> Expression:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import inputs, reference
-from .losses import LOSSES
 
 if TYPE_CHECKING:
     from .network import Network
@@ -103,10 +102,9 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     indices = {
         name[1:]: rng.choice(g.size, min(g.size, most or g.size), replace=False) for name, g in gradients.items()
     }
-    loss = network.loss_name if LOSSES.get(network.loss_name) is network._loss else network._loss
     numerical = numerical_gradients(
         network.to_dict(), X.T.astype(np.float64) * network.scale, dense.T.astype(np.float64), output=network.output,
-        hidden=network.hidden, loss=loss, l2=network.l2, epsilon=epsilon, indices=indices,
+        hidden=network.hidden, loss=network._loss.label, l2=network.l2, epsilon=epsilon, indices=indices,
     )  # fmt: skip
     worst = 0.0
     for name, gradient in gradients.items():

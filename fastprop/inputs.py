@@ -310,19 +310,13 @@ def callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], list[Any]]:
     """Pairs (k, what to call every k steps), and what to call after each epoch."""
     if not isinstance(value, Iterable) or isinstance(value, str):
         raise TypeError(f"{name} is {value!r}; it must be a sequence of functions, or of pairs (k, function).")
-    items = list(value)
-    pairs = [item for item in items if isinstance(item, tuple) and len(item) == 2]
-    after_steps = [(whole(f"k of {name}", k), call) for k, call in pairs]
-    callables(name, [call for _, call in pairs])
-    return after_steps, callables(name, [item for item in items if item not in pairs])
-
-
-def callables(name: str, value: Any) -> list[Any]:
-    """A list of things to call."""
-    if not isinstance(value, Iterable):
-        raise TypeError(f"{name} is {value!r}; it must be a sequence of callables.")
-    result = list(value)
-    for i, item in enumerate(result):
-        if not callable(item):
-            raise TypeError(f"{name}[{i}] is {item!r}; it must be callable.")
-    return result
+    after_steps, after_epochs = [], []
+    for i, item in enumerate(value):
+        k, call = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
+        if not callable(call):
+            raise TypeError(f"{name}[{i}] is {item!r}; it must be callable, or a pair (k, callable).")
+        if k is None:
+            after_epochs.append(call)
+        else:
+            after_steps.append((whole(f"k of {name}[{i}]", k), call))
+    return after_steps, after_epochs

@@ -17,23 +17,20 @@ between 1e-7 and 1 − 1e-7, and the derivative is 0 beyond.
 """
 
 import math
-from collections.abc import Callable
-from functools import cached_property, lru_cache
-from typing import Any
-
-import numpy as np
+from functools import lru_cache
+from typing import ClassVar
 
 from .activations import ACTIVATIONS, Activation
-from .functions import check_derivative, compiled, expression_of, indented
+from .functions import Function, compiled, indented
 from .kernels import elementwise
 from .kernels.elementwise import LOSS
 from .kernels.jit import Routine
-from .symbolic import Expression, Lines
+from .symbolic import Lines
 
 LEAST = 1e-7  # of a probability whose logarithm is taken
 
 
-class Loss:
+class Loss(Function):
     """A loss of one's own, compiled into the kernels like those that are built in.
 
     Parameters
@@ -65,53 +62,11 @@ class Loss:
     Network((8, 32, 1), hidden='relu', output='identity', loss=Loss('logcosh')): 321 parameters
     """
 
-    def __init__(self, name: str, f: Callable[[float, float], float], df: Callable[[float, float], float]):
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"name is {name!r}; it must be a name as Python's are, such as 'logcosh'.")
-        if name in LOSSES:
-            raise ValueError(f"name is {name!r}, which is built in. Choose another.")
-        self.name, self.f, self.df = name, f, df
-        self.value, self.slope  # noqa: B018 (that both can be compiled)
-        for y in (0.0, 0.3, 1.0):
-            check_derivative(name, f, df, y)
-
-    @cached_property
-    def value(self) -> Expression:
-        """f as an expression of y_hat and y."""
-        return expression_of(f"f of {self.name}", self.f, ("y_hat", "y"))
-
-    @cached_property
-    def slope(self) -> Expression:
-        """df as an expression of y_hat and y."""
-        return expression_of(f"df of {self.name}", self.df, ("y_hat", "y"))
-
-    def __call__(self, Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
-        """The loss of each output, or with `deriv` its derivative by ŷ, in NumPy and any float dtype."""
-        expression = self.slope if deriv else self.value
-        return np.broadcast_to(expression.evaluate(y_hat=Y_hat, y=Y), np.shape(Y_hat)).astype(np.asarray(Y_hat).dtype)
-
-    def __repr__(self) -> str:
-        return f"Loss({self.name!r})"
-
-    def __deepcopy__(self, memo: Any) -> "Loss":
-        return self  # nothing in it changes
-
-    def __reduce__(self) -> Any:
-        return Loss, (self.name, self.f, self.df)
+    arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
+    built_in: ClassVar[dict[str, "Loss"]] = {}
 
 
-def _built_in(name: str) -> Loss:
-    return LOSSES[name]
-
-
-class _BuiltIn(Loss):
-    """A loss that is found by its name."""
-
-    def __init__(self, name: str, f: Any, df: Any):
-        self.name, self.f, self.df = name, f, df
-
-    def __reduce__(self) -> Any:
-        return _built_in, (self.name,)
+LOSSES = Loss.built_in
 
 
 def _sign(x: float) -> float:
@@ -137,21 +92,16 @@ def _binary_crossentropy_slope(y_hat: float, y: float) -> float:
     return (p - y) / (p * (1 - p)) if p == y_hat else 0.0
 
 
-LOSSES: dict[str, Loss] = {}
-LOSSES |= {
-    loss.name: loss
-    for loss in (
-        _BuiltIn("mse", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y),
-        _BuiltIn("mae", lambda y_hat, y: abs(y_hat - y), lambda y_hat, y: _sign(y_hat - y)),
-        _BuiltIn("huber", _huber, lambda y_hat, y: min(max(y_hat - y, -1.0), 1.0)),
-        _BuiltIn("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope),
-        _BuiltIn(
-            "cross_entropy", lambda y_hat, y: -y * math.log(max(y_hat, LEAST)),
-            lambda y_hat, y: -y / y_hat if y_hat > LEAST else 0.0,
-        ),
-        _BuiltIn("poisson", lambda y_hat, y: math.exp(y_hat) - y * y_hat, lambda y_hat, y: math.exp(y_hat) - y),
-    )
-}  # fmt: skip
+Loss.add("mse", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
+Loss.add("mae", lambda y_hat, y: abs(y_hat - y), lambda y_hat, y: _sign(y_hat - y))
+Loss.add("huber", _huber, lambda y_hat, y: min(max(y_hat - y, -1.0), 1.0))
+Loss.add("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope)
+Loss.add(
+    "cross_entropy",
+    lambda y_hat, y: -y * math.log(max(y_hat, LEAST)),
+    lambda y_hat, y: -y / y_hat if y_hat > LEAST else 0.0,
+)
+Loss.add("poisson", lambda y_hat, y: math.exp(y_hat) - y * y_hat, lambda y_hat, y: math.exp(y_hat) - y)
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}
 _PAIRED_ROUTINES = {
     "identity": elementwise.identity_mse,
@@ -162,12 +112,12 @@ _PAIRED_ROUTINES = {
 
 def is_paired(output: Activation, loss: Loss) -> bool:
     """Whether dZ = Ŷ − Y."""
-    return output is ACTIVATIONS.get(output.name) and loss is LOSSES.get(PAIRS.get(output.name, ""))
+    return isinstance(output.label, str) and loss.label == PAIRS.get(output.label)
 
 
 def default_for(output: Activation) -> Loss:
     """The loss paired with an output; of another output the mean squared error."""
-    return LOSSES[PAIRS.get(output.name, "mse") if output is ACTIVATIONS.get(output.name) else "mse"]
+    return LOSSES[PAIRS.get(output.label, "mse") if isinstance(output.label, str) else "mse"]
 
 
 @lru_cache(maxsize=256)
@@ -182,7 +132,7 @@ def routine_of(output: Activation, loss: Loss) -> Routine:
 def _of_each(output: Activation, loss: Loss) -> str:
     """dZ = ∂J/∂ŷ · g′(z)"""
     lines = Lines(z="z", y="y")
-    lines.let("y_hat", lines.name_of(output.g))
+    lines.let("y_hat", lines.name_of(output.value))
     cost, dA, slope = (lines.name_of(e) for e in (loss.value, loss.slope, output.slope))
     return (
         "def NAME(dZ, Z, Y, weight, n):\n"

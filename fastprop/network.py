@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from . import gradcheck, inputs, threads, training
-from .activations import ACTIVATIONS, Activation, named
+from .activations import ACTIVATIONS, Activation
 from .engine import Engine, plan_for
 from .initializers import INITIALIZERS, Initializer, default_for
 from .kernels.plan import ParameterLayout, allocate
@@ -165,7 +166,7 @@ class Network:
         """Allocate the flat buffers and lay the views over them."""
         self._parameters = allocate(self._layout.length)
         self._gradients = allocate(self._layout.length)
-        self.n_parameters = sum(layer.W.size + layer.b.size for layer in self.layers)
+        self.n_parameters = sum((n_prev + 1) * n for n_prev, n in pairwise(self.sizes))
         self._ends = (self.sizes[0], self.sizes[-1], self._targets())  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
         self._engines: dict[int, Engine] = {}  # and of some before it, by batch size, the latest last
@@ -178,8 +179,8 @@ class Network:
     # collector of cycles came by.
     layers = property(lambda self: [Layer(self, l) for l in range(len(self.sizes) - 1)])
     sizes = property(lambda self: self._layout.sizes)
-    hidden = property(lambda self: tuple(named(activation) for activation in self._hidden))
-    output = property(lambda self: named(self._output))
+    hidden = property(lambda self: tuple(activation.label for activation in self._hidden))
+    output = property(lambda self: self._output.label)
     loss_name = property(lambda self: self._loss.name)
     l2 = property(lambda self: self._l2)
     dropout = property(lambda self: self._dropout[0])
@@ -203,11 +204,10 @@ class Network:
 
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
-        loss = self.loss_name if LOSSES.get(self.loss_name) is self._loss else self._loss
         given = {"l2": (self.l2, 0), "dropout": (self.dropout, 0), "scale": (self.scale, 1)}
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         return (
-            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{others}): "
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={self._loss.label!r}{others}): "
             f"{self.n_parameters:,} parameters"
         )
 
@@ -475,7 +475,7 @@ class Network:
             raise RuntimeError(f"there is no {name} yet. Call forward(X) first.")
         if name in ("dZ", "dA") and not engine.has_gradients:
             raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
-        if name == "dA" and index == len(self.layers) - 1:
+        if name == "dA" and index == len(self.sizes) - 2:
             raise AttributeError("the output layer has no dA: its loss gives dZ directly.")
         layer = engine.plan.layers[index]
         return engine.panels(int(layer[name]), int(layer["n"]), engine.rows)

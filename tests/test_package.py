@@ -172,7 +172,19 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
     tree = ast.parse(path.read_text("utf-8"))
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
-    order = ["jit", "simd", "estimate", "plan", "tiles", "scan", "elementwise", "updates", "equations", "vectors"]
+    order = [
+        "jit",
+        "simd",
+        "estimate",
+        "plan",
+        "ahead",
+        "tiles",
+        "scan",
+        "elementwise",
+        "updates",
+        "equations",
+        "vectors",
+    ]
     order += ["passes", "steps"]
     own = order.index(path.stem) if path.stem in order else len(order)
     for node in relative:

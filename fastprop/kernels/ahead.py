@@ -2,8 +2,8 @@
 
 Shuffled rows miss the caches, and a processor that is asked for many lines at once drops the requests for which it
 has no place left (Zen 4: 128 at once gained nothing; 16 at once, all are kept). So the rows of the next step are asked
-for between the tiles of equation 2 of this one. 65,536 shuffled rows, share of the peak without and with, and of rows
-in order: 8-32-32-1 58, …, 67%; 17-64-64-6 75, …, 83%; 64-128-64-10 82, …, 86%.
+for between the tiles of equation 2 of this one. Share of the peak over 65,536 shuffled rows, asked for as they are
+gathered, and so; and over rows in order: 8-32-32-1 54, 59, 62%; 17-64-64-6 73, 78, 84%; 64-128-64-10 79, 83, 88%.
 """
 
 import numpy as np

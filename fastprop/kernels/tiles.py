@@ -357,7 +357,8 @@ def _split(n: int) -> Iterator[int]:
         n -= rows
 
 
-def load(sizes: Sequence[int] | None = None, vectors: bool = True) -> None:
+@cache
+def load(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
     """Compile the tiles of :func:`groups`, or take them from the cache."""
     for group, rows in groups(sizes, vectors):
         _load(group, rows)
