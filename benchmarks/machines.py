@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from cases import NAMES, SHAPES, WORK, Case, random_data, rows_of
+from cases import NAMES, SHAPES, Case
 from compare_peers import POOLS, cores, header, row
-from limits import print_tables
+from limits import epochs_of, print_tables
 from numba.core.codegen import get_host_cpu_features
 from ratios import LR, in_turns
 
-from fastprop import SGD, Network, set_num_threads
+from fastprop import SGD, set_num_threads
 from fastprop.kernels import estimate
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.threads import available
@@ -46,18 +46,12 @@ def environment_of(processor: str) -> dict[str, str]:
     return {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "OPENBLAS_CORETYPE": blas}
 
 
-def epoch_of(case: Case, threads: int) -> tuple[float, float]:
-    """Median seconds of an epoch's step on so many threads, in turns with the peak; and that peak, FLOP/s of a core."""
-    flops = flops_per_sample(case.sizes)
-    rows = rows_of(case, flops)
-    X, Y = random_data(case, rows)
-    net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
-    epochs = max(1, round(WORK / flops / rows))
+def step_of(case: Case, threads: int) -> tuple[float, float]:
+    """Median seconds of a fit's step on so many threads, in turns with the peak; and that peak, FLOP/s of a core."""
+    fit, flops = epochs_of(case, case.batch, SGD(LR))
     set_num_threads(threads)
-    found = in_turns(
-        {"fit": lambda: net.fit(X, Y, epochs=epochs, batch_size=case.batch, optimizer=optimizer, progress=False)}
-    )
-    return found["fit"] / epochs / (rows // case.batch), found["peak"]
+    found = in_turns({"fit": fit})
+    return found["fit"] / (flops / flops_per_sample(case.sizes) / case.batch), found["peak"]
 
 
 def threads() -> list[str]:
@@ -65,7 +59,7 @@ def threads() -> list[str]:
     lines = header("shape", "threads chosen of 64", *(f"{count}" for count in COUNTS), "µs a step: expected, measured")
     for case in SHAPES:
         expected = {count: estimate.seconds(case.sizes, case.batch, count) for count in COUNTS}
-        measured = {count: epoch_of(case, count) for count in COUNTS if count <= available()}
+        measured = {count: step_of(case, count) for count in COUNTS if count <= available()}
         cells = []
         for count in COUNTS:
             chosen = estimate.threads_for(case.sizes, case.batch, count)
@@ -84,21 +78,21 @@ def threads() -> list[str]:
 WORKER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from cases import named, random_data, rows_of
-from fastprop import SGD, Network, set_num_threads
+from cases import named
+from fastprop import SGD, set_num_threads
 from fastprop.kernels.plan import flops_per_sample
+from limits import LR, epochs_of
 case, seconds = named(sys.argv[2]), float(sys.argv[3])
 set_num_threads(int(sys.argv[4]) if len(sys.argv) > 4 else None)
-X, Y = random_data(case, rows_of(case, flops_per_sample(case.sizes)))
-net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(1e-3)
-net.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
+fit, flops = epochs_of(case, case.batch, SGD(LR))
+fit()
 print("ready", flush=True)
 sys.stdin.readline()
-samples, began = 0, time.perf_counter()
+fits, began = 0, time.perf_counter()
 while time.perf_counter() - began < seconds:
-    net.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
-    samples += len(X)
-print(samples / (time.perf_counter() - began))
+    fit()
+    fits += 1
+print(fits * flops / flops_per_sample(case.sizes) / (time.perf_counter() - began))
 """
 
 

@@ -71,7 +71,8 @@ class Engine:
         self._totals = allocate(8, np.float64)
         self._tickets = allocate(16, np.int64)
         self._hyper = np.zeros(16, np.float32)
-        self._rate, self._rates = np.zeros(1), cast(np.ndarray | None, None)
+        self._rate = np.zeros(1)
+        self._rates: np.ndarray | None = None
         self._trains_with: np.ndarray | None = None
         self.nbytes = self.work.nbytes + self._parts.nbytes
         self._held = (parameters, gradients)  # the job holds their addresses

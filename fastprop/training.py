@@ -253,7 +253,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         for epoch in range(epochs):
             cost = weight = seconds = 0.0
             step, ends = 0, False
-            while step < n_steps:
+            while step < n_steps and not ends:
                 engine = network._engine_for_batch(batch)
                 steps, threads = pace.next(engine.plan.threads)
                 done_before = epoch * n_steps + step
@@ -267,13 +267,10 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                 bar.add(min(last * batch, len(X)) - step * batch)
                 step = last
                 history.running_loss = _mean(cost, weight)
-                if not math.isfinite(cost):
-                    break
-                steps_so_far = epoch * n_steps + step
-                answers = [call(steps_so_far, history) for k, call in after_steps if steps_so_far % k == 0]
-                if any(answers):
-                    ends = True
-                    break
+                steps_so_far, diverged = epoch * n_steps + step, not math.isfinite(cost)
+                due = [] if diverged else [call for k, call in after_steps if steps_so_far % k == 0]
+                answers = [call(steps_so_far, history) for call in due]
+                ends = diverged or any(answers)
             history.loss.append(_mean(cost, weight))
             history.seconds.append(seconds)
             history.samples_per_second.append(min(step * batch, len(X)) / seconds)
@@ -282,8 +279,9 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
             if isinstance(optimizer.lr, ReduceOnPlateau):
                 optimizer.lr.observe((history.validation_loss or history.loss)[-1])
             bar.say(_summary(epoch, epochs, history))
-            wants_to_stop = [callback(epoch, history) for callback in after_epochs]
-            if not math.isfinite(cost):
+            answers = [callback(epoch, history) for callback in after_epochs]
+            ends = ends or any(answers)
+            if diverged:
                 warnings.warn(
                     f"the cost is {cost} in epoch {epoch + 1}, at or before step {step} of {n_steps}: training "
                     f"diverged and was stopped. Lower the learning rate (lr is {optimizer.rate:g}) or scale X.",
@@ -291,7 +289,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                     stacklevel=3,
                 )
                 break
-            if (best and best.stops(epoch, history.validation_loss[-1])) or any(wants_to_stop) or ends:
+            if (best and best.stops(epoch, history.validation_loss[-1])) or ends:
                 break
     except KeyboardInterrupt:
         history.interrupted = True

@@ -34,8 +34,8 @@ def test_expected_and_measured_speed_on_more_threads(rows_of_table, monkeypatch)
     for module, name, value in (
         (ratios, "TURNS", 1),
         (machines, "SHAPES", TINY),
-        (machines, "WORK", 1e5),
-        (machines, "rows_of", lambda case, flops: 32),
+        (limits, "WORK", 1e5),
+        (limits, "rows_of", lambda case, flops: 32),
     ):
         monkeypatch.setattr(module, name, value)
     rows = rows_of_table("threads")

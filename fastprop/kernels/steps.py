@@ -507,12 +507,13 @@ def items_of_stage(job, stage):
 @kernel
 def items_of(job, phase, step, chunk):
     """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
+    last = chunk == stages_of(job, step) - 1
     if phase >= SQUARES:
-        return job.items if chunk == stages_of(job, step) - 1 else 0
+        return job.items if last else 0
     if job.vectors and phase != SHUFFLING:
         if phase == ONE:
             return items_of_stage(job, chunk)
-        return (job.items if job.do & GRADIENTS else 1) if chunk == stages_of(job, step) - 1 else 0
+        return (job.items if job.do & GRADIENTS else 1) if last else 0
     if phase == ONE and job.parts:
         return min(job.groups, chunks_of(job, step))
     if phase == ONE:
