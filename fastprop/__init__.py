@@ -1,6 +1,7 @@
 """Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
 
 from .activations import Activation
+from .io import Checkpoint
 from .losses import Loss
 from .network import Layer, Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -16,6 +17,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Checkpoint",
     "History",
     "Layer",
     "Loss",

@@ -1,7 +1,7 @@
 """A plan with its workspace and its job record: what stands between the arrays of Python and the worker."""
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from .kernels import estimate
 from .kernels.passes import gather_floats, gather_octets
 from .kernels.plan import (
     BACKWARD,
+    COST_BEFORE,
     FORWARD,
     GRADIENTS,
     JOB,
@@ -20,6 +21,7 @@ from .kernels.plan import (
     STEP,
     TRANSPOSE,
     UPDATES,
+    WEIGHT_BEFORE,
     LayerKind,
     Plan,
     allocate,
@@ -69,7 +71,7 @@ class Engine:
         self._parts = allocate(plan.parts * plan.layout.length)
         self._panel_costs = np.zeros(-(-plan.batch // LANES) + plan.chunk_panels)
         self._totals = allocate(8, np.float64)
-        self._tickets = allocate(16, np.int64)
+        self._tickets = allocate(24, np.int64)
         self._hyper = np.zeros(16, np.float32)
         self._rate = np.zeros(1)
         self._rates: np.ndarray | None = None
@@ -160,8 +162,9 @@ class Engine:
 
     def train(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None, optimizer: Optimizer,
               moments: np.ndarray, steps: tuple[int, int] = (0, 1), order: np.ndarray | None = None,
-              seed: int = 0, epoch: int = 0, threads: int | None = None) -> tuple[float, float]:  # fmt: skip
-        """Some steps of an epoch over X; the sum of their costs and of their weights.
+              seed: int = 0, epoch: int = 0, threads: int | None = None,
+              sums: tuple[float, float] | None = None) -> tuple[float, float]:  # fmt: skip
+        """Some steps of an epoch over X; `sums`, if given, and the sums of their costs and of their weights.
 
         With `order`, step 0 begins by shuffling the rows into it, as `seed` and `epoch` say. On as many threads as the
         plan has, or on `threads` of them.
@@ -186,13 +189,16 @@ class Engine:
                 if self._rates is not None:  # the optimiser before had a schedule
                     self._rates = None
                     self._set(rates=self._rate, rate_stride=0)
-                self._rate[0] = cast(float, optimizer.lr)
+                self._rate[0] = optimizer._lr  # a number then
             self._totals[UPDATES] = optimizer.steps
+            if sums is not None:
+                self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
             try:
-                cost, weight = self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)
+                return self.run(do, len(X), *steps, X, Y, weights, order, threads=threads)
             finally:  # Ctrl-C may come when the steps are done
                 optimizer.steps = int(self._totals[UPDATES])
-            return cost, weight
+                if sums is not None:
+                    self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
 
     def let_go(self, moments: np.ndarray | None) -> None:
         """Hold no moments of an optimiser but these."""

@@ -88,6 +88,18 @@ def generator(rng: Any) -> np.random.Generator:
         raise TypeError(f"rng is {rng!r}; it must be a seed (a whole number), a numpy Generator, or None.") from None
 
 
+def classes(name: str, value: Any, n: int) -> list[str | int] | None:
+    """Labels of n classes, all different, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}; it must be a list of {n} labels.")
+    result = [item.item() if isinstance(item, np.generic) else item for item in value]
+    if len(result) != n or len(set(result)) != n or not all(type(item) in (str, int) for item in result):
+        raise ValueError(f"{name} is {result!r}; it must be {n} different labels, whole numbers or text.")
+    return result
+
+
 def choice(name: str, value: Any, among: Sequence[str], other: str = "") -> str:
     """One of a few names; `other` is what else it may have been."""
     if not isinstance(value, str):
@@ -99,7 +111,10 @@ def choice(name: str, value: Any, among: Sequence[str], other: str = "") -> str:
 
 def activation(name: str, value: Any, among: Sequence[str]) -> Activation:
     """One that is built in, by its name, or one's own."""
-    return value if isinstance(value, Activation) else ACTIVATIONS[choice(name, value, among, "an Activation")]
+    if isinstance(value, Activation) and value.label is value:
+        return value
+    label = value.label if isinstance(value, Activation) else value
+    return ACTIVATIONS[choice(name, label, among, "an Activation")]
 
 
 def hidden(value: Any, count: int) -> tuple[Activation, ...]:
@@ -312,7 +327,7 @@ def callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], list[Any]]:
         raise TypeError(f"{name} is {value!r}; it must be a sequence of functions, or of pairs (k, function).")
     after_steps, after_epochs = [], []
     for i, item in enumerate(value):
-        k, call = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
+        k, call = item if isinstance(item, tuple) and len(item) == 2 else (getattr(item, "every", None), item)
         if not callable(call):
             raise TypeError(f"{name}[{i}] is {item!r}; it must be callable, or a pair (k, callable).")
         if k is None:

@@ -1,13 +1,14 @@
 """Network: the parameters of a dense network, and the passes over them."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from . import gradcheck, inputs, threads, training
+from . import gradcheck, inputs, io, threads, training
 from .activations import ACTIVATIONS, Activation
 from .engine import Engine, plan_for
 from .initializers import INITIALIZERS, Initializer, default_for
@@ -104,6 +105,10 @@ class Network:
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
         zeros. They may be written in place.
+    optimizer : Optimizer or None
+        That of the last step.
+    classes : list of str or int, or None
+        What the outputs stand for, to be written down and saved with the network.
     n_parameters : int
         The real ones, without the padding.
     layers : list of Layer
@@ -138,6 +143,7 @@ class Network:
         self._dropout = 0.0, 0
         initializers = self._checked_init(init)
         self._rng = inputs.generator(rng)
+        self._classes: list[str | int] | None = None
         self._build()
         for layer, initialize in zip(self.layers, initializers, strict=True):
             W = inputs.float32("init(n, n_prev, rng)", initialize(layer.n, layer.n_prev, self._rng))
@@ -170,7 +176,8 @@ class Network:
         self._ends = (self.sizes[0], self.sizes[-1], self._targets())  # what the door asks of X and Y
         self._training: Engine | None = None  # of the last batch size
         self._engines: dict[int, Engine] = {}  # and of some before it, by batch size, the latest last
-        self._optimizer: Optimizer | None = None  # of the last partial_fit
+        self._optimizer: Optimizer | None = None  # the last
+        self._run: training.Run | None = None  # where the last fit stands
         self._cache: Engine | None = None  # of the last forward pass
         # For predict and loss, of many rows and of one: taken and put back, so that threads never share one.
         self._idle: tuple[list[Engine], list[Engine]] = ([], [])
@@ -182,9 +189,18 @@ class Network:
     hidden = property(lambda self: tuple(activation.label for activation in self._hidden))
     output = property(lambda self: self._output.label)
     loss_name = property(lambda self: self._loss.name)
+    optimizer = property(lambda self: self._optimizer)
     l2 = property(lambda self: self._l2)
     dropout = property(lambda self: self._dropout[0])
     scale = property(lambda self: self._scale)
+
+    @property
+    def classes(self) -> "list[str | int] | None":
+        return self._classes
+
+    @classes.setter
+    def classes(self, values: Any) -> None:
+        self._classes = inputs.classes("classes", values, max(2, self.sizes[-1]))
 
     @property
     def parameters(self) -> np.ndarray:
@@ -303,11 +319,13 @@ class Network:
 
         Notes
         -----
+        A step whose cost is not finite changes nothing.
+
         Plain SGD updates W as dW is summed and writes no gradient: `gradients` are those of :meth:`backward` alone.
         Train a network from one Python thread at a time; only `predict` and `loss` are made for many.
         """
         X, Y = inputs.batch(X, Y, *self._ends)
-        weights = inputs.weights(sample_weight, len(X))
+        weights = None if sample_weight is None else inputs.weights(sample_weight, len(X))
         moments = self._moments_of(optimizer)
         cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
         return cost / weight
@@ -321,8 +339,8 @@ class Network:
             Batches may differ in size: the last four sizes are kept ready, of up to 64 MB together.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         optimizer : Optimizer, optional
-            None goes on with that of the last ``partial_fit``; at first it is ``SGD(lr=0.1)``. Copies and pickles of
-            the network go on with a copy of it.
+            None goes on with the network's last one; at first it is ``SGD(lr=0.1)``. Copies and pickles of the network
+            go on with a copy of it.
         sample_weight : array_like of shape (m,), optional
 
         Returns
@@ -343,19 +361,18 @@ class Network:
         """
         if optimizer is None:
             optimizer = self._optimizer or SGD(lr=0.1)
-        J = self.train_step(X, Y, optimizer, sample_weight)
-        self._optimizer = optimizer
-        return J
+        return self.train_step(X, Y, optimizer, sample_weight)
 
     def fit(self, X: Any, Y: Any, *, epochs: int, batch_size: int = 128, optimizer: Optimizer | None = None,
             shuffle: bool = True, sample_weight: Any = None, class_weight: Any = None, validation: Any = None,
             early_stopping: int | None = None, callbacks: Sequence[Any] = (), progress: bool | None = None,
-            rng: int | np.random.Generator | None = None) -> "training.History":  # fmt: skip
+            rng: int | np.random.Generator | None = None, resume: bool = False) -> "training.History":  # fmt: skip
         """Train for some epochs, each in compiled code; see :func:`fastprop.training.fit`, which this calls."""
         return training.fit(
             self, X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=shuffle,
             sample_weight=sample_weight, class_weight=class_weight, validation=validation,
             early_stopping=early_stopping, callbacks=callbacks, progress=progress, rng=rng,
+            resume=resume,
         )  # fmt: skip
 
     def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:
@@ -397,19 +414,78 @@ class Network:
             layer.W[:], layer.b[:] = W, b.reshape(-1)
         return network
 
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that the network is to one safetensors file (extra ``save``).
+
+        Its settings, parameters and generator, its last optimizer with moments, step and schedule, and where its last
+        fit stands, so that ``Network.load(path).fit(…, resume=True)`` goes on with the bits of a fit that was never
+        interrupted. The file is replaced at once: after a crash it is the old one or the new one.
+
+        Parameters
+        ----------
+        path : path-like
+            In a folder that is there.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If safetensors is not installed.
+        ValueError
+            If the learning rate is a function of one's own, or the generator none of NumPy's PCG64.
+        OSError
+            If the file cannot be written, as where the disk is full; what was there before stays.
+        """
+        io.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], functions: Sequence[Activation | Loss] = ()) -> "Network":
+        """The network of a file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+        functions : sequence of Activation and Loss
+            Those of the network that are one's own: files hold no code.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If safetensors is not installed.
+        OSError
+            If there is no file, or it cannot be read.
+        ValueError
+            If the file is damaged, or no network's, or holds NaN or infinity, or needs a function that is not given.
+        """
+        return io.load(path, functions)
+
     # ---- copies and pickles: buffers anew, for the engines hold addresses ----------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_layout", "_hidden", "_output", "_loss", "_l2", "_dropout", "_scale", "_rng", "_optimizer")
+        names = (
+            "_layout",
+            "_hidden",
+            "_output",
+            "_loss",
+            "_l2",
+            "_dropout",
+            "_scale",
+            "_rng",
+            "_classes",
+            "_optimizer",
+            "_run",
+        )
         return {**{name: getattr(self, name) for name in names}, "parameters": self.parameters.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        flat, optimizer = state.pop("parameters"), state.pop("_optimizer", None)
+        flat, optimizer, run = (state.pop(name) for name in ("parameters", "_optimizer", "_run"))
         self.__dict__.update(state)
         self._build()
+        self._run = copy.deepcopy(run)
         self.parameters[:] = flat
         # copy.copy hands over the optimizer itself, which stays with its network
-        self._optimizer = copy.copy(optimizer) if optimizer and optimizer._owner else optimizer
+        self._optimizer = copy.deepcopy(optimizer) if optimizer and optimizer._owner else optimizer
 
     # ---- engines -------------------------------------------------------------------------------------------------
 
@@ -430,7 +506,9 @@ class Network:
     def _moments_of(self, optimizer: Any) -> np.ndarray:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}; it must be an optimizer, such as SGD(lr=0.1) or Adam().")
-        return optimizer.bind(self, self._layout.length)
+        moments = optimizer.bind(self, self._layout.length)
+        self._optimizer = optimizer
+        return moments
 
     def _engine_for_batch(self, batch: int) -> Engine:
         """The training engine for a batch size."""

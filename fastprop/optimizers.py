@@ -82,7 +82,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: Rate) -> None:
-        self._lr = value if callable(value) else number("lr", value, above=0)
+        self._lr: Any = value if callable(value) else number("lr", value, above=0)
         self.scheduled = callable(value)
 
     @property
@@ -114,8 +114,12 @@ class Optimizer:
         self._owner = weakref.ref(network)
         return moments
 
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, beside lr."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "lr"}
+
     def __repr__(self) -> str:
-        given = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        given = {"lr": self.lr, **self.settings()}
         shown = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items() if v is not None)
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -81,6 +81,7 @@ def exponential(lr: float, half_life: float) -> Schedule:
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     """Half a cosine from lr to `final` in so many steps, and `final` from then on (Loshchilov and Hutter 2017)."""
     _positive(lr=lr, steps=steps)
+    number("final", final, least=0)
 
     def rate(step: Any) -> Any:
         return final + (lr - final) * (1 + np.cos(np.pi * np.minimum(step, steps) / steps)) / 2

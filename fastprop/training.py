@@ -2,16 +2,20 @@
 
 import math
 import os
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import inputs
-from .kernels import estimate
+from .kernels import estimate, passes
+from .kernels.scan import address_of
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 from .schedules import ReduceOnPlateau
@@ -146,30 +150,115 @@ class _Pace:
             self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(seconds, 1e-6)))
 
 
-class _BestSoFar:
-    """Early stopping: the best parameters, and how long nothing has been better."""
+@dataclass
+class Best:
+    """Early stopping: the best parameters so far."""
 
-    def __init__(self, network: "Network", patience: int):
-        self.network, self.patience = network, patience
-        self.loss, self.epoch, self.parameters = math.inf, -1, network.parameters.copy()
+    parameters: np.ndarray
+    loss: float = math.inf
+    epoch: int = -1
 
-    def stops(self, epoch: int, loss: float) -> bool:
+    def observe(self, epoch: int, loss: float, parameters: np.ndarray) -> None:
+        """Keep what is better."""
         if loss < self.loss:
             self.loss, self.epoch = loss, epoch
-            self.parameters[:] = self.network.parameters
-        return epoch - self.epoch >= self.patience
+            self.parameters[:] = parameters
 
-    def restore(self) -> int | None:
-        if self.epoch < 0:
-            return None
-        self.network.parameters[:] = self.parameters
-        return self.epoch
+    def is_old(self, epoch: int, patience: int) -> bool:
+        """Whether nothing has been better for so many epochs."""
+        return epoch - self.epoch >= patience
+
+
+@dataclass
+class Run:
+    """Where a fit stands, between two batches: what it takes to go on with it, beside the network and its optimizer.
+
+    Attributes
+    ----------
+    rows, batch_size, shuffle, fraction
+        Of the call, `fraction` being the share of the rows that is held out; one that goes on must have the same.
+    seed : int
+        Of its shuffles, and of the rows that a fraction holds out.
+    updates : int
+        The optimizer's steps by then.
+    epoch, step : int
+        The next ones.
+    cost, weight, seconds : float
+        Sums over the steps of the running epoch.
+    history : History
+    best : Best or None
+        With early stopping.
+    last : ndarray or None
+        The parameters at the end, where the network went back to the best.
+    """
+
+    rows: int
+    batch_size: int
+    shuffle: bool
+    fraction: float
+    seed: int
+    updates: int = 0
+    epoch: int = 0
+    step: int = 0
+    cost: float = 0.0
+    weight: float = 0.0
+    seconds: float = 0.0
+    history: History = field(default_factory=History)
+    best: Best | None = None
+    last: np.ndarray | None = None
+
+    def end_epoch(self, samples: int, measured: dict[str, float]) -> None:
+        """Write the epoch into the history, and begin the next one."""
+        history = self.history
+        history.loss.append(_mean(self.cost, self.weight))
+        history.seconds.append(self.seconds)
+        history.samples_per_second.append(samples / max(self.seconds, 1e-9))
+        for name, value in measured.items():
+            getattr(history, name).append(value)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.cost = self.weight = self.seconds = 0.0
+
+
+def _to_resume(network: "Network", optimizer: Any, **asked: Any) -> Run:
+    """The run to go on with, which must be of the same call, and the last thing that the network was trained by."""
+    run, last = network._run, network._optimizer
+    if run is None or last is None:
+        raise ValueError("there is nothing to resume: this network was not in a fit, nor saved in one, or it diverged.")
+    for name, value in asked.items():
+        if value != getattr(run, name):
+            raise ValueError(f"{name} is {value}; the fit to resume had {getattr(run, name)}. Give it the same.")
+    if optimizer is not None and optimizer is not last:
+        raise ValueError("resume=True goes on with the network's own optimizer, net.optimizer. Leave optimizer out.")
+    if last.steps != run.updates:
+        raise ValueError(
+            f"the network was trained since the fit to resume: its optimizer made {last.steps} steps, "
+            f"and {run.updates} by then."
+        )
+    return run
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C wait until what belongs together is done."""
+    usual = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not callable(usual):
+        yield
+        return
+    came: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came:
+            usual(*came[0])
 
 
 def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 128,
         optimizer: Optimizer | None = None, shuffle: bool = True, sample_weight: Any = None, validation: Any = None,
         class_weight: Any = None, early_stopping: int | None = None, callbacks: Sequence[Any] = (),
-        progress: bool | None = None, rng: int | np.random.Generator | None = None) -> History:  # fmt: skip
+        progress: bool | None = None, rng: int | np.random.Generator | None = None,
+        resume: bool = False) -> History:  # fmt: skip
     """Train a network for some epochs.
 
     Each epoch draws the rows in a new random order, cuts it into batches (a ragged last one is used too), and takes a
@@ -182,7 +271,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
     epochs, batch_size : int
     optimizer : Optimizer, optional
-        ``SGD(lr=0.1)`` if none is given.
+        None goes on with the network's last one; at first it is ``SGD(lr=0.1)``.
     shuffle : bool
         False keeps the rows in their order.
     sample_weight : array_like of shape (m,), optional
@@ -197,11 +286,16 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         Stop after so many epochs without a lower validation loss, and go back to the best parameters.
     callbacks : sequence of callables, or of pairs (k, callable)
         A callable is called after each epoch with (epoch, history), one in a pair after every k steps with (steps so
-        far, history), whose `running_loss` is the epoch's up to then; a true result ends the fit.
+        far, history), whose `running_loss` is the epoch's up to then; a true result ends the fit. One that has a method
+        ``begins(network)`` is told when the fit begins, such as :class:`fastprop.Checkpoint`.
     progress : bool, optional
         A progress bar (extra ``progress``); None shows one on a terminal.
     rng : int, Generator, optional
         Of the shuffle; None goes on with the network's own.
+    resume : bool
+        Go on with the last fit, at the batch where it stopped or was saved, with the network's own optimizer: `epochs`
+        counts from its beginning, and so does what is returned. With the same arguments the parameters have the bits
+        of a fit that never stopped.
 
     Returns
     -------
@@ -215,7 +309,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     Warns
     -----
     RuntimeWarning
-        If the cost is no longer finite; the fit ends there.
+        If the cost is no longer finite; the fit ends before the step whose cost it is.
 
     Notes
     -----
@@ -226,78 +320,113 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     epochs, batch_size = inputs.whole("epochs", epochs), inputs.whole("batch_size", batch_size)
     shuffle, fraction = inputs.flag("shuffle", shuffle), _fraction(validation, len(X))
     held_out = None if fraction else _validation(network, validation)
-    if early_stopping is not None:
-        early_stopping = inputs.whole("early_stopping", early_stopping)
-        if held_out is None and not fraction:
-            raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
+    patience = None if early_stopping is None else inputs.whole("early_stopping", early_stopping)
+    if patience and held_out is None and not fraction:
+        raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
     after_steps, after_epochs = inputs.callbacks("callbacks", callbacks)
     generator = network._rng if rng is None else inputs.generator(rng)
-    optimizer = SGD(lr=0.1) if optimizer is None else optimizer
+    m = len(X) - round(fraction * len(X))
+    batch = min(batch_size, m)
+    n_steps = -(-m // batch)
+    asked: dict[str, Any] = {"rows": len(X), "batch_size": batch_size, "shuffle": shuffle, "fraction": fraction}
+    run = _to_resume(network, optimizer, **asked) if inputs.flag("resume", resume) else None
+    bar = Progress(progress, epochs * m)
+    before = network._optimizer
+    if optimizer is None:
+        optimizer = before or SGD(lr=0.1)
     moments = network._moments_of(optimizer)
+    try:
+        for callback in (*(call for _, call in after_steps), *after_epochs):
+            if hasattr(callback, "begins"):
+                callback.begins(network)
+    except BaseException:
+        network._optimizer = before
+        raise
 
+    run = run or Run(**asked, seed=int(generator.integers(2**62)), updates=optimizer.steps)
     if fraction:
-        out, rest = _drawn(Y, fraction, generator)
+        out, rest = _drawn(Y, fraction, np.random.default_rng(run.seed))
         held_out, X, Y = (X[out], Y[out]), X[rest], Y[rest]
         weights = None if weights is None else weights[rest]
-    batch = min(batch_size, len(X))
-    shuffle = shuffle and batch < len(X)  # one batch of all rows has no order
-    order = np.empty(len(X), np.uint32) if shuffle else None
-    seed = int(generator.integers(2**62)) if shuffle else 0
-    n_steps = -(-len(X) // batch)
-    history, pace = History(), _Pace(network.sizes, batch)
-    best = _BestSoFar(network, early_stopping) if early_stopping else None
-    bar = Progress(progress, epochs * len(X))
+    order = np.empty(m, np.uint32) if shuffle and n_steps > 1 else None  # one batch of all rows has no order
+    if order is not None and run.step:
+        passes.shuffled(address_of(order), m, run.seed, run.epoch)
+    pace = _Pace(network.sizes, batch)
     network._engine_for_batch(batch).train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
+    with _uninterrupted():
+        network._run, history = run, run.history
+        if run.last is not None:
+            network.parameters[:], run.last = run.last, None
+        best = run.best = (run.best or Best(network.parameters.copy())) if patience else None
+    ends = best is not None and best.is_old(run.epoch - 1, patience or 0)
+    history.interrupted = False
     bar.show()
+    if resume:
+        bar.add(run.epoch * m + min(run.step * batch, m))
     try:
-        for epoch in range(epochs):
-            cost = weight = seconds = 0.0
-            step, ends = 0, False
-            while step < n_steps and not ends:
-                engine = network._engine_for_batch(batch)
+        while run.epoch < epochs and not ends:
+            while run.step < n_steps and not ends:
+                engine, first = network._engine_for_batch(batch), run.step
                 steps, threads = pace.next(engine.plan.threads)
-                done_before = epoch * n_steps + step
-                steps = min([steps, *(k - done_before % k for k, _ in after_steps)])
-                last = min(n_steps, step + steps)
+                done_before = run.epoch * n_steps + first
+                steps = min([steps, n_steps - first, *(k - done_before % k for k, _ in after_steps)])
                 started = time.perf_counter()
-                done = engine.train(X, Y, weights, optimizer, moments, (step, last), order, seed, epoch, threads)
-                taken = time.perf_counter() - started
-                pace.learn(last - step, threads, taken)
-                cost, weight, seconds = cost + done[0], weight + done[1], seconds + taken
-                bar.add(min(last * batch, len(X)) - step * batch)
-                step = last
-                history.running_loss = _mean(cost, weight)
-                steps_so_far, diverged = epoch * n_steps + step, not math.isfinite(cost)
-                due = [] if diverged else [call for k, call in after_steps if steps_so_far % k == 0]
-                answers = [call(steps_so_far, history) for call in due]
-                ends = diverged or any(answers)
-            history.loss.append(_mean(cost, weight))
-            history.seconds.append(seconds)
-            history.samples_per_second.append(min(step * batch, len(X)) / seconds)
-            if held_out is not None:
-                _measure(network, held_out, history)
-            if isinstance(optimizer.lr, ReduceOnPlateau):
-                optimizer.lr.observe((history.validation_loss or history.loss)[-1])
+                with _uninterrupted():
+                    run.cost, run.weight = engine.train(
+                        X, Y, weights, optimizer, moments, (first, first + steps), order, run.seed, run.epoch, threads,
+                        (run.cost, run.weight),
+                    )  # fmt: skip
+                    seconds = time.perf_counter() - started
+                    run.step += optimizer.steps - run.updates
+                    run.updates, run.seconds = optimizer.steps, run.seconds + seconds
+                pace.learn(steps, threads, seconds)
+                bar.add(min(run.step * batch, m) - first * batch)
+                history.running_loss = _mean(run.cost, run.weight)
+                if not math.isfinite(run.cost):
+                    ends = True
+                elif after_steps:
+                    ends = _ask([call for k, call in after_steps if (done_before + steps) % k == 0],
+                                network, run, done_before + steps)  # fmt: skip
+            diverged = not math.isfinite(run.cost)
+            if run.step < n_steps and not diverged:
+                break  # by a callback, within the epoch
+            measured = _measure(network, *held_out) if held_out is not None else {}
+            epoch, step = run.epoch, run.step
+            with _uninterrupted():
+                run.end_epoch(min(step * batch, m), measured)
+                if isinstance(optimizer.lr, ReduceOnPlateau):
+                    optimizer.lr.observe((history.validation_loss or history.loss)[-1])
+                if best:
+                    best.observe(epoch, history.validation_loss[-1], network.parameters)
+                    ends = ends or best.is_old(epoch, patience or 0)
             bar.say(_summary(epoch, epochs, history))
-            answers = [callback(epoch, history) for callback in after_epochs]
-            ends = ends or any(answers)
+            ends = _ask(after_epochs, network, run, epoch) or ends
             if diverged:
+                network._run = None
                 warnings.warn(
-                    f"the cost is {cost} in epoch {epoch + 1}, at or before step {step} of {n_steps}: training "
-                    f"diverged and was stopped. Lower the learning rate (lr is {optimizer.rate:g}) or scale X.",
+                    f"the cost is {history.loss[-1]} in epoch {epoch + 1}, at step {step + 1} of {n_steps}: training "
+                    f"diverged and was stopped before that step, with the parameters that it had come to. Lower the "
+                    f"learning rate (lr is {optimizer.rate:g}) or scale X.",
                     RuntimeWarning,
                     stacklevel=3,
                 )
-                break
-            if (best and best.stops(epoch, history.validation_loss[-1])) or ends:
-                break
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
         bar.close()
-        if best:
-            history.best_epoch = best.restore()
+        if best and best.epoch >= 0:
+            run.last, history.best_epoch = network.parameters.copy(), best.epoch
+            network.parameters[:] = best.parameters
     return history
+
+
+def _ask(callbacks: Sequence[Any], network: "Network", run: Run, count: int) -> bool:
+    """Call them all; whether one says to stop. A callback that fits the network itself leaves this run as it is."""
+    answers = []
+    for callback in callbacks:
+        answers.append(callback(count, run.history))
+        network._run = run
+    return any(answers)
 
 
 def _mean(cost: float, weight: float) -> float:
@@ -378,12 +507,13 @@ def accuracy(Y_hat: np.ndarray, Y: np.ndarray) -> float:
     return float(np.mean(Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))))
 
 
-def _measure(network: "Network", held_out: tuple[np.ndarray, np.ndarray], history: History) -> None:
-    X, Y = held_out
-    history.validation_loss.append(network._borrow(len(X), lambda engine: engine.loss(X, Y)))
+def _measure(network: "Network", X: np.ndarray, Y: np.ndarray) -> dict[str, float]:
+    """What the history says of held-out data."""
+    measured = {"validation_loss": network._borrow(len(X), lambda engine: engine.loss(X, Y))}
     if tells_classes(network):
         Y_hat = network._borrow(len(X), lambda engine: engine.forward(X, transpose=False))
-        history.validation_accuracy.append(accuracy(Y_hat, Y))
+        measured["validation_accuracy"] = accuracy(Y_hat, Y)
+    return measured
 
 
 def _summary(epoch: int, epochs: int, history: History) -> str:

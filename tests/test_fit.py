@@ -186,9 +186,9 @@ def test_fit_measures_what_it_holds_out_and_trains_on_the_rest(rows):
     X, Y = rows
     net, other = network(CASE), network(CASE)
     history = net.fit(X, Y, epochs=3, batch_size=16, validation=0.2, rng=5)
-    generator = np.random.default_rng(5)
-    out, rest = training._drawn(Y, 0.2, generator)
-    expected = other.fit(X[rest], Y[rest], epochs=3, batch_size=16, validation=(X[out], Y[out]), rng=generator)
+    seed = int(np.random.default_rng(5).integers(2**62))  # of the fit, for both its draws
+    out, rest = training._drawn(Y, 0.2, np.random.default_rng(seed))
+    expected = other.fit(X[rest], Y[rest], epochs=3, batch_size=16, validation=(X[out], Y[out]), rng=5)
     assert history.validation_loss == expected.validation_loss
     assert history.loss == expected.loss
     assert bits(net.parameters) == bits(other.parameters)
@@ -285,12 +285,13 @@ def test_batches_that_do_not_count(net, rows):
     assert seen[:3] == [0.0] * 3
     assert seen[3] > 0
     assert net.fit(*rows, epochs=1, batch_size=20, shuffle=False, sample_weight=weights,
-                   callbacks=[(1, lambda *_: True)]).loss == [0.0]  # fmt: skip
+                   callbacks=[(1, lambda *_: True)]).running_loss == 0.0  # fmt: skip
 
 
 def test_a_true_result_of_a_pair_ends_the_fit_within_its_epoch(net, rows):
     history = net.fit(*rows, epochs=50, batch_size=10, callbacks=[(13, lambda step, h: True)])
-    assert history.epochs == 2
+    assert history.epochs == 1  # the second was not whole
+    assert net.optimizer.steps == 13
     assert net._training.plan.batch == 10
 
 
@@ -498,7 +499,7 @@ def test_a_real_ctrl_c_ends_the_fit_before_its_time(run_python, epochs, m, batch
 def test_divergence_is_said_and_ends_the_fit():
     case = Case("diverges", (3, 20, 2), "relu", "identity", 16)
     net, (X, Y) = network(case), data(case, 200)
-    with pytest.warns(RuntimeWarning, match=r"training diverged and was stopped\. Lower the learning rate") as caught:
+    with pytest.warns(RuntimeWarning, match=r"was stopped before that step.* Lower the learning rate") as caught:
         history = net.fit(100 * X, Y, epochs=1000, batch_size=16, optimizer=SGD(lr=10))
     assert history.epochs < 1000
     assert not np.isfinite(history.loss[-1])
@@ -518,6 +519,72 @@ def test_divergence_with_early_stopping_goes_back_to_the_best():
                           callbacks=[raise_the_rate])  # fmt: skip
     assert history.best_epoch == 2
     assert net.loss(X, Y) == history.validation_loss[2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 16, 40, 700], ids=["one sample", "panels", "ragged", "parts"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: SGD(lr=30.0), lambda: SGD(30.0, momentum=0.5), lambda: SGD(30.0, clip_norm=1e30), lambda: Adam(1e12)],
+    ids=["sgd", "momentum", "clipped", "adam"],
+)
+def test_divergence_leaves_the_parameters_of_the_step_before(make, batch, threads, eager_threads):
+    """The step whose cost is not finite changes nothing, and is the one that the warning names."""
+    fastprop.set_num_threads(threads)
+    net, (X, Y) = Network((3, 20, 2), rng=0), data(Case("diverges", (3, 20, 2), "relu", "identity", 16), 700)
+    optimizer, after = make(), {}
+
+    def keep(steps, history):
+        after[steps] = net.parameters.copy()
+
+    with pytest.warns(RuntimeWarning, match="diverged") as caught:
+        history = net.fit(X, Y, epochs=1000, batch_size=batch, optimizer=optimizer, callbacks=[(1, keep)])
+    per_epoch = -(-700 // batch)
+    epoch, step = divmod(optimizer.steps, per_epoch)
+    assert f"in epoch {epoch + 1}, at step {step + 1} of {per_epoch}" in str(caught[0].message)
+    assert history.epochs == epoch + 1
+    assert not np.isfinite(history.loss[-1])
+    assert max(after) == optimizer.steps
+    assert np.isfinite(net.parameters).all()
+    np.testing.assert_array_equal(net.parameters, after[optimizer.steps])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "settings"),
+    [
+        ((3, 20, 2), 16, {}),
+        ((3, 20, 2), 700, {}),
+        ((3, 20, 2), 16, {"dropout": 0.5}),
+        ((3, 20, 2), 16, {"l2": 1.0}),
+        ((2000, 2000, 2), 700, {}),
+    ],
+    ids=["panels", "parts", "dropout", "l2", "chunks"],
+)
+def test_divergence_within_a_slice_ends_it_there(sizes, batch, settings, monkeypatch):
+    """All steps of an epoch in one compiled call, or each in one of its own: the same end."""
+    X, Y = data(Case("diverges", sizes, "relu", "identity", 16), 700)
+    ends = []
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        net, optimizer = Network(sizes, rng=0, **settings), SGD(lr=30.0)
+        with pytest.warns(RuntimeWarning, match="diverged") as caught:
+            history = net.fit(X, Y, epochs=1000, batch_size=batch, optimizer=optimizer)
+        ends.append((bits(net.parameters), optimizer.steps, str(caught[0].message), history.epochs))
+        assert np.isfinite(net.parameters).all()
+    assert ends[0] == ends[1]
+
+
+def test_a_step_whose_cost_is_not_finite_changes_nothing():
+    net, optimizer = Network((3, 20, 2), rng=0), Adam()
+    X, Y = data(Case("diverges", (3, 20, 2), "relu", "identity", 16), 16)
+    net.train_step(X, Y, optimizer)
+    before, moments = net.parameters.copy(), optimizer.moments.copy()
+    assert not np.isfinite(net.train_step(1e30 * X, Y, optimizer))
+    np.testing.assert_array_equal(net.parameters, before)
+    np.testing.assert_array_equal(optimizer.moments, moments)
+    assert optimizer.steps == 1
+    assert np.isfinite(net.train_step(X, Y, optimizer))
+    assert optimizer.steps == 2
 
 
 def test_no_warning_where_all_is_well(net, rows):

@@ -53,16 +53,19 @@ def test_a_stream_has_the_bits_of_steps_that_each_have_an_engine_of_their_own(ma
     assert bits(every.parameters) == bits(first.parameters) == bits(steps.parameters)
 
 
-def test_without_an_optimizer_it_is_that_of_the_last_partial_fit():
-    """SGD(0.1) at first; what train_step and fit were given does not count."""
-    one, other, sgd, adam = network(CASE), network(CASE), SGD(0.1), Adam()
+def test_without_an_optimizer_it_is_the_last_one():
+    """SGD(0.1) at first; then whichever made the last step, in partial_fit, train_step or fit."""
+    one, other, sgd, adam, slow = network(CASE), network(CASE), SGD(0.1), Adam(), SGD(0.01, momentum=0.5)
     X, Y = data(CASE)
-    for net, optimizers in ((one, (None, None, adam, None)), (other, (sgd, sgd, adam, adam))):
-        for optimizer in optimizers:
-            net.partial_fit(X, Y, copy.deepcopy(optimizer) if optimizer is adam and net is one else optimizer)
-            net.train_step(X, Y, SGD(0.01))
-            net.fit(X, Y, epochs=1, optimizer=SGD(0.01))
+    for net, given in ((one, (None, Adam(), None, SGD(0.01, momentum=0.5))), (other, (sgd, adam, adam, slow))):
+        net.partial_fit(X, Y, given[0])
+        net.train_step(X, Y, given[1])
+        net.partial_fit(X, Y, given[2])
+        net.fit(X, Y, epochs=1, optimizer=given[3])
+        net.partial_fit(X, Y, None if net is one else slow)
+        net.fit(X, Y, epochs=2, optimizer=None if net is one else slow)
     assert bits(one.parameters) == bits(other.parameters)
+    assert one.optimizer.steps == other.optimizer.steps == 4
 
 
 def test_sizes_that_take_turns_make_each_engine_once(made):

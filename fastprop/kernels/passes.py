@@ -14,6 +14,7 @@ from .simd import (
     call_float64,
     floats,
     get,
+    indices,
     integers,
     kept,
     load,
@@ -193,6 +194,12 @@ def shuffle(order, n, seed, epoch):
         a, b = get(order, i), get(order, j)
         put(order, i, b)
         put(order, j, a)
+
+
+@entry
+def shuffled(order, n, seed, epoch):
+    """The order of an epoch, written to an address."""
+    shuffle(indices(order), n, seed, epoch)
 
 
 # ---- passes over a plan ------------------------------------------------------------------------------------------

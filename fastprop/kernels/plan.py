@@ -92,8 +92,8 @@ JOB = np.dtype(
     ]
 )  # fmt: skip
 # The job itself is only read while it runs, so that its cache lines stay with every thread. What grows is in `totals`:
-# the sum of the costs, that of the sample weights, and the updates made so far.
-COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE = range(5)
+# the sum of the costs, that of the sample weights, and the updates made so far; and what each of them was before.
+COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE = range(7)
 
 layer_at = record_of(LAYER)
 job_at = record_of(JOB)

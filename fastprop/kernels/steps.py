@@ -40,6 +40,7 @@ from .plan import (
     BACKWARD,
     COLUMN_BLOCK,
     COST,
+    COST_BEFORE,
     FORWARD,
     GRADIENTS,
     LOSS,
@@ -51,6 +52,7 @@ from .plan import (
     UPDATES,
     UPDATES_BEFORE,
     WEIGHT,
+    WEIGHT_BEFORE,
     job_at,
     layer_at,
     padded,
@@ -458,9 +460,14 @@ def late_update(address, step, chunk, item, count, thread):
     for r in range((job.part_stride + RUN - 1) // RUN):
         of_gradients += get(late, 2 + 2 * r)
         of_weights += get(late, 3 + 2 * r)
+    penalty = 0.5 * get(late, 1) * of_weights
     if item == 0:
-        put(totals, COST, get(totals, COST) + weight_of(job, step) * (0.5 * get(late, 1) * of_weights))
+        put(totals, COST, get(totals, COST) + weight_of(job, step) * penalty)
     if not job.do & UPDATE:
+        return
+    if not np.isfinite(penalty):
+        if item == 0:
+            stop(job)
         return
     start, end = share_of_runs(job, item, count)
     if get(late, 0) * get(late, 0) < of_gradients:
@@ -473,7 +480,8 @@ def late_update(address, step, chunk, item, count, thread):
 
 # ---- sharing the work --------------------------------------------------------------------------------------------
 
-NEXT, DONE = 0, 8  # places of the two counters in `job.tickets`, on cache lines of their own
+# Places in `job.tickets`, on cache lines of their own: the two counters, and whether all work has ended.
+NEXT, DONE, STOPPED = 0, 8, 16
 
 
 @kernel
@@ -524,6 +532,34 @@ def items_of(job, phase, step, chunk):
 
 
 @kernel
+def costs_of(job, step, chunk):
+    """Where the costs of a chunk stand, of all parts, or of one sample; and the first beyond them."""
+    if job.vectors:
+        return np.int64(0), np.int64(1)
+    if job.parts:
+        return np.int64(0), panels_of(samples_of(job, step))
+    first = chunk * job.chunk_panels
+    return first, first + panels_of(chunk_of(job, step, chunk)[1])
+
+
+@kernel
+def cost_of(job, step, chunk):
+    """The sum of their costs."""
+    first, last = costs_of(job, step, chunk)
+    cost = 0.0
+    for p in range(first, last):
+        cost += get(doubles(job.panel_costs), p)
+    return cost
+
+
+@kernel
+def stop(job):
+    """Take the step back from the count, and let nothing follow."""
+    put(doubles(job.totals), UPDATES, get(doubles(job.totals), UPDATES) - 1.0)
+    put(integers(job.tickets), STOPPED, 1)
+
+
+@kernel
 def routine_of(job, phase):
     """The address of a phase's routine."""
     if phase >= SQUARES:
@@ -533,9 +569,16 @@ def routine_of(job, phase):
 
 @kernel
 def do_item(address, job, phase, step, chunk, item, count, thread):
-    """Item of `count` of a phase."""
+    """Item of `count` of a phase; none after a step whose cost is not finite, and that step updates nothing."""
     if phase == SHUFFLING:
         shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
+    elif get(integers(job.tickets), STOPPED):
+        pass
+    elif phase == TWO and job.do & UPDATE and not np.isfinite(cost_of(job, step, chunk)):
+        if item == 0:
+            first, last = costs_of(job, step, chunk)
+            add_cost(job, weight_of(job, step) if first == 0 else 0.0, first, last - first)
+            stop(job)
     else:
         call(routine_of(job, phase), (address, step, chunk, item, count, thread))
 
@@ -584,11 +627,12 @@ def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, l
     job = job_at(address, 0)
     job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
     job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
-    put(doubles(job.totals), COST, 0.0)
-    put(doubles(job.totals), WEIGHT, 0.0)
+    put(doubles(job.totals), COST, get(doubles(job.totals), COST_BEFORE))
+    put(doubles(job.totals), WEIGHT, get(doubles(job.totals), WEIGHT_BEFORE))
     put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.totals), UPDATES))
     put(integers(job.tickets), NEXT, 0)
     put(integers(job.tickets), DONE, 0)
+    put(integers(job.tickets), STOPPED, 0)
 
 
 @kernel

@@ -1,0 +1,467 @@
+"""Files of networks: what goes in comes out, and a fit that is gone on with has the bits of one that never stopped."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastprop
+from fastprop import SGD, Activation, Adagrad, Adam, AdamW, Checkpoint, Loss, Network, RMSprop, schedules
+
+safetensors = pytest.importorskip("safetensors.numpy", reason="files need safetensors (extra save)")
+
+SIZES, ROWS = (7, 33, 18, 3), 150
+OPTIMIZERS = {
+    "sgd": lambda: SGD(0.05),
+    "momentum": lambda: SGD(0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "adam, clipped": lambda: Adam(0.01, clip_norm=0.5),
+    "adamw, warm-up and cosine": lambda: AdamW(schedules.warm_up(20, schedules.cosine(0.01, 200))),
+    "rmsprop, plateau": lambda: RMSprop(schedules.ReduceOnPlateau(0.01, patience=1)),
+    "adagrad, one cycle": lambda: Adagrad(schedules.one_cycle(0.05, 150)),
+    "sgd, steps": lambda: SGD(schedules.step(0.1, every=30, factor=0.5)),
+    "sgd, exponential": lambda: SGD(schedules.exponential(0.1, half_life=50)),
+}
+
+
+def data():
+    rng = np.random.default_rng(5)
+    return rng.standard_normal((ROWS, SIZES[0]), dtype=np.float32), rng.integers(0, SIZES[-1], ROWS)
+
+
+def network(**settings):
+    return Network(SIZES, "tanh", "softmax", rng=3, **{"dropout": 0.2, "l2": 1e-3, **settings})
+
+
+def fit(net, epochs, optimizer=None, **settings):
+    return net.fit(*data(), epochs=epochs, batch_size=32, optimizer=optimizer, progress=False, **settings)
+
+
+def same(a, b):
+    """Whether two networks are alike to the last bit, and would go on alike."""
+    np.testing.assert_array_equal(a.parameters, b.parameters)
+    assert a._rng.bit_generator.state == b._rng.bit_generator.state
+    if a.optimizer is not None:
+        assert repr(a.optimizer) == repr(b.optimizer)
+        assert a.optimizer.steps == b.optimizer.steps
+        np.testing.assert_array_equal(a.optimizer.moments, b.optimizer.moments)
+    return True
+
+
+def through_a_file(net, path, **settings):
+    net.save(path)
+    return Network.load(path, **settings)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fit_gone_on_with_has_the_bits_of_one_that_never_stopped(name, tmp_path):
+    whole, parts = network(), network()
+    expected = fit(whole, 20, OPTIMIZERS[name](), validation=0.2)
+    fit(parts, 7, OPTIMIZERS[name](), validation=0.2)
+    again = through_a_file(parts, tmp_path / "net.safetensors")
+    assert same(parts, again)
+    history = fit(again, 20, validation=0.2, resume=True)
+    assert same(whole, again)
+    assert (history.loss, history.validation_loss) == (expected.loss, expected.validation_loss)
+
+
+def test_in_a_new_process_too(tmp_path, run_python):
+    whole, parts, path = network(), network(), tmp_path / "net.safetensors"
+    fit(whole, 20, Adam(0.01))
+    fit(parts, 7, Adam(0.01))
+    parts.save(path)
+    script = """
+import sys
+import numpy as np
+from fastprop import Network
+rng = np.random.default_rng(5)
+X, Y = rng.standard_normal((150, 7), dtype=np.float32), rng.integers(0, 3, 150)
+net = Network.load(sys.argv[1])
+net.fit(X, Y, epochs=20, batch_size=32, progress=False, resume=True)
+net.save(sys.argv[1])
+"""
+    run_python(script, path)
+    assert same(whole, Network.load(path))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5, 7, 13])
+def test_a_fit_is_gone_on_with_in_the_middle_of_an_epoch(steps, tmp_path):
+    whole, parts = network(), network()
+    expected = fit(whole, 6, Adam(0.01))
+    fit(parts, 6, Adam(0.01), callbacks=[(steps, lambda done, history: True)])
+    assert parts.optimizer.steps == steps
+    again = through_a_file(parts, tmp_path / "net.safetensors")
+    assert fit(again, 6, resume=True).loss == pytest.approx(expected.loss, rel=1e-12)
+    assert same(whole, again)
+
+
+def test_ctrl_c_ends_a_fit_that_can_be_gone_on_with(tmp_path):
+    def interrupt(steps, history):
+        if steps == 9:
+            raise KeyboardInterrupt
+
+    whole, parts = network(), network()
+    fit(whole, 6, Adam(0.01))
+    assert fit(parts, 6, Adam(0.01), callbacks=[(1, interrupt)]).interrupted
+    assert not fit(parts, 6, resume=True).interrupted
+    assert same(whole, parts)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+from fastprop import Adam, Network
+rng = np.random.default_rng(5)
+X, Y = rng.standard_normal((3000, 7), dtype=np.float32), rng.integers(0, 3, 3000)
+def network():
+    return Network((7, 33, 18, 3), "tanh", "softmax", rng=3, dropout=0.2)
+def fit(net, **settings):
+    return net.fit(X, Y, epochs=60, batch_size=8, validation=0.2, progress=False, **settings)
+whole, parts, draws = network(), network(), np.random.default_rng(int(sys.argv[1]))
+expected = fit(whole, optimizer=Adam(0.01))
+history, times = None, 0
+while history is None or history.interrupted:
+    timer = threading.Timer(draws.uniform(0.003, 0.03), lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        history = fit(parts, **({"optimizer": Adam(0.01)} if parts._run is None else {"resume": True}))
+        timer.cancel()
+        timer.join()
+    except KeyboardInterrupt:  # before the first step, or after the last
+        pass
+    times += 1
+assert np.array_equal(whole.parameters, parts.parameters)
+assert (history.loss, history.validation_loss) == (expected.loss, expected.validation_loss)
+print(times)
+"""
+
+
+def test_ctrl_c_at_any_moment_costs_no_bit(run_python):
+    assert int(run_python(INTERRUPTED, 0)) > 1
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6])
+def test_early_stopping_goes_on_with_its_patience_and_its_best(stop, tmp_path):
+    """After the file the network holds the best parameters, and goes on from the last."""
+
+    def run(net, epochs, **settings):
+        return fit(net, epochs, validation=0.3, early_stopping=4, **settings)
+
+    whole, parts = network(dropout=0.0), network(dropout=0.0)
+    expected = run(whole, 60, optimizer=Adam(0.03))
+    assert stop < expected.epochs < 60
+    run(parts, stop, optimizer=Adam(0.03))
+    again = through_a_file(parts, tmp_path / "net.safetensors")
+    history = run(again, 60, resume=True)
+    assert (history.validation_loss, history.best_epoch) == (expected.validation_loss, expected.best_epoch)
+    assert same(whole, again)
+
+
+def test_what_a_file_holds(tmp_path):
+    """The derivation's names, for whoever reads it without fastprop."""
+    net, path = network(scale=0.5), tmp_path / "net.safetensors"
+    net.classes = ["cat", "dog", 7]
+    fit(net, 2, Adam())
+    again = through_a_file(net, path)
+    tensors = safetensors.load_file(path)
+    assert {"W1", "b1", "W3", "b3", "moments.0.W2", "moments.1.b3"} <= set(tensors)
+    for name, value in net.to_dict().items():
+        np.testing.assert_array_equal(tensors[name], value.reshape(tensors[name].shape))
+    assert (again.sizes, again.hidden, again.output, again.loss_name) == (
+        SIZES,
+        ("tanh",) * 2,
+        "softmax",
+        "cross_entropy",
+    )
+    assert (again.l2, again.dropout, again.scale, again.classes) == (1e-3, 0.2, 0.5, ["cat", "dog", 7])
+    assert repr(net) == repr(again)
+    assert not list(tmp_path.glob("*partial*"))
+
+
+def test_functions_of_ones_own_are_given_again(tmp_path):
+    swish = Activation("swish", lambda z: z / (1 + math.exp(-z)), Activation.built_in["silu"].df)
+    cube = Loss("cube", lambda y_hat, y: abs(y_hat - y) ** 3, lambda y_hat, y: 3 * (y_hat - y) * abs(y_hat - y))
+    net, path = Network((3, 5, 2), swish, loss=cube, rng=0), tmp_path / "net.safetensors"
+    again = through_a_file(net, path, functions=[swish, cube])
+    assert again._hidden == net._hidden
+    with pytest.raises(ValueError, match=r"it needs the Activation 'swish', whose code is not in the file"):
+        Network.load(path)
+
+
+def test_what_cannot_be_saved_is_said_before_the_fit(tmp_path):
+    net = network()
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match="is a function, which is not saved"):
+        fit(net, 2, SGD(lambda step: 0.1), callbacks=[Checkpoint(tmp_path / "net.safetensors")])
+    with pytest.raises(ValueError, match="rng is MT19937"):
+        Network((3, 2), rng=np.random.Generator(np.random.MT19937(0))).save(tmp_path / "net.safetensors")
+    with pytest.raises(FileNotFoundError):
+        fit(net, 2, SGD(0.1), callbacks=[Checkpoint(tmp_path / "nowhere" / "net.safetensors")])
+    np.testing.assert_array_equal(net.parameters, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_was_trained_since_is_not_gone_on_with():
+    net = network()
+    fit(net, 1)
+    net.partial_fit(*data())
+    with pytest.raises(ValueError, match="was trained since the fit to resume"):
+        fit(net, 2, resume=True)
+    with pytest.raises(ValueError, match="Leave optimizer out"):
+        fit(net, 2, Adam(), resume=True)
+
+
+def test_an_early_stopping_that_has_ended_stays_ended(tmp_path):
+    net = network(dropout=0.0)
+    history = fit(net, 60, Adam(0.03), validation=0.3, early_stopping=2)
+    before, epochs = net.parameters.copy(), history.epochs
+    again = through_a_file(net, tmp_path / "net.safetensors")
+    assert fit(again, 60, validation=0.3, early_stopping=2, resume=True).epochs == epochs < 60
+    np.testing.assert_array_equal(again.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "nothing to resume"),
+        ({"validation": 0.2}, "fraction is 0.2; the fit to resume had 0"),
+        ({"batch_size": 16}, "batch_size is 16; the fit to resume had 32"),
+        ({"shuffle": False}, "shuffle is False"),
+    ],
+)
+def test_only_the_same_fit_is_gone_on_with(settings, message):
+    net = network()
+    if settings:
+        fit(net, 1)
+    X, Y = data()
+    with pytest.raises(ValueError, match=message):
+        net.fit(X, Y, epochs=2, **{"batch_size": 32, **settings}, progress=False, resume=True)
+
+
+# ---- files that are replaced while they are needed -------------------------------------------------------------------
+
+TRAIN = """
+import sys
+import numpy as np
+from fastprop import Adam, Checkpoint, Network
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((64, 5), dtype=np.float32), rng.standard_normal((64, 2), dtype=np.float32)
+net = Network((5, 17, 2), rng=0)
+def begun(steps, history):
+    if steps == 1:
+        print("begun", flush=True)
+net.fit(X, Y, epochs=10**6, batch_size=16, optimizer=Adam(), progress=False,
+        callbacks=[Checkpoint(sys.argv[1], every=1), (1, begun)])
+"""
+
+
+def test_a_killed_process_leaves_a_whole_file(tmp_path):
+    """Killed at random moments while it saves after every batch: what is there is a state that was saved."""
+    kills, path = int(os.environ.get("FASTPROP_KILLS", "6")), tmp_path / "net.safetensors"
+    rng, known = np.random.default_rng(0), {}
+    environment = {**os.environ, "PYTHONPATH": str(Path(fastprop.__file__).parents[1])}
+    for _ in range(kills):
+        child = subprocess.Popen([sys.executable, "-c", TRAIN, str(path)], stdout=subprocess.PIPE, env=environment)
+        child.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        net = Network.load(path)
+        steps = net.optimizer.steps
+        assert steps == net._run.epoch * 4 + net._run.step >= 1
+        known[steps] = net.parameters.copy()
+    # every state is that of a fit that went so far without a pause
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((64, 5), dtype=np.float32), rng.standard_normal((64, 2), dtype=np.float32)
+    net = Network((5, 17, 2), rng=0)
+
+    def compare(steps, history):
+        if steps in known:
+            np.testing.assert_array_equal(net.parameters, known.pop(steps))
+        return not known
+
+    net.fit(X, Y, epochs=10**6, batch_size=16, optimizer=Adam(), progress=False, callbacks=[(1, compare)])
+    assert not known
+    Checkpoint(path).begins(net)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]  # what the killed ones left is gone
+
+
+def test_a_full_disk_leaves_the_last_good_file(tmp_path, run_python):
+    """A limit on the size of files stands for the disk."""
+    path = tmp_path / "net.safetensors"
+    network().save(path)
+    good = path.read_bytes()
+    script = """
+import resource, signal, sys
+from fastprop import Network
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    Network((7, 33, 18, 3)).save(sys.argv[1])
+except OSError as error:
+    print(error)
+"""
+    said = run_python(script, path)
+    assert "File too large; what was there before is as it was" in said
+    assert path.read_bytes() == good
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        network().save(tmp_path / "net.safetensors")
+    with pytest.raises(PermissionError):
+        fit(network(), 1, callbacks=[Checkpoint(tmp_path / "net.safetensors")])
+
+
+# ---- hostile files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """The bytes of a file with everything in it."""
+    net = network(dropout=0.0)
+    fit(net, 2, Adam(schedules.warm_up(5, schedules.cosine(0.01, 100))), validation=0.2, early_stopping=5)
+    path = tmp_path_factory.mktemp("files") / "net.safetensors"
+    net.save(path)
+    return path.read_bytes()
+
+
+def refused(path, content):
+    """That loading a file ends in a ValueError which says so, or gives a network that works."""
+    path.write_bytes(content)
+    try:
+        net = Network.load(path)
+    except ValueError as error:
+        return "or damaged" in str(error)
+    assert np.isfinite(net.parameters).all()
+    X, _ = data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a learning rate may have become huge
+        for settings in ({"resume": True, "early_stopping": 5}, {}):
+            with suppress(ValueError):  # not the fit that the file was saved in, or an output that is not of labels
+                fit(net, net._run.epoch + 1 if net._run else 1, validation=0.2, **settings)
+        net.predict(X)
+    return False
+
+
+def with_header(good, change):
+    """The file with its header changed."""
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + good[8 + length :]
+
+
+def with_metadata(good, part, change):
+    def of_header(header):
+        described = json.loads(header["__metadata__"][part])
+        change(described)
+        header["__metadata__"][part] = json.dumps(described)
+
+    return with_header(good, of_header)
+
+
+def test_a_file_truncated_anywhere_is_refused(good, tmp_path):
+    stride = int(os.environ.get("FASTPROP_STRIDE", "37"))
+    lengths = [*range(0, len(good), stride), *range(20), len(good) - 1]
+    assert all(refused(tmp_path / "net", good[:length]) for length in lengths)
+
+
+def test_flipped_bits_are_refused_or_harmless(good, tmp_path):
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, 8 * len(good), int(os.environ.get("FASTPROP_FLIPS", "300"))):
+        content = bytearray(good)
+        content[place // 8] ^= 1 << place % 8
+        refused(tmp_path / "net", bytes(content))
+
+
+HEADERS = {
+    "no format": lambda h: h["__metadata__"].pop("format"),
+    "no metadata": lambda h: h.pop("__metadata__"),
+    "another format": lambda h: h["__metadata__"].update(format="fastprop 999"),
+    "no optimizer": lambda h: h["__metadata__"].pop("optimizer"),
+    "no JSON": lambda h: h["__metadata__"].update(network="{"),
+    "deep JSON": lambda h: h["__metadata__"].update(network="[" * 100_000),
+    "JSON of another kind": lambda h: h["__metadata__"].update(network="[1, 2]"),
+    "a missing tensor": lambda h: h.pop("W2"),
+    "an unknown tensor": lambda h: h.update(W9=h["b1"]),
+    "a transposed tensor": lambda h: h["W2"].update(shape=h["W2"]["shape"][::-1]),
+    "another dtype": lambda h: h["W2"].update(dtype="I32"),
+    "a huge shape": lambda h: h["W2"].update(shape=[10**18, 10**18]),
+    "huge offsets": lambda h: h["W2"].update(data_offsets=[0, 10**18]),
+    "overlapping tensors": lambda h: h["b3"].update(data_offsets=h["b2"]["data_offsets"]),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_hostile_header_is_refused(name, good, tmp_path):
+    assert refused(tmp_path / "net", with_header(good, HEADERS[name]))
+
+
+@pytest.mark.parametrize("value", [-1, 0, 10**18, 1.5, None, "relu", [], {}, [[1]], True, math.nan, "x" * 10_000])
+def test_hostile_metadata_is_refused(value, good, tmp_path):
+    """Every value of the JSON, replaced."""
+    for part in ("network", "optimizer", "fit"):
+        length = int.from_bytes(good[:8], "little")
+        described = json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])
+        for key in described:
+            refused(tmp_path / "net", with_metadata(good, part, lambda d, key=key: d.update({key: value})))
+            refused(tmp_path / "net", with_metadata(good, part, lambda d, key=key: d.pop(key)))
+            if isinstance(described[key], dict):
+                for inner in described[key]:
+                    refused(
+                        tmp_path / "net",
+                        with_metadata(good, part, lambda d, key=key, inner=inner: d[key].update({inner: value})),
+                    )
+
+
+def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(good, tmp_path):
+    for sizes in ([10**18, 3], [10**9, 10**9], [7, 33, 18, 4], [7, 33, 3], [7, 33, 18, 3, 3], [], [7]):
+        assert refused(tmp_path / "net", with_metadata(good, "network", lambda d, sizes=sizes: d.update(sizes=sizes)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_that_are_not_finite_are_refused(value, good, tmp_path):
+    length = int.from_bytes(good[:8], "little")
+    start = 8 + length + json.loads(good[8 : 8 + length])["W2"]["data_offsets"][0]
+    content = bytearray(good)
+    content[start : start + 4] = np.float32(value).tobytes()
+    path = tmp_path / "net"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="W2 holds NaN or infinity"):
+        Network.load(path)
+
+
+def test_a_header_that_claims_too_much_is_refused(good, tmp_path):
+    for length in (10**8 + 1, 2**40, 2**63, 2**64 - 1):
+        assert refused(tmp_path / "net", length.to_bytes(8, "little") + good[8:])
+
+
+def test_files_that_are_not_there_or_no_files(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Network.load(tmp_path / "nothing")
+    with pytest.raises((ValueError, OSError)):
+        Network.load(tmp_path)
+    assert refused(tmp_path / "empty", b"")
+    assert refused(tmp_path / "pickle", b"\x80\x04\x95" + bytes(100))
+
+
+def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for call in (lambda: network().save(tmp_path / "net"), lambda: Network.load(tmp_path / "net"),
+                 lambda: Checkpoint(tmp_path / "net")):  # fmt: skip
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastprop\[save\]'"):
+            call()
