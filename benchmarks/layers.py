@@ -53,7 +53,7 @@ class Equation:
 @njit
 def _gather_rows(A, A_T, X, order, n, rows):
     for start in range(0, rows, LANES):
-        gather(A, A_T, X, order, start, LANES, n, rows)
+        gather(A, A_T, X, order, start, LANES, n)
 
 
 class Gather:

@@ -242,9 +242,7 @@ def _read(file: Any, prefix: str, layout: ParameterLayout, flat: np.ndarray) -> 
 
 
 def _whole(name: str, value: Any, least: int, most: int = 2**53) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} to {most}.")
-    return value
+    return inputs.whole(name, value, least, most)
 
 
 def _any_number(name: str, value: Any) -> float:
@@ -301,7 +299,7 @@ def _schedule(described: Any, depth: int = 0) -> Any:
     if name not in SCHEDULES or depth > MOST_DEPTH:
         raise ValueError(f"its schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or ReduceOnPlateau.")
     settings = {key: _schedule(value, depth + 1) for key, value in described["settings"].items()}
-    return getattr(schedules, name)(**settings)
+    return schedules._made(name, settings)
 
 
 def _run(file: Any, described: dict[str, Any], layout: ParameterLayout) -> Run:

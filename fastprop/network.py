@@ -335,13 +335,12 @@ class Network:
 
         Parameters
         ----------
-        X : array_like of shape (m, n_0)
-            Batches may differ in size: the last four sizes are kept ready, of up to 64 MB together.
-        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        X, Y, sample_weight
+            As of :meth:`train_step`. Batches may differ in size: the last four sizes are kept ready, of up to 64 MB
+            together.
         optimizer : Optimizer, optional
             None goes on with the network's last one; at first it is ``SGD(lr=0.1)``. Copies and pickles of the network
             go on with a copy of it.
-        sample_weight : array_like of shape (m,), optional
 
         Returns
         -------
