@@ -19,14 +19,12 @@ from .kernels.scan import address_of
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 from .schedules import ReduceOnPlateau
+from .threads import Choice
 
 if TYPE_CHECKING:
     from .network import Network
 
 SLICE_SECONDS = 0.07  # of compiled work between two looks at Python: the bar moves, and Ctrl-C works
-TRIAL_SECONDS = 1.0  # from one trial of another number of threads to the next, and at least
-TRIAL_STEPS = 50  # so many steps, for a step that takes half a second is a dear trial
-GAIN = 1.1  # what it must be faster by
 
 
 @dataclass
@@ -109,18 +107,11 @@ class History:
 
 
 class _Pace:
-    """How many steps to do at once, so that a slice lasts about `SLICE_SECONDS`, and on how many threads.
-
-    The plan's number of threads is the best on idle cores. Where others compute too, a thread that has to wait for its
-    core keeps all waiting in each phase: with a second process on two cores, 17-64-64-6 trained at half the speed of
-    one thread. So now and then a short slice on half or twice as many threads is tried; the result has the same bits.
-    """
+    """How many steps to do at once, so that a slice lasts about `SLICE_SECONDS`, and on how many threads."""
 
     def __init__(self, sizes: tuple[int, ...], batch: int):
         self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1))
-        self.most = self.threads = self.trials = 0
-        self.since = 0.8 * TRIAL_SECONDS  # seconds since the last trial; the first one comes sooner
-        self.per_step: dict[int, float] = {}  # seconds, by threads
+        self.choice = Choice()
 
     @staticmethod
     def _clip(steps: float) -> int:
@@ -128,26 +119,14 @@ class _Pace:
 
     def next(self, most: int) -> tuple[int, int]:
         """Steps of the next slice, and on how many threads, where the plan's number is `most`."""
-        if most != self.most:
-            self.most = self.threads = most
-            self.per_step = {}
-        known = self.per_step.get(self.threads)
-        if most > 1 and known and self.since > max(TRIAL_SECONDS, TRIAL_STEPS * known):
-            others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
-            self.trials += 1
-            return max(1, self.steps // 8), others[self.trials % len(others)]
-        return self.steps, self.threads
+        threads = self.choice.next(most, 1)
+        return (self.steps if threads == self.choice.threads else max(1, self.steps // 8)), threads
 
     def learn(self, steps: int, threads: int, seconds: float) -> None:
         """What a slice took."""
-        self.per_step[threads] = seconds / steps
-        self.since += seconds
-        if threads != self.threads:
-            self.since = 0.0
-            if GAIN * self.per_step[threads] < self.per_step[self.threads]:
-                self.threads = threads
-        elif steps >= self.steps or seconds > SLICE_SECONDS:
+        if threads == self.choice.threads and (steps >= self.steps or seconds > SLICE_SECONDS):
             self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(seconds, 1e-6)))
+        self.choice.learn(steps, seconds)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from networks import Case, bits, data, network
 
 import fastprop
-from fastprop import SGD, Adam, History, Network, training
+from fastprop import SGD, Adam, History, Network, threads, training
 
 CASE = Case("fit", (7, 20, 3), "relu", "softmax", 16)
 
@@ -429,7 +429,7 @@ def test_where_other_processes_have_the_cores_fewer_threads_are_used():
     busy = iter([True] * 50 + [False] * 100)
     chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
     assert 1 in [threads for threads, _ in chosen[:40]]
-    assert chosen[-1][0] == 2
+    assert [threads for threads, _ in chosen[-20:]].count(2) > 15
 
 
 def test_few_long_steps_are_not_spent_on_trials():
@@ -441,6 +441,40 @@ def test_few_long_steps_are_not_spent_on_trials():
 
 def test_one_thread_is_never_tried_beside():
     assert {threads for threads, _ in paced(lambda threads: 1e4, 1, 50)} == {1}
+
+
+def test_calls_that_wait_for_a_busy_core_are_done_alone():
+    """Single calls, as of predict: a slow first one is not believed, and a trial of short calls takes a millisecond."""
+    choice, taken = threads.Choice(), []
+    for call in range(3000):
+        n = choice.next(2, 32)
+        taken.append(n)
+        choice.learn(32, 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
+    assert set(taken[:50]) == {2}
+    assert set(taken[100:]) == {1}
+    for _ in range(15000):
+        n = choice.next(2, 32)
+        taken.append(n)
+        choice.learn(32, 150e-6 if n == 1 else 80e-6)
+    assert taken[-1] == 2
+    assert 1 in taken[-13000:]  # tried again now and then
+    assert sum(n == 1 for n in taken[-10000:]) < 100
+
+
+def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
+    """Whatever the number, the same bits; and each kind of call finds its own."""
+    if threads.get_num_threads() < 2:
+        pytest.skip("one core has nothing to choose from")
+    monkeypatch.setattr(threads, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "TRIALS_APART", 0.0)
+    net, used = Network((784, 256, 10), rng=0), []
+    run = threads.run
+    monkeypatch.setattr(threads, "run", lambda job, n, *call: used.append(n) or run(job, n, *call))
+    X = np.random.default_rng(0).random((512, 784), np.float32)
+    expected = bits(net.predict(X))
+    for _ in range(50):
+        assert bits(net.predict(X)) == expected
+    assert {1, 2} <= set(used)
 
 
 def test_a_slice_lasts_as_long_as_python_may_wait():
