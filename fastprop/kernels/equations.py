@@ -10,7 +10,7 @@ import numpy as np
 
 from .ahead import ask
 from .jit import kernel
-from .plan import PANEL_BLOCK, ROW_BLOCK, SMALL_WEIGHTS, panel_stride, row_stride
+from .plan import PANEL_BLOCK, ROW_BLOCK, ROWS_TOGETHER, SMALL_WEIGHTS, panel_stride, row_stride
 from .simd import LANES, at, block_on_stack, call, get, prefetch, put, splat, store
 from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, next_rows, transpose_tile
 
@@ -70,27 +70,37 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last, ah
         return
     left = n_prev - (last - 1) * LANES  # columns of the last block
     whole = last if left > LANES // 2 else max(first, last - 1)
-    i = 0
-    while i < n:
-        rows = next_rows(n - i)
-        out, far_rows = at(dW, i * ld), rows if n * ld > SMALL_WEIGHTS else 0
+    far, end = n * ld > SMALL_WEIGHTS, 0
+    while end < n:
+        begin, end = end, end_of_rows(end, n)
         for p in range(0, panels, PANEL_BLOCK):
-            samples, some = at(dZ, LANES * i + p * dZ_stride), min(PANEL_BLOCK, panels - p)
-            kept = keep if p == 0 else ONE
-            for block in range(first, whole):
-                ask(ahead)
-                here, A_T = at(out, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
-                for r in range(far_rows):  # asked for here, they are there once the sums are: wide and xl 2% faster
-                    prefetch(here, r * ld, 1)
-                dW_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
-            if whole < last and left > 1:
-                ask(ahead)
-                here, A_T = at(out, whole * LANES), at(A_prev_T, whole * LANES * LANES + p * A_stride)
-                half_tile(rows, (here, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
-        i += rows
+            some, kept = min(PANEL_BLOCK, panels - p), keep if p == 0 else ONE
+            for block in range(first, last if left > 1 else whole):
+                here, A_T = at(dW, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
+                i = begin
+                while i < end:
+                    ask(ahead)
+                    rows = next_rows(n - i)
+                    out, samples = at(here, i * ld), at(dZ, LANES * i + p * dZ_stride)
+                    for r in range(rows if far else 0):  # asked for here, they are there once the sums are: wide
+                        prefetch(out, r * ld, 1)  # and xl 2% faster
+                    if block == whole:
+                        half_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                    else:
+                        dW_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                    i += rows
     if whole < last and left == 1:
         k = n_prev - 1
         _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, scale, keep)
+
+
+@kernel
+def end_of_rows(i, n):
+    """Where the rows end, from row i on, whose tiles follow each other: after `ROWS_TOGETHER`, or a few more."""
+    end = min(i + ROWS_TOGETHER, n)
+    while i < end:
+        i += next_rows(n - i)
+    return i
 
 
 @kernel
