@@ -1,6 +1,6 @@
 """fastprop on more cores, beside other processes, and on lesser processors.
 
-    python benchmarks/machines.py [threads] [crowd] [processors]
+    python benchmarks/machines.py [threads] [crowd] [askers] [processors]
 
 prints a table for each that is named, or for all.
 """
@@ -9,17 +9,18 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import NAMES, SHAPES, Case
+from cases import NAMES, SHAPES, Case, named, random_data
 from compare_peers import POOLS, cores, header, row
-from limits import epochs_of, print_tables
+from limits import epochs_of, print_tables, seconds_of
 from numba.core.codegen import get_host_cpu_features
 from ratios import LR, in_turns
 
-from fastprop import SGD, set_num_threads
+from fastprop import SGD, Network, set_num_threads
 from fastprop.kernels import estimate
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.threads import available
@@ -28,6 +29,7 @@ COUNTS = (1, 2, 4, 8, 16, 64)
 ROUNDS = 3
 CROWD = ("s", "digits", "mnist", "wide")
 CROWD_SECONDS = 2.0  # of training in each process
+ASKERS, ROWS_OF_CALL = 4, 1024
 
 # Processors that leave features out of this one's: LLVM's name, words in those features, OpenBLAS's name.
 PROCESSORS = {
@@ -145,6 +147,28 @@ def crowd() -> list[str]:
     return lines
 
 
+def askers() -> list[str]:
+    """Speed of four Python threads that ask one network, each call on one thread, over that of a single one."""
+    lines = header("shape", "rows a call", "four over one")
+    set_num_threads(1)
+    with ThreadPoolExecutor(ASKERS) as pool:
+        for name in CROWD:
+            case = named(name)
+            net, (X, _) = Network(case.sizes, output=case.output, rng=0), random_data(case, ROWS_OF_CALL)
+
+            def ask(_: int, net: Network = net, X: np.ndarray = X) -> None:
+                net.predict(X)
+
+            found = seconds_of(
+                {
+                    "one": lambda ask=ask: list(map(ask, range(2 * ASKERS))),
+                    "four": lambda ask=ask: list(pool.map(ask, range(2 * ASKERS))),
+                }
+            )
+            lines.append(row(name, ROWS_OF_CALL, f"{found['one'] / found['four']:.2f}"))
+    return lines
+
+
 def alone(processor: str, *command: str) -> dict[str, Any]:
     """What a program prints, as JSON, on one core of a processor."""
     environment = os.environ | dict.fromkeys(POOLS, "1") | environment_of(processor)
@@ -171,7 +195,7 @@ def processors() -> list[str]:
     return lines
 
 
-TABLES = {"threads": threads, "crowd": crowd, "processors": processors}
+TABLES = {"threads": threads, "crowd": crowd, "askers": askers, "processors": processors}
 
 
 if __name__ == "__main__":

@@ -71,11 +71,11 @@ class Engine:
         self._lock = threading.Lock()
         self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
         self._parts = allocate(plan.parts * plan.layout.length)
-        self._panel_costs = np.zeros(-(-plan.batch // LANES) + plan.chunk_panels)
+        self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
         self._totals = allocate(8, np.float64)
         self._tickets = allocate(24, np.int64)
-        self._hyper = np.zeros(16, np.float32)
-        self._rate = np.zeros(1)
+        self._hyper = allocate(16)
+        self._rate = allocate(1, np.float64)
         self._rates: np.ndarray | None = None
         self._trains_with: np.ndarray | None = None
         self.nbytes = self.work.nbytes + self._parts.nbytes
@@ -114,7 +114,7 @@ class Engine:
         if clip_norm is None and not self._l2:
             self._set(late=0)
             return
-        self._late = np.zeros(2 + 2 * -(-self.plan.layout.length // RUN))
+        self._late = allocate(2 + 2 * -(-self.plan.layout.length // RUN), np.float64)
         self._late[:2] = np.inf if clip_norm is None else clip_norm, self._l2
         self._set(late=self._late, squares=squares_of_runs.address, late_update=late_update.address)
 

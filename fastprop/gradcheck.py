@@ -91,7 +91,7 @@ def gradient_check(network: "Network", X: Any, Y: Any, *, epsilon: float = 1e-6,
     epsilon = inputs.number("epsilon", epsilon, above=0)
     most = None if most is None else inputs.whole("most", most)
     X = inputs.features(X, network.sizes[0])
-    targets = inputs.targets(Y, len(X), *network._ends[1:])
+    targets = inputs.targets(Y, len(X), *network._ends[1:3])
     network.forward(X)
     network.backward(targets)
     dense = targets if targets.ndim == 2 else np.eye(network.sizes[-1])[targets]

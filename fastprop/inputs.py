@@ -156,13 +156,19 @@ def is_float32(value: Any) -> bool:
 
 
 def _float32(name: str, value: np.ndarray, low: float = -FLOAT32_MAX, high: float = FLOAT32_MAX,
-             who: str = "") -> np.ndarray:  # fmt: skip
-    """`value` as C-contiguous float32, finite and within [low, high], the bounds of `who`; itself if it is that."""
+             who: str = "", finite: bool = True) -> np.ndarray:  # fmt: skip
+    """`value` as C-contiguous float32, finite and within [low, high], the bounds of `who`; itself if it is that.
+
+    Without `finite`, NaN and infinity may be among them.
+    """
     result = value
     if value.dtype != np.float32 or not value.flags.c_contiguous:
         with np.errstate(over="ignore"):
             result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
     where = scan.first_outside(scan.address_of(result), result.size, low, high)
+    if where >= 0 and not finite:
+        outside = np.isfinite(result) & ((result < low) | (result > high))
+        where = int(outside.argmax()) if outside.any() else -1
     if where >= 0:
         index = np.unravel_index(where, result.shape)
         place = f"{name}[{', '.join(str(i) for i in index)}]"
@@ -192,8 +198,8 @@ def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
     return _float32(name, given)
 
 
-def features(X: Any, n: int, name: str = "X") -> np.ndarray:
-    """X as C-contiguous float32, or uint8 if it is that, of shape (m, n), m ≥ 1, finite."""
+def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray:
+    """X as C-contiguous float32, or uint8 if it is that, of shape (m, n), m ≥ 1; finite, if that is wanted."""
     if is_float32(X) and scan.fits(X, n):
         return X
     X = array(name, X)
@@ -206,15 +212,15 @@ def features(X: Any, n: int, name: str = "X") -> np.ndarray:
         )
     if not 1 <= X.shape[0] <= MOST_SAMPLES:
         raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
-    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X)
+    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X, finite=finite)
 
 
-def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str) -> tuple[np.ndarray, np.ndarray]:
+def batch(X: Any, Y: Any, n_0: int, n_L: int, output: str, finite: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """X and Y as of :func:`features` and :func:`targets`; in one compiled look, where they are what they must be."""
     if output != "softmax" and is_float32(X) and is_float32(Y) and scan.both_fit(X, n_0, Y, n_L, *_bounds(output)):
         return X, Y
-    X = features(X, n_0)
-    return X, targets(Y, len(X), n_L, output)
+    X = features(X, n_0, finite)
+    return X, targets(Y, len(X), n_L, output, finite)
 
 
 def _bounds(output: str) -> tuple[float, float]:
@@ -222,7 +228,7 @@ def _bounds(output: str) -> tuple[float, float]:
     return {"identity": FINITE, "poisson": (0.0, FINITE[1])}.get(output, (0.0, 1.0))
 
 
-def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
+def targets(Y: Any, m: int, n: int, output: str, finite: bool = True, name: str = "Y") -> np.ndarray:
     """Y as C-contiguous float32 (m, n), or for softmax as int64 labels (m,)."""
     Y = array(name, Y)
     if Y.shape[:1] != (m,):
@@ -234,9 +240,9 @@ def targets(Y: Any, m: int, n: int, output: str, name: str = "Y") -> np.ndarray:
     if Y.shape != (m, n):
         other = f" or integer labels of shape ({m},)" if output == "softmax" else ""
         raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.")
-    Y = _float32(name, Y, *_bounds(output), f"targets of a {output}")
+    Y = _float32(name, Y, *_bounds(output), f"targets of a {output}", finite)
     if output == "softmax":
-        row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3)
+        row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
         if row >= 0:
             raise ValueError(
                 f"row {row} of {name} sums to {Y[row].sum():g}; targets of a softmax are distributions and sum to 1. "

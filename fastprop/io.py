@@ -114,6 +114,7 @@ def _metadata(network: "Network") -> dict[str, str]:
         "network": {
             "sizes": network.sizes, "hidden": [g.name for g in network._hidden], "output": network._output.name,
             "loss": network.loss_name, "l2": network.l2, "dropout": network._dropout, "scale": network.scale,
+            "check_finite": network.check_finite,
             "generator": _state_of(network._rng), "classes": network.classes,
         },
         "optimizer": None if optimizer is None else {
@@ -193,7 +194,8 @@ def _network(file: Any, functions: Sequence[Activation | Loss]) -> "Network":
     network = Network(
         sizes, [_function(Activation, name, functions) for name in described["hidden"]],
         _function(Activation, described["output"], functions), _function(Loss, described["loss"], functions),
-        init="zeros", l2=described["l2"], scale=described["scale"], rng=_generator(described["generator"]),
+        init="zeros", l2=described["l2"], scale=described["scale"],
+        check_finite=described["check_finite"], rng=_generator(described["generator"]),
     )  # fmt: skip
     network._dropout = inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)
     network.classes = described["classes"]

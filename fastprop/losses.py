@@ -70,7 +70,7 @@ LOSSES = Loss.built_in
 
 
 def _sign(x: float) -> float:
-    return 1.0 if x > 0 else -1.0 if x < 0 else 0.0
+    return 1.0 if x > 0 else -1.0 if x < 0 else x  # 0, or NaN
 
 
 def _probability(y_hat: float) -> float:
@@ -89,7 +89,7 @@ def _binary_crossentropy(y_hat: float, y: float) -> float:
 
 def _binary_crossentropy_slope(y_hat: float, y: float) -> float:
     p = _probability(y_hat)
-    return (p - y) / (p * (1 - p)) if p == y_hat else 0.0
+    return 0.0 if y_hat < LEAST or y_hat > 1 - LEAST else (p - y) / (p * (1 - p))
 
 
 Loss.add("mse", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
@@ -99,7 +99,7 @@ Loss.add("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope
 Loss.add(
     "cross_entropy",
     lambda y_hat, y: -y * math.log(max(y_hat, LEAST)),
-    lambda y_hat, y: -y / y_hat if y_hat > LEAST else 0.0,
+    lambda y_hat, y: 0.0 if y_hat <= LEAST else -y / y_hat,
 )
 Loss.add("poisson", lambda y_hat, y: math.exp(y_hat) - y * y_hat, lambda y_hat, y: math.exp(y_hat) - y)
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}

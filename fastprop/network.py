@@ -95,12 +95,15 @@ class Network:
     scale : float
         What X is multiplied by as it is read, such as 1/255 for the bytes of an image. X of uint8 stays as it is in
         memory, a quarter of float32.
+    check_finite : bool
+        Whether NaN and infinity in X and Y are refused. If not, what follows from them is NaN: the outputs of such a
+        sample, a cost and the gradients. No step is made on them: `fit` ends there, with a warning.
     rng : int, numpy.random.Generator or None
         Where the weights and the shuffles come from; the same seed gives the same network.
 
     Attributes
     ----------
-    sizes, hidden, output, loss_name, l2, dropout, scale
+    sizes, hidden, output, loss_name, l2, dropout, scale, check_finite
         What it was made with; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: per layer W, row by row, then b, each padded with
@@ -130,7 +133,7 @@ class Network:
     def __init__(self, sizes: Sequence[int], hidden: str | Activation | Sequence[str | Activation] = "relu",
                  output: str | Activation = "identity", loss: str | Loss | None = None, *,
                  init: str | Initializer | None = None, l2: float = 0.0, dropout: float = 0.0, scale: float = 1.0,
-                 rng: int | np.random.Generator | None = None):  # fmt: skip
+                 check_finite: bool = True, rng: int | np.random.Generator | None = None):  # fmt: skip
         self._layout = ParameterLayout.of(inputs.sizes(sizes))
         self._hidden = inputs.hidden(hidden, len(self.sizes) - 2)
         self._output = inputs.activation("output", output, list(ACTIVATIONS))
@@ -139,6 +142,7 @@ class Network:
         self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
         self._l2 = inputs.number("l2", l2, least=0)
         self._scale = inputs.number("scale", scale, above=0)
+        self._check_finite = inputs.flag("check_finite", check_finite)
         dropout = inputs.number("dropout", dropout, least=0, below=1)
         self._dropout = 0.0, 0
         initializers = self._checked_init(init)
@@ -173,7 +177,8 @@ class Network:
         self._parameters = allocate(self._layout.length)
         self._gradients = allocate(self._layout.length)
         self.n_parameters = sum((n_prev + 1) * n for n_prev, n in pairwise(self.sizes))
-        self._ends = (self.sizes[0], self.sizes[-1], self._targets())  # what the door asks of X and Y
+        # what the door asks of X and Y
+        self._ends = (self.sizes[0], self.sizes[-1], self._targets(), self._check_finite)
         self._training: Engine | None = None  # of the last batch size
         self._engines: dict[int, Engine] = {}  # and of some before it, by batch size, the latest last
         self._optimizer: Optimizer | None = None  # the last
@@ -193,6 +198,7 @@ class Network:
     l2 = property(lambda self: self._l2)
     dropout = property(lambda self: self._dropout[0])
     scale = property(lambda self: self._scale)
+    check_finite = property(lambda self: self._check_finite)
 
     @property
     def classes(self) -> "list[str | int] | None":
@@ -220,7 +226,8 @@ class Network:
 
     def __repr__(self) -> str:
         hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
-        given = {"l2": (self.l2, 0), "dropout": (self.dropout, 0), "scale": (self.scale, 1)}
+        given = {"l2": (self.l2, 0), "dropout": (self.dropout, 0), "scale": (self.scale, 1),
+                 "check_finite": (self.check_finite, True)}  # fmt: skip
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         return (
             f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={self._loss.label!r}{others}): "
@@ -245,7 +252,7 @@ class Network:
         ValueError, TypeError
             If X has another width or is not finite, real and two-dimensional.
         """
-        X = inputs.features(X, self.sizes[0])
+        X = inputs.features(X, self.sizes[0], self._check_finite)
         engine = self._cache
         if engine is None or engine.plan.batch != len(X) or self._stale(engine):
             self._cache = None  # its memory first
@@ -294,7 +301,7 @@ class Network:
         A row has the same bits whatever rows stand beside it; by itself it is summed in another order (a product of a
         matrix by a vector) and may differ in the last bits.
         """
-        X = inputs.features(X, self.sizes[0])
+        X = inputs.features(X, self.sizes[0], self._check_finite)
         return self._borrow(len(X), lambda engine: engine.forward(X, transpose=False))
 
     def train_step(self, X: Any, Y: Any, optimizer: Optimizer, sample_weight: Any = None) -> float:
@@ -470,6 +477,7 @@ class Network:
             "_l2",
             "_dropout",
             "_scale",
+            "_check_finite",
             "_rng",
             "_classes",
             "_optimizer",

@@ -3,23 +3,27 @@
 import math
 import os
 import threading
+import warnings
 
 import numba
 
 from .inputs import whole
 from .kernels import steps
 
+SURVIVE_FORK = ("workqueue",)  # layers of Numba that start their threads anew in a forked child
 TRIAL_SECONDS = 1.0  # from one trial of another number of threads to the next, and at least
 TRIALS_APART = 50  # times what a trial takes, for a step that takes half a second is a dear trial
 TRIAL = 1e-3  # seconds that a trial takes at least: many short calls, or one that is longer
 GAIN = 1.1  # what it must be faster by
+WORSE = 1.5  # times as long as before is worth a trial
 
 _chosen: int | None = None
 _available: int | None = None
 _worker = 0
 _parallel = threading.Lock()
 _parallel_was_used = False
-_serial = False
+_serial = False  # in a child of fork, without the threads of its parent
+_said = False
 
 
 def available() -> int:
@@ -75,7 +79,9 @@ def run(job: int, threads: int, *call: int) -> tuple[float, float]:
     """
     global _parallel_was_used
     worker = _worker or _load()
-    if threads > 1 and not _serial and _parallel.acquire(blocking=False):
+    if threads > 1 and _serial:
+        _say_serial()
+    elif threads > 1 and _parallel.acquire(blocking=False):
         try:
             _parallel_was_used = True
             return steps.launch(worker, job, threads, *call)
@@ -89,8 +95,8 @@ class Choice:
 
     The plan's number of threads is the best on idle cores. Where others compute too, a thread that has to wait for its
     core keeps all waiting: with a second process on two cores, 17-64-64-6 trained at half the speed of one thread, and
-    a prediction took 3.5 ms instead of 0.15. So now and then half or twice as many threads are tried; the result has
-    the same bits.
+    a prediction took 3.5 ms instead of 0.15. So half or twice as many threads are tried: soon after the start, now and
+    then, and when the work takes longer than before. The result has the same bits.
 
     Attributes
     ----------
@@ -104,7 +110,8 @@ class Choice:
     def _begin(self, most: int) -> None:
         self.most = self.threads = self._now = most
         self._trials = 0
-        self._since = 0.8 * TRIAL_SECONDS  # of work since the last trial; the first one comes sooner
+        self._since = 0.98 * TRIAL_SECONDS  # of work since the last trial; the first one comes sooner
+        self._usual, self._slow = math.inf, 0  # seconds per unit since then, and how often in a row it took longer
         self._per_unit: dict[int, float] = {}  # seconds, by threads
         self._seconds = self._units = 0.0  # of work on `_now` threads that is not yet in `_per_unit`
 
@@ -132,20 +139,41 @@ class Choice:
         self._seconds += seconds
         if self._seconds < TRIAL:
             return
-        self._per_unit[self._now] = self._seconds / self._units
+        taken = self._per_unit[self._now] = self._seconds / self._units
         self._since += self._seconds
         self._seconds = self._units = 0.0
         if self._now != self.threads:
-            if GAIN * self._per_unit[self._now] < self._per_unit[self.threads]:
+            if GAIN * taken < self._per_unit[self.threads]:
                 self.threads = self._now
             self._now, self._since = self.threads, 0.0
+            self._usual, self._slow = self._per_unit[self.threads], 0
+        elif taken < WORSE * self._usual:
+            self._usual, self._slow = min(taken, self._usual), 0
+        else:
+            self._slow += 1
+            if self._slow == 2:  # no accident
+                self._since = math.inf
 
 
 def _after_fork() -> None:
     global _available, _parallel, _serial
     _available = None
     _parallel = threading.Lock()
-    _serial = _serial or _parallel_was_used
+    _serial = _serial or (_parallel_was_used and numba.threading_layer() not in SURVIVE_FORK)
+
+
+def _say_serial() -> None:
+    """Tell the user of a forked child, once, why it uses one core."""
+    global _said
+    if not _said:
+        _said = True
+        warnings.warn(
+            "this process was forked from one that had computed on several threads, which stayed there: fastprop "
+            "computes on one thread here, with the same results. Start processes by spawn, or set "
+            "NUMBA_THREADING_LAYER=workqueue, whose threads start anew.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 if hasattr(os, "register_at_fork"):

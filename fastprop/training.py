@@ -470,7 +470,7 @@ def _validation(network: "Network", validation: Any) -> tuple[np.ndarray, np.nda
         return None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise TypeError("validation must be a pair (X, Y), or the fraction of the rows to hold out.")
-    X = inputs.features(validation[0], network.sizes[0], "validation X")
+    X = inputs.features(validation[0], network.sizes[0], network.check_finite, "validation X")
     return X, inputs.targets(validation[1], len(X), *network._ends[1:], "validation Y")
 
 

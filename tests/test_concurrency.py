@@ -1,5 +1,6 @@
 """Many Python threads, forked children, and whichever threading layer there is: the bits of one quiet thread."""
 
+import importlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,22 @@ def test_the_compiled_work_lets_other_threads_run():
     assert len(stamps) > 20, "the slices of 70 ms kept the lock"
 
 
-LAYERS = pytest.mark.parametrize("layer", ["default", "workqueue"])
+def has_layer(name):
+    """Whether Numba can load a threading layer here."""
+    try:
+        importlib.import_module(f"numba.np.ufunc.{name}pool" if name != "workqueue" else "numba.np.ufunc.workqueue")
+    except ImportError:
+        return False
+    return True
+
+
+LAYERS = pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not has_layer(name), reason=f"Numba has no {name} layer here"))
+        for name in ("omp", "workqueue", "tbb")
+    ],
+)
 PARALLEL = """
 import os, sys
 import numpy as np
@@ -133,22 +149,61 @@ TOGETHER = (
     PARALLEL
     + """
 from concurrent.futures import ThreadPoolExecutor
-serial = [trained(seed) for seed in range(8)]
+import numba
+sys.setswitchinterval(1e-6)
+shared = Network((20, 40, 5), output="softmax", rng=0)
+
+def use(seed):
+    seen = []
+    for m in range(1, 300, 7):
+        seen.append(shared.predict(X[:m]).tobytes())
+        seen.append(shared.loss(X[:m], Y[:m]))
+    return trained(seed), seen, trained(seed + 1)
+
+serial = [use(seed) for seed in range(8)]
+assert numba.threading_layer() == os.environ["NUMBA_THREADING_LAYER"]
 with ThreadPoolExecutor(8) as pool:
-    print(list(pool.map(trained, range(8))) == serial)
+    print(list(pool.map(use, range(8))) == serial)
 """
 )
 
 
 @LAYERS
 def test_eight_threads_in_parallel_regions_on_every_layer(run_python, layer):
-    """Numba's workqueue ends the process when two threads enter it at once; it is the one that every system has."""
+    """They ask one network and train their own. Numba's workqueue ends the process when two threads enter it at once;
+    it is the one that every system has."""
     assert run_python(TOGETHER, NUMBA_THREADING_LAYER=layer) == "True\n"
 
 
+SAME_ON_EVERY_LAYER = (
+    PARALLEL
+    + """
+import hashlib
+print(hashlib.sha256(b"".join(trained(seed) for seed in range(3))).hexdigest())
+"""
+)
+
+
+def test_the_same_bits_on_every_layer_and_in_every_run(run_python):
+    layers = [name for name in ("omp", "workqueue", "tbb") if has_layer(name)]
+    said = [run_python(SAME_ON_EVERY_LAYER, NUMBA_THREADING_LAYER=name) for name in (*layers, layers[0])]
+    assert len(set(said)) == 1
+
+
+ALONE_IN_THE_CHILD = {"omp": 1, "workqueue": 0, "tbb": 1}  # warnings
 FORKING = (
     PARALLEL
     + """
+import warnings
+from fastprop.kernels import steps
+launched = []
+launch = steps.launch
+
+class Steps:
+    run, launch_alone = steps.run, steps.launch_alone
+    launch = staticmethod(lambda *call: launched.append(call) or launch(*call))
+
+fastprop.threads.steps = Steps
 net = Network((20, 40, 5), output="softmax", rng=0)
 net.fit(X, Y, epochs=2, optimizer=Adam())
 expected, again = net.predict(X).tobytes(), trained(1)
@@ -157,8 +212,13 @@ def in_child():
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    right = net.predict(X).tobytes() == expected and trained(1) == again
-    os._exit(0 if right else 3)
+    launched.clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        right = net.predict(X).tobytes() == expected and trained(1) == again
+    said = [str(w.message) for w in caught if "forked" in str(w.message)]
+    alone = int(sys.argv[1])
+    os._exit(0 if right and len(said) == alone and bool(launched) != bool(alone) else 3)
 
 print([in_child() for _ in range(2)])
 assert net.predict(X).tobytes() == expected and trained(1) == again  # the parent goes on
@@ -169,8 +229,10 @@ assert net.predict(X).tobytes() == expected and trained(1) == again  # the paren
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_of_a_process_that_trained_in_parallel(run_python, layer):
-    """The pool's threads stay behind in the parent: the child works alone, and hangs on no lock."""
-    assert run_python(FORKING, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
+    """Where the pool's threads stay behind in the parent, the child works alone, says so once, and hangs on no lock;
+    workqueue starts them anew."""
+    alone = ALONE_IN_THE_CHILD[layer]
+    assert run_python(FORKING, alone, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
 
 
 FORKING_IN_THE_MIDDLE = (
@@ -201,9 +263,29 @@ print(codes)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_child_forked_while_another_thread_trains(run_python):
+@LAYERS
+def test_a_child_forked_while_another_thread_trains(run_python, layer):
     """The lock of the parallel region may be held at the fork, by a thread that the child does not have."""
-    assert run_python(FORKING_IN_THE_MIDDLE, timeout=60) == f"{[0] * 10}\n"
+    assert run_python(FORKING_IN_THE_MIDDLE, timeout=60, NUMBA_THREADING_LAYER=layer) == f"{[0] * 10}\n"
+
+
+POOLS = (
+    PARALLEL
+    + """
+import multiprocessing, warnings
+warnings.simplefilter("ignore", RuntimeWarning)  # the child of an OpenMP process computes alone, and says so
+expected = [trained(seed) for seed in range(4)]
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(trained, range(4)) == expected)
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_the_pool_of_multiprocessing(run_python, layer):
+    """By fork, as on Linux up to Python 3.13, of a process that has trained."""
+    assert run_python(POOLS, timeout=60, NUMBA_THREADING_LAYER=layer) == "True\n"
 
 
 FEW_THREADS = (

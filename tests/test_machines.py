@@ -55,6 +55,16 @@ def test_processes_side_by_side(rows_of_table, monkeypatch):
     assert all(float(cell) > 0 for cell in row[1:])
 
 
+def test_python_threads_that_ask_one_network(rows_of_table, monkeypatch):
+    monkeypatch.setattr(ratios, "TURNS", 1)
+    monkeypatch.setattr(limits, "SECONDS", 1e-3)
+    monkeypatch.setattr(machines, "CROWD", ("s",))
+    monkeypatch.setattr(machines, "ROWS_OF_CALL", 8)
+    (row,) = rows_of_table("askers")
+    assert row[:2] == ["s", "8"]
+    assert float(row[2]) > 0
+
+
 @pytest.mark.parametrize("processor", machines.PROCESSORS)
 def test_processors_leave_features_out(processor):
     """And only leave out: nothing is on that this processor does not have."""

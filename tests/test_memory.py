@@ -146,6 +146,43 @@ def test_the_peak_of_fit_is_data_parameters_and_the_panels_of_a_batch(run_python
     assert {name: excess for name, excess in beyond.items() if excess > 1_000_000} == {}
 
 
+LONG = """
+import gc, json
+import numpy as np
+from fastprop import Adam, Network
+
+def peak():
+    gc.collect()
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+rng = np.random.default_rng(0)
+X, Y = rng.random((20_000, 32), np.float32), rng.integers(10, size=20_000)
+net, optimizer = Network((32, 64, 10), output="softmax", rng=0), Adam()
+after = lambda epoch, history: net.predict(X[:1000]) is None
+fit = lambda epochs: net.fit(X, Y, epochs=epochs, optimizer=optimizer, validation=0.1, callbacks=[after],
+                             early_stopping=1000, progress=False)
+
+def use(epochs):
+    fit(epochs)
+    for m in range(1, 200, 7):  # batches of many sizes, as a stream has them
+        net.partial_fit(X[:m], Y[:m])
+        net.forward(X[:m])
+    return peak()
+
+use(1)  # loads all code, and takes what a second fit does
+print(json.dumps([use(9), use(90)]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the peak of a process")
+def test_a_hundred_epochs_take_no_more_memory_than_ten(run_python):
+    """With a held-out fraction, a callback that predicts, early stopping, and batches of many sizes between: the peak
+    of the process grows by less than 1%."""
+    first, last = json.loads(run_python(LONG))
+    assert last < 1.01 * first
+
+
 FROM_A_FILE = """
 import resource, sys
 import numpy as np

@@ -1,12 +1,8 @@
 """The package as it is installed: what importing it does, needs and shows, and that no stale machine code is run."""
 
 import ast
-import importlib
-import importlib.util
 import inspect
-import io
 import json
-import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -258,98 +254,3 @@ def test_show_versions_names_what_a_bug_report_needs(capsys):
     shown = capsys.readouterr().out
     for text in (fastprop.__version__, numba.__version__, numpy.__version__, jit.cpu_name(), "threads", "cache"):
         assert text in shown
-
-
-# ---- the cache ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copied(tmp_path):
-    """A copy of the package, without its cache."""
-    shutil.copytree(PACKAGE, tmp_path / "fastprop", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "fastprop"
-
-
-def stamp_of(package):
-    """What `source_stamp` says in a copy of the package, in this process."""
-    spec = importlib.util.spec_from_file_location("copied_jit", package / "kernels" / "jit.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.source_stamp()
-
-
-def test_an_edit_of_any_kernel_source_changes_the_stamp(copied):
-    """Numba's own stamp covers the file of the cached function alone, not of those that it inlines."""
-    assert stamp_of(copied) == jit.source_stamp()
-    seen = {stamp_of(copied)}
-    for path in sorted((copied / "kernels").glob("*.py")):
-        path.write_text(path.read_text("utf-8") + "# edited\n", "utf-8")
-        seen.add(stamp_of(copied))
-    assert len(seen) == 1 + len(KERNELS)
-    (copied / "kernels" / "another.py").write_text("", "utf-8")
-    assert stamp_of(copied) not in seen
-
-
-FOUND = """
-import numpy as np
-from fastprop.kernels import scan
-
-X = np.zeros(100, np.float32)
-X[70] = np.nan
-print(scan.first_outside(X.ctypes.data, 100, -1.0, 1.0), sum(scan.first_outside.stats.cache_hits.values()))
-"""
-
-
-def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another_file(copied, run_python):
-    """Compiled, then found in the cache; after an edit in simd.py, compiled again, and with its new meaning."""
-    where = {"folder": copied.parent, "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
-    assert run_python(FOUND, **where) == "70 0\n"
-    assert run_python(FOUND, **where) == "70 1\n"
-    source = copied / "kernels" / "simd.py"
-    text = source.read_text("utf-8")
-    before = "return builder.load(builder.gep(_data(context, builder, a, args[0]), [args[1]]))\n\n    return a.dtype("
-    assert text.count(before) == 1, "this test edits `get`, and no longer finds it"
-    after = before.replace("[args[1]]", "[builder.add(args[1], args[1].type(1))]")
-    source.write_text(text.replace(before, after), "utf-8")  # get(a, i) now reads a[i + 1]
-    assert run_python(FOUND, **where) == "69 0\n"
-    assert run_python(FOUND, **where) == "69 1\n"
-
-
-class Terminal(io.StringIO):
-    """A screen."""
-
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("screen", [Terminal, io.StringIO], ids=["terminal", "file"])
-def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, tmp_path):
-    """Not where it comes from the cache, nor twice, nor into a log."""
-    name = f"of_a_user_{screen.__name__}"
-    (tmp_path / f"{name}.py").write_text("def first():\n    pass\n\n\ndef second():\n    pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    mine = importlib.import_module(name)
-    monkeypatch.setattr(sys, "stderr", screen())
-    jit._announce.cache_clear()
-    for function in (mine.first, mine.second):
-        assert jit.routine("void()")(function).address
-    said = sys.stderr.getvalue()
-    assert said.count("\n") == said.count("compiling its kernels") == (screen is Terminal)
-    jit._announce.cache_clear()
-    assert jit.routine("void()")(mine.first).address
-    assert sys.stderr.getvalue() == said
-
-
-def test_without_a_folder_to_write_to_it_still_runs(copied, run_python):
-    """Sources in a zip, or nowhere to cache: compiled anew each time, and the same answer."""
-    code = """
-import numba.core.caching as caching
-
-class Nowhere(caching.FunctionCache):
-    def __init__(self, function):
-        raise RuntimeError("cannot cache function: no locator available")
-
-from fastprop.kernels import jit
-jit.FunctionCache = Nowhere
-"""
-    assert run_python(code + FOUND, folder=copied.parent) == "70 0\n"

@@ -4,7 +4,9 @@ import platform
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from panels import assert_within, bound
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from machines import environment_of
@@ -32,3 +34,39 @@ def test_on_another_processor(run_python, name):
     """Every small case against the reference, with the tile that such a processor gets."""
     here = str(Path(__file__).parent)
     assert run_python(CHECKS, folder=here, **environment_of(name)) == f"{ROWS[name]}\n"
+
+
+SUMS = """
+import sys
+import numpy as np
+from fastprop import Network
+rng = np.random.default_rng(0)
+m, n, n_prev = 300, 33, 517
+X, Y = (rng.standard_normal((m, k)).astype(np.float32) for k in (n_prev, n))
+net = Network((n_prev, n), rng=0)
+Z = net.forward(X)
+net.backward(Y)
+layer = net.layers[0]
+np.savez(sys.argv[1], X=X, W=layer.W, Z=Z, dZ=layer.dZ, dW=layer.dW)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86 are left out")
+def test_what_processors_differ_by(run_python, tmp_path):
+    """Other tiles sum in another order, and round products where there is no fused multiply-add: two processors differ
+    by less than twice what either may be from the exact sum, which is γ·Σ|terms|."""
+    found = {}
+    for name, variables in {"this": {}, **{name: environment_of(name) for name in ROWS}}.items():
+        run_python(SUMS, tmp_path / "sums.npz", **variables)
+        found[name] = dict(np.load(tmp_path / "sums.npz"))
+    here = found.pop("this")
+    X, W, dZ = (here[name].astype(float) for name in ("X", "W", "dZ"))
+    m, n_prev = X.shape
+    limits = bound(n_prev, abs(X) @ abs(W.T)), bound(m, abs(dZ.T) @ abs(X) / m)
+    assert_within(here["Z"], X @ W.T, limits[0])
+    assert_within(here["dW"], dZ.T @ X / m, limits[1])
+    for there in found.values():
+        assert_within(there["Z"], here["Z"], 2 * limits[0])
+        assert_within(there["dZ"], here["dZ"], 2 * limits[0])
+        assert_within(there["dW"], dZ.T @ X / m, limits[1] + 2 * limits[0].max(axis=0)[:, None] * abs(X).mean(axis=0))
+    assert any((there["Z"] != here["Z"]).any() for there in found.values()), "so they do not differ at all"

@@ -9,8 +9,11 @@ import pytest
 from networks import SHAPES, Case, bits, data, names, network
 
 import fastprop
-from fastprop import SGD, Adam, Network, training
+from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, training
+from fastprop.engine import plan_for
+from fastprop.kernels import plan as plan_module
 from fastprop.kernels.passes import shuffle
+from fastprop.kernels.plan import LayerKind
 
 # What threads share differently: many panels and few columns, the reverse, ragged ones, several chunks.
 SHARED = (
@@ -21,11 +24,23 @@ SHARED = (
 )
 
 
-def train_and_look(case, threads, optimizer):
+OPTIMIZERS = {
+    "sgd": lambda: SGD(0.01),
+    "momentum": lambda: SGD(0.01, momentum=0.9),
+    "nesterov": lambda: SGD(0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "clipped": lambda: SGD(0.01, clip_norm=0.1),
+    "adam": lambda: Adam(0.003),
+    "adamw": lambda: AdamW(0.003, clip_norm=0.1),
+    "rmsprop": lambda: RMSprop(0.003),
+    "adagrad": lambda: Adagrad(0.003),
+}
+
+
+def train_and_look(case, threads, optimizer, **options):
     """Everything that a network computes, on so many threads."""
     fastprop.set_num_threads(threads)
     m = 2 * case.batch + 5
-    net, (X, Y) = network(case), data(case, m)
+    net, (X, Y) = network(case, **options), data(case, m)
     weights = np.linspace(0.5, 2, m)
     history = net.fit(X, Y, epochs=2, batch_size=case.batch, optimizer=optimizer, rng=3, sample_weight=weights)
     J = net.train_step(X, Y, optimizer)
@@ -37,12 +52,36 @@ def train_and_look(case, threads, optimizer):
 
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("case", SHARED, ids=names(SHARED))
-@pytest.mark.parametrize("make", [lambda: SGD(0.01), lambda: Adam(0.003)], ids=["sgd", "adam"])
-def test_on_any_number_of_threads(case, make):
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "l2": 0.01}], ids=["plain", "dropout"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_on_any_number_of_threads(case, options, name):
     """1, 2, 3, 8 and 33 threads, on however many cores there are: no sum is split, so no bit differs."""
-    one = train_and_look(case, 1, make())
+    one = train_and_look(case, 1, OPTIMIZERS[name](), **options)
     for threads in (2, 3, 8, 33):
-        assert train_and_look(case, threads, make()) == one, f"{threads} threads"
+        assert train_and_look(case, threads, OPTIMIZERS[name](), **options) == one, f"{threads} threads"
+
+
+def test_the_cases_take_every_path_of_the_planner(monkeypatch):
+    """Each way that a plan may lay out or share its work is taken by some of the cases above, and some do without."""
+    plans = [
+        plan_for(case.sizes, [a.kind() for a in (*network(case)._hidden, network(case)._output)], case.batch)
+        for case in SHARED
+    ]
+    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
+    case = SHARED[-1]
+    plans.append(plan_for(case.sizes, [a.kind() for a in network(case)._hidden] + [LayerKind()], case.batch))
+    layers = [layer for plan in plans for layer in plan.layers]
+    taken = {
+        "parts": [plan.parts > 0 for plan in plans],
+        "chunks without parts": [not plan.parts and 16 * plan.chunk_panels < plan.batch for plan in plans],
+        "columns without a transpose": [plan_module.by_dot(int(l["n"]), int(l["n_prev"])) for l in layers],
+        "half tiles": [2 <= l["n_prev"] % 16 <= 8 and l["n"] > 1 for l in layers],
+        "fused relu": [bool(l["relu"]) for l in layers],
+        "dA in place of A": [l["dZ"] == l["Z"] for l in layers],
+        "activation apart": [bool(l["activation"]) for l in layers],
+        "a ragged last panel": [plan.batch % 16 > 0 for plan in plans],
+    }
+    assert {path for path, seen in taken.items() if len(set(seen)) < 2} == set()
 
 
 @pytest.mark.usefixtures("eager_threads")

@@ -161,9 +161,9 @@ def relu_activation(A, Z, n):
 
 @routine(DERIVATIVE)
 def relu_derivative(dZ, dA, Z, A, n):
-    """dZ = dA where A > 0, else 0 (so g′(0) = 0)"""
+    """dZ = 0 where A ≤ 0 (so g′(0) = 0), else dA: NaN stays NaN"""
     for i in range(n):
-        store(dZ, LANES * i, where(load(A, LANES * i) > 0.0, load(dA, LANES * i), 0.0))
+        store(dZ, LANES * i, where(load(A, LANES * i) <= 0.0, 0.0, load(dA, LANES * i)))
 
 
 @routine(ACTIVATION)

@@ -15,11 +15,14 @@ No fast-math: the kernels say their own fused multiply-adds and the order of the
 nothing, and without them infinities and NaN mean what they should.
 """
 
+import glob
 import hashlib
 import os
+import pickle
 import sys
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import RLock
@@ -29,8 +32,10 @@ import numba
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
+DIGEST = hashlib.sha256().digest_size
 FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
@@ -138,16 +143,64 @@ def source_stamp() -> str:
     return digest.hexdigest()
 
 
+class _Files:
+    """The compiled forms of one function: a file for each signature and processor, named by a digest of them.
+
+    Numba's own files are numbered as they come, beside an index: two processes that start on an empty folder, on two
+    kinds of processor, may give one number to both. A file here begins with a digest of the rest, so that one that is
+    damaged is compiled anew. Those of other sources of fastprop, or of another Numba, are deleted.
+    """
+
+    def __init__(self, folder: str, base: str):
+        self._folder, self._start = Path(folder), f"{base}.{source_stamp()[:16]}."
+        self._base = base
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._start}{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def load(self, key: Any) -> Any:
+        """What was saved under a key, or None."""
+        try:
+            found = self._path(key).read_bytes()
+        except OSError:
+            return None
+        digest, data = found[:DIGEST], found[DIGEST:]
+        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
+
+    def save(self, key: Any, value: Any) -> None:
+        """Save it, all at once, whoever saves or loads it meanwhile."""
+        data, path = dumps(value), self._path(key)
+        part = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            part.write_bytes(hashlib.sha256(data).digest() + data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        for other in self._folder.glob(f"{glob.escape(self._base)}.*.nbc"):
+            if not other.name.startswith(self._start):
+                other.unlink(missing_ok=True)
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of a function, keyed on all kernel sources, in files that cannot mislead."""
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # the disk is full, or the folder gone: it is compiled again the next time
+            super().save_overload(sig, data)
+
+
 def _cache_of(function: Callable) -> Any:
-    """Numba's file cache for `function`, keyed on all kernel sources; no cache where no folder can be written."""
+    """The file cache of `function`; none where no folder can be written."""
     if not os.path.exists(function.__code__.co_filename):
         return NullCache()
     try:
-        found = FunctionCache(function)
+        return _Cache(function)
     except RuntimeError:  # "cannot cache function: no locator available"
         return NullCache()
-    found._cache_file._source_stamp = source_stamp()
-    return found
 
 
 def cpu_name() -> str:

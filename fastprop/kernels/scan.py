@@ -68,13 +68,16 @@ def first_label_outside(address, count, n):
 
 
 @entry
-def first_not_summing_to_one(address, rows, n, tolerance):
-    """The first of `rows` rows of n float32 whose sum is further from 1 than the tolerance, or −1."""
+def first_not_summing_to_one(address, rows, n, tolerance, finite):
+    """The first of `rows` rows of n float32 whose sum is further from 1 than the tolerance, or −1.
+
+    Without `finite`, a sum that is NaN or infinite will do.
+    """
     a = floats(address)
     for row in range(rows):
         s = 0.0
         for i in range(row * n, row * n + n):
             s += np.float64(get(a, i))
-        if not abs(s - 1.0) <= tolerance:
+        if not abs(s - 1.0) <= tolerance and (finite or np.isfinite(s)):
             return row
     return -1

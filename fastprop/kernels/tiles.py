@@ -143,7 +143,7 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
 
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
-    """out[p][r][:] = onto·out[p][r][:] + Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where a[p][r][:] > 0"""
+    """out[p][r][:] = onto·out[p][r][:] + Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where not a[p][r][:] ≤ 0"""
     out, w, dz, a, relu, onto, ld, steps, panels, out_stride, dz_stride = arguments
     sums = _Sums(builder, rows)
     masked, fresh = builder.icmp_signed("!=", relu, _i64(0)), builder.icmp_signed("==", onto, _i64(0))
@@ -166,7 +166,7 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
         with builder.if_else(masked) as (then, otherwise):
             with then:
                 for r in range(rows):
-                    live = builder.fcmp_ordered(
+                    live = builder.fcmp_unordered(  # so that NaN stays NaN
                         ">", load_vector(builder, _offset(builder, active, _i64(r * LANES))), constant(0.0)
                     )
                     value = builder.select(live, sums.result(r), constant(0.0))

@@ -1,0 +1,64 @@
+"""Memory between fences: pages that end the process when anything is read or written there, and canaries beside."""
+
+import ctypes
+import mmap
+
+import numpy as np
+
+PAGE = mmap.PAGESIZE
+CANARY = 0xA5
+PROT_NONE = 0
+_mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+_mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+
+
+class Fences:
+    """Makes arrays that begin right behind one fence, or end right before the other.
+
+    Parameters
+    ----------
+    behind : bool
+        Whether an array ends at the fence behind it (but for its alignment), or begins at the one before it.
+    alignment : int
+        In bytes, of the arrays of :meth:`zeros`.
+    """
+
+    def __init__(self, behind, alignment=64):
+        self.behind, self.alignment = behind, alignment
+        self._made = []
+
+    def zeros(self, length, dtype=np.float32):
+        """What stands in for `fastprop.kernels.plan.allocate`."""
+        return self._array(length, np.dtype(dtype), self.alignment)
+
+    def copy(self, a):
+        """An array of a user, at an address that nothing but its dtype aligns."""
+        out = self._array(a.size, a.dtype, a.dtype.itemsize).reshape(a.shape)
+        out[...] = a
+        return out
+
+    def _array(self, length, dtype, alignment):
+        nbytes = length * dtype.itemsize
+        inside = -(-nbytes // PAGE) * PAGE
+        memory = mmap.mmap(-1, inside + 2 * PAGE)
+        whole = np.frombuffer(memory, np.uint8)
+        for fence in (0, PAGE + inside):
+            if _mprotect(whole.ctypes.data + fence, PAGE, PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        between = whole[PAGE : PAGE + inside]
+        between[:] = CANARY
+        start = (inside - nbytes) // alignment * alignment if self.behind else 0
+        self._made.append((between, start, start + nbytes))
+        out = between[start : start + nbytes].view(dtype)
+        out[:] = 0
+        return out
+
+    def check(self):
+        """That nothing was written beside any array."""
+        for between, start, end in self._made:
+            assert (between[:start] == CANARY).all(), "written before an array"
+            assert (between[end:] == CANARY).all(), "written behind an array"
+
+    def forget(self):
+        """Let go of all arrays that no one else holds."""
+        self._made.clear()

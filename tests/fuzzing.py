@@ -1,0 +1,339 @@
+"""Every public function with hostile arguments, all memory between fences: run in a process of its own.
+
+    python tests/fuzzing.py EXAMPLES
+
+An example calls one function with good arguments, of which one or more are exchanged for hostile ones. It may be
+refused with a ValueError or TypeError (or what the function documents) and then nothing may have changed; or it may be
+accepted, and the network must go on to compute and train. Anything else is an error, a crash the most of all.
+"""
+
+import faulthandler
+import importlib
+import math
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+from fences import Fences
+from hypothesis import strategies as st
+
+import fastprop
+from fastprop import SGD, Adagrad, Adam, AdamW, Checkpoint, Network, RMSprop, dropin, schedules
+from fastprop.activations import ACTIVATIONS
+from fastprop.initializers import INITIALIZERS
+from fastprop.losses import LOSSES
+
+M = 12
+FENCES = Fences(behind=True)
+
+
+# ---- hostile values ----------------------------------------------------------------------------------------------
+
+
+class Impostor:
+    """Says that it is an array, and raises."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("no array")
+
+
+class Short:
+    """A sequence that has fewer items than it says."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, i):
+        if i > 2:
+            raise IndexError(i)
+        return 3
+
+
+class Text(str):
+    """A string of a class of its own."""
+
+
+def unaligned(shape):
+    raw = np.zeros(4 * math.prod(shape) + 1, np.uint8)
+    return raw[1:].view(np.float32).reshape(shape)
+
+
+def read_only(a):
+    a.flags.writeable = False
+    return a
+
+
+DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "g", ">f4", ">f8", ">i8", "c8", "O",
+          "U3", "S2", "M8[s]", "m8[s]", "V4")  # fmt: skip
+SHAPES = ((), (0,), (1,), (M,), (5,), (0, 5), (M, 0), (1, 5), (M, 5), (M, 3), (M, 1), (5, M), (3, M), (M + 1, 5),
+          (M, 5, 1), (1, 1), (8, 5), (3, 8), (2, 0, 5))  # fmt: skip
+PLAIN = (
+    None, True, False, 0, 1, -1, 2, 3, M, 2**31, 2**32, 2**53, 2**63, -(2**63), 10**30, 0.0, -0.0, 0.5, 1.0, 1.5, -1e-9,
+    1e-300, 1e39, 1e308, math.nan, math.inf, -math.inf, 1j, "", "relu", "softmax", "mse", "\0", "é" * 1000, b"relu",
+    Text("relu"), [], (), {}, set(), [[]], [None], [1, [2]], {"W1": 1}, object(), type, len, lambda *a: a, Ellipsis,
+    NotImplemented, np.float32("nan"), np.float64(1e39), np.int64(-1), np.uint64(2**64 - 1), np.bool_(True),
+    np.array(3), np.array(None), np.ma.masked_array(np.ones((M, 5)), np.eye(M, 5)), np.matrix(np.ones((M, 5))),
+    Impostor(), Short(), range(3), iter(()), SGD, Adam, memoryview(b"abcd"), slice(3), ACTIVATIONS["tanh"],
+    LOSSES["mae"],
+)  # fmt: skip
+
+
+@st.composite
+def arrays(draw):
+    shape, dtype = draw(st.sampled_from(SHAPES)), draw(st.sampled_from(DTYPES))
+    kind = np.dtype(dtype).kind
+    if kind in "fc" and draw(st.booleans()):
+        value = draw(st.sampled_from([0.0, 1.0, -1.0, math.nan, math.inf, 1e-45, 6e4, 1e38]))
+        a = np.full(shape, 0.5).astype(dtype)
+        if a.size:
+            with np.errstate(all="ignore"):
+                a.flat[draw(st.integers(0, a.size - 1))] = value
+    elif kind in "iub":
+        info = (0, 1) if kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        a = np.full(shape, draw(st.sampled_from([0, 1, 2, *info])), dtype)
+    else:
+        a = np.zeros(shape, dtype)
+    layout = draw(
+        st.sampled_from(["C", "F", "T", "reversed", "strided", "broadcast", "read-only", "unaligned", "fenced"])
+    )
+    if layout == "F":
+        return np.asfortranarray(a)
+    if layout == "T":
+        return a.T
+    if layout == "reversed":
+        return a[::-1] if a.ndim else a
+    if layout == "strided":
+        return np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
+    if layout == "broadcast":
+        return np.broadcast_to(a.ravel()[0], shape) if a.size else a
+    if layout == "read-only":
+        return read_only(a.copy())
+    if layout == "unaligned":
+        return unaligned(shape)
+    return FENCES.copy(a) if kind in "fiub" else a
+
+
+ANYTHING = st.one_of(st.sampled_from(PLAIN), arrays())
+SMALL_NUMBERS = st.one_of(st.sampled_from([v for v in PLAIN if not isinstance(v, int) or abs(v) <= 3]), arrays())
+
+
+# ---- what is called ----------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """Good networks and arguments, made anew for each example."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.X = FENCES.copy(rng.standard_normal((M, 5)).astype(np.float32))
+        self.Y = FENCES.copy(rng.standard_normal((M, 3)).astype(np.float32))
+        self.labels = FENCES.copy(rng.integers(3, size=M))
+        self.weights = FENCES.copy(np.linspace(0.5, 1, M, dtype=np.float32))
+        self.nets = {
+            "identity": Network((5, 8, 3), rng=0),
+            "softmax": Network((5, 8, 3), "tanh", "softmax", rng=0, dropout=0.2),
+            "unchecked": Network((5, 8, 3), "sigmoid", "softmax", rng=0, check_finite=False),
+        }
+        self.optimizers = {name: Adam() for name in self.nets}
+        for name, net in self.nets.items():
+            net.train_step(self.X, self.targets(name), self.optimizers[name])
+            net.forward(self.X)
+        self.parameters = dropin.initialise_parameters((5, 8, 3), 0)
+        self.columns = np.ascontiguousarray(self.X.T)
+        self.one_hot = np.eye(3, dtype=np.float32)[:, self.labels]
+        self.cache = dropin.forward_propagation(self.columns, self.parameters)
+        self.grads = dropin.backpropagation(self.cache, self.one_hot, self.parameters)
+
+    def targets(self, name):
+        return self.Y if name == "identity" else self.labels
+
+    def state(self):
+        """All that a refused call must leave as it was."""
+        found = [self.X.tobytes(), self.Y.tobytes(), self.labels.tobytes(), self.weights.tobytes()]
+        for dictionary in (self.parameters, self.cache, self.grads):
+            found += [(name, value.tobytes()) for name, value in dictionary.items()]
+        for name, net in self.nets.items():
+            optimizer = self.optimizers[name]
+            found += [net.parameters.tobytes(), net.gradients.tobytes(), repr(net._rng.bit_generator.state)]
+            found += [optimizer.steps, optimizer.moments.tobytes(), repr(optimizer), net.classes, net._run is None]
+            found += [a.tobytes() for layer in net.layers for a in (layer.Z, layer.A)]
+        return [*found, fastprop.get_num_threads()]
+
+    def go_on(self):
+        """The networks compute, and train."""
+        for name, net in self.nets.items():
+            assert net.predict(self.X).shape == (M, 3)
+            net.train_step(self.X, self.targets(name), self.optimizers[name])
+            net.fit(self.X, self.targets(name), epochs=1, batch_size=5)
+
+
+NETS = ("identity", "softmax", "unchecked")
+METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
+COSTLY = {"epochs", "most", "early_stopping", "every"}  # a valid 2⁵³ of these would take for ever
+TOO_LARGE = {"sizes", "n"}  # and of these would be granted gigabytes
+
+
+def arguments_of(bench, method, name):
+    """Good ones, by name."""
+    X, Y, optimizer = bench.X, bench.targets(name), bench.optimizers[name]
+    both = {"X": X, "Y": Y, "sample_weight": bench.weights}
+    return {
+        "forward": {"X": X},
+        "predict": {"X": X},
+        "backward": {"Y": Y, "sample_weight": bench.weights},
+        "loss": both,
+        "train_step": {**both, "optimizer": optimizer},
+        "partial_fit": {**both, "optimizer": optimizer},
+        "fit": {**both, "epochs": 2, "batch_size": 5, "optimizer": optimizer, "shuffle": True, "class_weight": None,
+                "validation": (X, Y), "early_stopping": None, "callbacks": (), "progress": False, "rng": 0,
+                "resume": False},
+        "gradient_check": {"X": X, "Y": Y, "epsilon": 1e-6, "most": 3},
+    }[method]  # fmt: skip
+
+
+def set_layer(net, index, name, value):
+    setattr(net.layers[index], name, value)
+
+
+def calls(bench, folder):
+    """By name: what is called, its good arguments, and what it may raise besides ValueError and TypeError."""
+    (folder / "good").unlink(missing_ok=True)
+    net = bench.nets["identity"]
+    found = {
+        f"{name}.{method}": (getattr(bench.nets[name], method), arguments_of(bench, method, name), ())
+        for name in NETS
+        for method in METHODS
+    }
+    found |= {
+        "Network": (Network, {"sizes": (5, 8, 3), "hidden": "relu", "output": "identity", "loss": None, "init": None,
+                              "l2": 0.0, "dropout": 0.0, "scale": 1.0, "check_finite": True, "rng": 0}, ()),
+        "from_dict": (Network.from_dict, {"parameters": net.to_dict(), "hidden": "relu", "output": "identity",
+                                          "loss": None, "rng": 0}, ()),
+        "save": (net.save, {"path": folder / "good"}, (OSError,)),
+        "load": (Network.load, {"path": folder / "good", "functions": ()}, (OSError,)),
+        "Checkpoint": (Checkpoint, {"path": folder / "good", "every": 1}, (OSError,)),
+        "classes": (lambda values: setattr(net, "classes", values), {"values": ["a", "b", "c"]}, ()),
+        "parameters": (lambda values: setattr(net, "parameters", values), {"values": net.parameters}, ()),
+        "layer": (set_layer, {"net": net, "index": 0, "name": "W", "value": net.layers[0].W},
+                  (IndexError, AttributeError)),
+        "set_num_threads": (fastprop.set_num_threads, {"n": 1}, ()),
+        "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}, ()),
+        "RMSprop": (RMSprop, {"lr": 0.1, "rho": 0.9, "epsilon": 1e-8, "clip_norm": None}, ()),
+        "Adagrad": (Adagrad, {"lr": 0.1, "epsilon": 1e-8, "clip_norm": None}, ()),
+        "Adam": (Adam, {"lr": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "clip_norm": None}, ()),
+        "AdamW": (AdamW, {"lr": 0.1, "weight_decay": 0.1, "epsilon": 1e-8}, ()),
+        "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, ()),
+        "forward_propagation": (dropin.forward_propagation, {"X": bench.columns, "parameters": bench.parameters,
+                                                             "output": "softmax", "hidden": "relu"}, ()),
+        "compute_cost": (dropin.compute_cost, {"cache": bench.cache, "Y": bench.one_hot, "output": "softmax"}, ()),
+        "backpropagation": (dropin.backpropagation, {"cache": bench.cache, "Y": bench.one_hot,
+                                                     "parameters": bench.parameters, "hidden": "relu"}, ()),
+        "update_parameters": (dropin.update_parameters, {"parameters": bench.parameters, "grads": bench.grads,
+                                                         "learning_rate": 0.1}, ()),
+    }  # fmt: skip
+    for name, parameters in (("forward_propagation", "parameters"), ("backpropagation", "cache"),
+                             ("compute_cost", "cache"), ("update_parameters", "grads")):  # fmt: skip
+        function, good, may_raise = found[name]
+        for key in good[parameters]:  # one entry of a dictionary exchanged
+
+            def call(value, function=function, good=good, parameters=parameters, key=key):
+                return function(**{**good, parameters: {**good[parameters], key: value}})
+
+            found[f"{name}[{key}]"] = call, {"value": good[parameters][key]}, may_raise
+    for name, good in SCHEDULES.items():
+
+        def scheduled(name=name, **settings):
+            optimizer = SGD(getattr(schedules, name)(**settings))
+            net = Network((5, 8, 3), rng=0)
+            for _ in range(3):
+                net.train_step(bench.X, bench.Y, optimizer)
+
+        found[f"schedules.{name}"] = scheduled, good, (ZeroDivisionError, OverflowError)
+    for name, initialize in INITIALIZERS.items():
+        found[f"initializers.{name}"] = (
+            initialize,
+            {"n": 3, "n_prev": 5, "rng": np.random.default_rng(0)},
+            (AttributeError, IndexError, OverflowError),
+        )
+    return found
+
+
+SCHEDULES = {
+    "constant": {"lr": 0.1},
+    "step": {"lr": 0.1, "every": 2, "factor": 0.5},
+    "exponential": {"lr": 0.1, "half_life": 3},
+    "cosine": {"lr": 0.1, "steps": 5, "final": 0.01},
+    "warm_up": {"steps": 2, "then": 0.1},
+    "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
+    "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
+}
+ALLOWED = (ValueError, TypeError)
+
+
+def example(data, folder):
+    """One call, and what follows."""
+    fastprop.set_num_threads(2)
+    FENCES.forget()
+    bench = Bench()
+    table = calls(bench, folder)
+    name = data.draw(st.sampled_from(sorted(table)), "function")
+    function, good, may_raise = table[name]
+    if name == "load":
+        bench.nets["identity"].save(folder / "good")
+    changed = data.draw(st.lists(st.sampled_from(sorted(good)), min_size=1, max_size=3, unique=True), "arguments")
+    hostile = {
+        key: data.draw(SMALL_NUMBERS if key in COSTLY | TOO_LARGE else ANYTHING, key)
+        for key in changed
+    }  # fmt: skip
+    before = bench.state()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            function(**{**good, **hostile})
+    except (*ALLOWED, *may_raise) as error:
+        outcome, said = "refused", str(error)
+    else:
+        outcome, said = "accepted", ""
+    if outcome == "refused":
+        assert said, "an error without a word"
+        assert bench.state() == before, f"{name} was refused, and something changed: {said}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bench.go_on()
+    FENCES.check()
+    return outcome
+
+
+def main(examples, seed=0):
+    """Run so many, and print how many were refused and accepted."""
+    faulthandler.enable()
+    for module in ("network", "engine", "optimizers", "dropin", "io"):
+        importlib.import_module(f"fastprop.{module}").allocate = FENCES.zeros
+    counts = {"refused": 0, "accepted": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )
+        @hypothesis.given(st.data())
+        def run(data):
+            counts[example(data, Path(folder))] += 1
+
+        run()
+        os.chdir("/")
+    print(counts["refused"], counts["accepted"])
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

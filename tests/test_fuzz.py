@@ -1,0 +1,16 @@
+"""Hostile arguments to every public function; see `fuzzing`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def test_nothing_crashes_and_what_is_refused_changes_nothing(run_python):
+    """500 calls; ``FASTPROP_FUZZ=20000`` makes more. A crash ends the process, as does a call that misbehaves."""
+    pytest.importorskip("safetensors")
+    examples = int(os.environ.get("FASTPROP_FUZZ", "500"))
+    said = run_python(f"import fuzzing; fuzzing.main({examples})", folder=Path(__file__).parent, timeout=3600)
+    refused, accepted = map(int, said.split())
+    assert refused + accepted == examples
+    assert min(refused, accepted) > examples / 20, "one kind is hardly tried"
