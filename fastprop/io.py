@@ -166,8 +166,8 @@ def _rate_of(lr: Any) -> Any:
 def load(path: str | os.PathLike[str], functions: Sequence[Activation | Loss] = ()) -> "Network":
     """A network from a file; see :meth:`fastprop.Network.load`."""
     safetensors = _safetensors()
-    functions = list(functions)
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    path, functions = Path(path), list(functions)
+    if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"{os.fspath(path)!r} is no file.")
     try:
         with safetensors.safe_open(path, "numpy") as file:

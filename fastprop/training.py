@@ -417,7 +417,7 @@ def _fraction(validation: Any, m: int) -> float:
     """The share of the rows that is to be held out; 0 where validation is something else."""
     if not isinstance(validation, float):
         return 0.0
-    if not 1 <= round(validation * m) < m:
+    if not 0 < validation < 1 or not 1 <= round(validation * m) < m:
         raise ValueError(f"validation is {validation} of {m} rows; a fraction must hold out a row and leave one.")
     return validation
 

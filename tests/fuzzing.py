@@ -34,11 +34,15 @@ FENCES = Fences(behind=True)
 # ---- hostile values ----------------------------------------------------------------------------------------------
 
 
+class Refusal(Exception):
+    """An error of the user's own object, which is passed on as it is."""
+
+
 class Impostor:
     """Says that it is an array, and raises."""
 
     def __array__(self, *args, **kwargs):
-        raise RuntimeError("no array")
+        raise Refusal("no array")
 
 
 class Short:
@@ -174,7 +178,7 @@ class Bench:
 NETS = ("identity", "softmax", "unchecked")
 METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
 COSTLY = {"epochs", "most", "early_stopping", "every"}  # a valid 2⁵³ of these would take for ever
-TOO_LARGE = {"sizes", "n"}  # and of these would be granted gigabytes
+TOO_LARGE = {"sizes", "n", "n_prev"}  # and of these would be granted gigabytes
 
 
 def arguments_of(bench, method, name):
@@ -226,7 +230,7 @@ def calls(bench, folder):
         "Adagrad": (Adagrad, {"lr": 0.1, "epsilon": 1e-8, "clip_norm": None}, ()),
         "Adam": (Adam, {"lr": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "clip_norm": None}, ()),
         "AdamW": (AdamW, {"lr": 0.1, "weight_decay": 0.1, "epsilon": 1e-8}, ()),
-        "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, ()),
+        "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, (IndexError,)),
         "forward_propagation": (dropin.forward_propagation, {"X": bench.columns, "parameters": bench.parameters,
                                                              "output": "softmax", "hidden": "relu"}, ()),
         "compute_cost": (dropin.compute_cost, {"cache": bench.cache, "Y": bench.one_hot, "output": "softmax"}, ()),
@@ -257,7 +261,7 @@ def calls(bench, folder):
         found[f"initializers.{name}"] = (
             initialize,
             {"n": 3, "n_prev": 5, "rng": np.random.default_rng(0)},
-            (AttributeError, IndexError, OverflowError),
+            (AttributeError, IndexError, OverflowError, ZeroDivisionError, MemoryError),
         )
     return found
 
@@ -271,7 +275,7 @@ SCHEDULES = {
     "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
     "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
 }
-ALLOWED = (ValueError, TypeError)
+ALLOWED = (ValueError, TypeError, Refusal)
 
 
 def example(data, folder):
