@@ -11,7 +11,7 @@ import pytest
 from numba.core.caching import NullCache
 
 import fastprop
-from fastprop import dropin, reference
+from fastprop import convert, dropin, reference
 from fastprop.kernels import elementwise, equations, jit, passes, simd, steps, tiles, updates
 
 PACKAGE = Path(fastprop.__file__).parent
@@ -123,8 +123,9 @@ def test_a_network_asks_only_for_the_tiles_of_its_widths():
 
 
 def test_importing_does_not_import_what_only_extras_have(run_python):
-    code = "import sys, fastprop, fastprop.dropin; print({'tqdm', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
-    before = "import sys, numba, numpy; print({'tqdm', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
+    shown = "print({'tqdm', 'matplotlib', 'sklearn', 'scipy', 'safetensors', 'torch', 'onnx'} & set(sys.modules))"
+    code = f"import sys, fastprop, fastprop.convert, fastprop.dropin; {shown}"
+    before = f"import sys, numba, numpy; {shown}"
     assert run_python(code) == run_python(before)
 
 
@@ -189,7 +190,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
 
 
 def test_every_public_name_is_there_and_documented():
-    for module in (fastprop, dropin):
+    for module in (fastprop, convert, dropin):
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:
             assert inspect.getdoc(getattr(module, name)), f"{module.__name__}.{name} has no docstring"

@@ -1,0 +1,559 @@
+"""Networks in PyTorch and ONNX: that others compute what `predict` does, and what is not converted is named."""
+
+import copy
+import math
+import re
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from networks import SMALL, assert_close, bits, data, names, network
+
+from fastprop import SGD, Activation, Adam, Loss, Network, convert
+from fastprop.activations import ACTIVATIONS, HIDDEN
+from fastprop.convert import from_torch, to_onnx, to_torch
+
+TOLERANCE = 5e-6  # of the largest output: float32's rounding in two orders of summation
+SPREADS = {1: TOLERANCE, 30: 2e-5}  # of X; where most units saturate, the outputs are those of Z of some hundreds
+WIDTHS = (1, 3, 17, 33, 100)
+each_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
+each_hidden = pytest.mark.parametrize("hidden", HIDDEN)
+each_output = pytest.mark.parametrize("output", ACTIVATIONS)
+each_depth = pytest.mark.parametrize("sizes", [WIDTHS[-1 - l :] for l in range(1, 5)] + [(*WIDTHS, *WIDTHS[::-1])])
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="needs PyTorch (extra torch)")
+
+
+@pytest.fixture
+def nn(torch):
+    return torch.nn
+
+
+@pytest.fixture
+def onnx():
+    return pytest.importorskip("onnx", reason="needs onnx (extra onnx)")
+
+
+@pytest.fixture
+def run_onnx(onnx, tmp_path):
+    """What onnxruntime computes of some rows with a network's file, after onnx's checker has found it well."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, which runs the files")
+
+    def run(net, X):
+        to_onnx(net, tmp_path / "net.onnx")
+        onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+        session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+        (Y_hat,) = session.run(["Y_hat"], {"X": X})
+        assert Y_hat.dtype == np.float32
+        return Y_hat
+
+    return run
+
+
+def outputs(module, X):
+    """What a module computes of some rows."""
+    import torch
+
+    with torch.no_grad():
+        return module(torch.from_numpy(X)).numpy()
+
+
+def of(sizes, hidden="relu", output="identity", **settings):
+    """A network whose biases matter."""
+    net = Network(sizes, hidden, output, rng=1, **settings)
+    for l, layer in enumerate(net.layers):
+        layer.b[:] = np.random.default_rng(l).normal(0, 0.3, layer.n)
+    return net
+
+
+def rows(net, m=40, spread=1.0):
+    return np.random.default_rng(2).normal(0, spread, (m, net.sizes[0])).astype(np.float32)
+
+
+def kinds(module):
+    return [type(layer).__name__ for layer in module]
+
+
+# ---- to PyTorch ------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_a_module_has_the_outputs_of_its_network(case, torch):
+    net, X = network(case), data(case)[0]
+    assert_close(outputs(to_torch(net), X), net.predict(X), TOLERANCE)
+
+
+@each_hidden
+@each_output
+def test_a_module_has_them_with_every_activation_and_output(hidden, output, torch):
+    net = of((7, 18, 33, 4), hidden, output)
+    for spread, tolerance in SPREADS.items():
+        X = rows(net, spread=spread)
+        assert_close(outputs(to_torch(net), X), net.predict(X), tolerance)
+
+
+@each_depth
+@pytest.mark.parametrize("output", ["identity", "sigmoid"])
+def test_a_module_has_them_at_every_depth_and_width(sizes, output, torch):
+    net = of(sizes, "tanh", output)
+    for m in (1, 47):
+        X = rows(net, m)
+        assert_close(outputs(to_torch(net), X), net.predict(X), TOLERANCE)
+
+
+def test_a_module_is_made_of_what_pytorch_has(nn):
+    """An identity is no module, a scale is one, and Dropout comes behind hidden layers alone."""
+    layers = kinds(to_torch(of((3, 5, 4, 6, 2), ("gelu_tanh", "identity", "selu"), "softmax")))
+    assert layers == ["Linear", "GELU", "Linear", "Linear", "SELU", "Linear", "Softmax"]
+    layers = kinds(to_torch(of((3, 5, 4, 2), ("relu", "identity"), dropout=0.3, scale=2)))
+    assert layers == ["Scale", "Linear", "ReLU", "Dropout", "Linear", "Dropout", "Linear"]
+    assert kinds(to_torch(of((3, 2), dropout=0.3))) == ["Linear"]
+
+
+def test_a_module_is_ready_to_predict_and_its_dropout_to_train(torch):
+    """In eval mode as it comes; in training mode a share of 1 − p of the hidden units is left, divided by 1 − p."""
+    net = of((3, 1000, 1000), "sigmoid", dropout=0.4)
+    X = rows(net, 20)
+    module = to_torch(net)
+    assert not any(layer.training for layer in module.modules())
+    whole = outputs(module[:3], X)
+    module.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = outputs(module[:3], X)
+    kept = dropped != 0
+    assert kept.mean() == pytest.approx(0.6, abs=0.02)
+    np.testing.assert_allclose(dropped[kept], whole[kept] / np.float32(0.6), rtol=1e-6)
+
+
+def test_a_module_has_its_own_memory_and_draws_no_random_numbers(torch):
+    net = of((4, 5, 2))
+    before, state = bits(net.parameters), torch.get_rng_state()
+    module = to_torch(net)
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            assert parameter.requires_grad
+            assert parameter.dtype == torch.float32
+            parameter += 1
+    assert bits(net.parameters) == before
+    X = rows(net)
+    Y_hat = outputs(module, X)
+    net.parameters[:] = 0
+    assert bits(outputs(module, X)) == bits(Y_hat)
+
+
+def test_default_dtype_and_device_of_pytorch_do_not_show(torch):
+    net = of((4, 5, 2), scale=0.5)
+    X = rows(net)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            module = to_torch(net)
+        assert_close(outputs(module, X), net.predict(X), TOLERANCE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])
+def test_training_a_module_on_walks_the_path_of_its_network(output, torch):
+    """Ten steps of SGD with the paired loss: the same parameters as of `train_step`."""
+    net = of((5, 17, 4), "tanh", output, scale=0.25)
+    module = to_torch(net)
+    X = rows(net, 32, spread=4)
+    Y = np.random.default_rng(3).integers(0, 2, (32, 4)).astype(np.float32)
+    Y = Y.argmax(axis=1) if output == "softmax" else Y
+    losses = {
+        "identity": lambda Z, Y: ((Z - Y) ** 2).sum() / 2 / len(Z),
+        "sigmoid": lambda Z, Y: torch.nn.functional.binary_cross_entropy_with_logits(Z, Y, reduction="sum") / len(Z),
+        "softmax": torch.nn.functional.cross_entropy,
+    }
+    logits = module if output == "identity" else module[:-1]
+    descent, optimizer = torch.optim.SGD(module.parameters(), lr=0.1), SGD(lr=0.1)
+    for _ in range(10):
+        descent.zero_grad()
+        losses[output](logits(torch.from_numpy(X)), torch.from_numpy(Y)).backward()
+        descent.step()
+        net.train_step(X, Y, optimizer)
+    trained = from_torch(module)
+    assert trained.scale == net.scale
+    assert_close(trained.parameters, net.parameters, 1e-5)
+
+
+def test_bytes_are_scaled_as_the_network_scales_them(torch):
+    net = of((9, 8, 3), output="softmax", scale=1 / 255)
+    X = np.random.default_rng(0).integers(0, 256, (50, 9), dtype=np.uint8)
+    module = to_torch(net)
+    for given in (X, X.astype(np.float32)):
+        assert_close(outputs(module, given), net.predict(X), TOLERANCE)
+    assert repr(module[0]) == "Scale(0.00392157)"
+
+
+def test_a_module_is_copied_saved_and_loaded(torch, tmp_path):
+    net = of((9, 8, 3), scale=1 / 255, dropout=0.1)
+    module, X = to_torch(net), rows(net, spread=100)
+    torch.save(module, tmp_path / "module.pt")
+    torch.save(module.state_dict(), tmp_path / "state.pt")
+    other = to_torch(Network(net.sizes, rng=2, scale=1 / 255, dropout=0.1))
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    for again in (copy.deepcopy(module), torch.load(tmp_path / "module.pt", weights_only=False), other):
+        assert bits(outputs(again, X)) == bits(outputs(module, X))
+        assert bits(from_torch(again).predict(X)) == bits(net.predict(X))
+        assert not again[0].training
+
+
+# ---- from PyTorch ----------------------------------------------------------------------------------------------------
+
+
+def same(net, again, X):
+    """Whether a network has the settings of another, and its predictions to the bit."""
+    for name in ("sizes", "hidden", "output", "loss_name", "dropout", "scale"):
+        assert getattr(again, name) == getattr(net, name)
+    return bits(again.parameters, again.predict(X)) == bits(net.parameters, net.predict(X))
+
+
+@each_case
+def test_there_and_back_a_network_is_the_same(case, torch):
+    net = network(case, dropout=0.2 if len(case.sizes) > 2 else 0, scale=0.3)
+    assert same(net, from_torch(to_torch(net)), data(case)[0])
+
+
+@each_hidden
+@each_output
+def test_there_and_back_every_activation_is_the_same(hidden, output, torch):
+    net = of((7, 18, 33, 4), hidden, output)
+    assert same(net, from_torch(to_torch(net)), rows(net))
+
+
+@each_depth
+def test_there_and_back_every_depth_and_width_is_the_same(sizes, torch):
+    net = of(sizes, "tanh")
+    assert same(net, from_torch(to_torch(net)), rows(net))
+
+
+@pytest.mark.parametrize("activation", [name for name in HIDDEN if name != "identity"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_a_module_that_pytorch_trained_predicts_the_same(activation, depth, torch):
+    """Made and trained with PyTorch alone, with each of its activations; within 1e-6 of outputs of size 1."""
+    kind, settings = convert.MODULES[activation]
+    make = getattr(torch.nn, kind)
+    layers, n = [], 6
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        for _ in range(depth):
+            layers += [torch.nn.Linear(n, 17), make(**{name: values[0] for name, values in settings.items()})]
+            n = 17
+        module = torch.nn.Sequential(*layers, torch.nn.Linear(n, 3))
+        X = torch.randn(200, 6)
+        Y = torch.randint(3, (200,))
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+        for _ in range(30):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(module(X), Y).backward()
+            optimizer.step()
+    net = from_torch(torch.nn.Sequential(module, torch.nn.Softmax(dim=1)))
+    assert (net.output, net.loss_name) == ("softmax", "cross_entropy")
+    expected = outputs(torch.nn.Sequential(module, torch.nn.Softmax(dim=1)), X.numpy())
+    np.testing.assert_allclose(net.predict(X.numpy()), expected, rtol=0, atol=1e-6)
+
+
+def test_a_network_from_a_module_has_its_own_memory_and_trains_on(torch):
+    module = to_torch(of((6, 17, 3), output="softmax"))
+    net, before = from_torch(module), [parameter.clone() for parameter in module.parameters()]
+    X, Y = rows(net, 100), np.random.default_rng(0).integers(0, 3, 100)
+    J = net.loss(X, Y)
+    net.fit(X, Y, epochs=20, optimizer=Adam(0.01), progress=False)
+    assert net.loss(X, Y) < J
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+# What is no plain row of Linear layers and activations, and the modules that compute the same in eval mode.
+FORMS = {
+    "a single Linear": lambda nn: [nn.Linear(6, 3)],
+    "inplace activations": lambda nn: [nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 3), nn.SiLU(inplace=True)],
+    "whole numbers as settings": lambda nn: [nn.Linear(6, 5), nn.ELU(1), nn.Linear(5, 3), nn.Softplus(1, 20)],
+    "softmax over the last": lambda nn: [nn.Linear(6, 3), nn.Softmax(-1)],
+    "Linear upon Linear": lambda nn: [nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(4, 3), nn.Tanh()],
+    "Identity": lambda nn: [nn.Identity(), nn.Linear(6, 5), nn.Identity(), nn.Tanh(), nn.Linear(5, 3), nn.Identity()],
+    "Flatten": lambda nn: [nn.Flatten(), nn.Linear(6, 5), nn.Flatten(), nn.Tanh(), nn.Linear(5, 3)],
+    "Dropout": lambda nn: [nn.Linear(6, 5), nn.Tanh(), nn.Dropout(0.5), nn.Linear(5, 4), nn.Dropout(), nn.Linear(4, 3)],
+    "Dropout of nothing": lambda nn: [nn.Dropout(0), nn.Linear(6, 5), nn.Dropout(0.0), nn.ReLU(), nn.Linear(5, 3)],
+    "no bias": lambda nn: [nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)],
+    "Sequentials inside": lambda nn: [
+        nn.Sequential(nn.Linear(6, 5), nn.Tanh()), nn.Sequential(), nn.Sequential(nn.Sequential(nn.Linear(5, 3)))
+    ],
+    "names": lambda nn: [
+        nn.Sequential(OrderedDict(first=nn.Linear(6, 5), g=nn.GELU())),
+        type("Head", (nn.Sequential,), {})(nn.Linear(5, 3)),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_of_modules_are_taken(form, nn):
+    module = nn.Sequential(*FORMS[form](nn)).eval()
+    net = from_torch(module)
+    assert_close(net.predict(rows(net)), outputs(module, rows(net)), TOLERANCE)
+    assert net.dropout == (0.5 if form == "Dropout" else 0)
+
+
+def test_flattened_images_are_the_rows_of_the_network(nn):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(2 * 3 * 4, 5), nn.ReLU())
+    X = np.random.default_rng(0).standard_normal((7, 2, 3, 4)).astype(np.float32)
+    assert_close(from_torch(module).predict(X.reshape(len(X), -1)), outputs(module, X), TOLERANCE)
+
+
+def test_a_softmax_that_does_not_say_over_what_is_one_over_the_features(nn):
+    module = nn.Sequential(nn.Linear(6, 3), nn.Softmax())
+    net = from_torch(module)
+    with pytest.warns(UserWarning, match="Implicit dimension"):
+        expected = outputs(module, rows(net))
+    assert_close(net.predict(rows(net)), expected, TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_weights_of_other_floats_are_taken(dtype, torch):
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    module.to(getattr(torch, dtype))
+    net = from_torch(module)
+    expected = outputs(module.double(), rows(net).astype(np.float64))
+    assert_close(net.predict(rows(net)), expected, TOLERANCE)
+
+
+def test_no_bias_is_one_of_zero(nn):
+    assert not from_torch(nn.Sequential(nn.Linear(6, 5, bias=False))).layers[0].b.any()
+
+
+# Layers of modules that are not taken, and what the error says: first the layer, by its index and class.
+MISPLACED = ", stands where a network has none"
+BAD = {
+    "convolution": (lambda nn: [nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8, 2)], ["module[0], Conv2d(1, 8, kernel"]),
+    "normalisation": (lambda nn: [nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)], ["module[1], BatchNorm1d(4, "]),
+    "the first of two": (lambda nn: [nn.Linear(3, 4), nn.PReLU(), nn.LayerNorm(4)], ["module[1], PReLU(", "none that"]),
+    "deep inside": (
+        lambda nn: [nn.Linear(3, 4), nn.Sequential(nn.ReLU(), nn.Sequential(nn.Hardtanh()))],
+        ["module[1][1][0], Hardtanh("],
+    ),
+    "another slope": (
+        lambda nn: [nn.Linear(3, 4), nn.LeakyReLU(0.2)],
+        ["module[1], LeakyReLU(negative_slope=0.2), is none", "LeakyReLU(negative_slope=0.01)"],
+    ),
+    "another alpha": (lambda nn: [nn.Linear(3, 4), nn.ELU(0.5)], ["module[1], ELU(alpha=0.5)", "ELU(alpha=1.0)"]),
+    "another beta": (lambda nn: [nn.Linear(3, 4), nn.Softplus(2)], ["module[1], Softplus(beta=2", "Softplus(beta=1.0"]),
+    "softmax over the rows": (lambda nn: [nn.Linear(3, 4), nn.Softmax(0)], ["module[1], Softmax(dim=0)", "(dim=1)"]),
+    "log of softmax": (lambda nn: [nn.Linear(3, 4), nn.LogSoftmax(1)], ["module[1], LogSoftmax(dim=1)"]),
+    "flattened otherwise": (lambda nn: [nn.Flatten(0), nn.Linear(3, 4)], ["module[0], Flatten(start_dim=0"]),
+    "own class": (lambda nn: [nn.Linear(3, 4), type("Mine", (nn.ReLU,), {})()], ["module[1], Mine(), is none that"]),
+    "own forward": (
+        lambda nn: [type("Mine", (nn.Sequential,), {"forward": lambda self, X: X})(nn.Linear(3, 4))],
+        ["module[0], Mine(), is none that a network has"],
+    ),
+    "widths": (
+        lambda nn: [nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)],
+        ["module[2], Linear(in_features=5, ", "takes 5 features; the Linear before gives 4."],
+    ),
+    "activation first": (lambda nn: [nn.Tanh(), nn.Linear(3, 4)], ["module[0], Tanh()" + MISPLACED]),
+    "two activations": (lambda nn: [nn.Linear(3, 4), nn.ReLU(), nn.Tanh()], ["module[2], Tanh()" + MISPLACED]),
+    "softmax inside": (
+        lambda nn: [nn.Linear(3, 4), nn.Softmax(1), nn.Linear(4, 2)],
+        ["module[1], Softmax(dim=1)" + MISPLACED],
+    ),
+    "dropped inputs": (lambda nn: [nn.Dropout(0.2), nn.Linear(3, 4)], ["module[0], Dropout(p=0.2, ", MISPLACED]),
+    "dropped outputs": (
+        lambda nn: [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Dropout(0.2)],
+        ["module[3], Dropout(p=0.2, ", MISPLACED],
+    ),
+    "dropped twice": (
+        lambda nn: [nn.Linear(3, 4), nn.Dropout(0.2), nn.Dropout(0.3), nn.Linear(4, 2)],
+        ["module[2], Dropout(p=0.3, ", MISPLACED],
+    ),
+    "dropped before the activation": (
+        lambda nn: [nn.Linear(3, 4), nn.Dropout(0.2), nn.ReLU(), nn.Linear(4, 2)],
+        ["module[2], ReLU()" + MISPLACED],
+    ),
+    "dropped here and not there": (
+        lambda nn: [nn.Linear(3, 4), nn.Linear(4, 4), nn.Dropout(0.2), nn.Linear(4, 2)],
+        ["module[2], Dropout(p=0.2, ", "is not behind every hidden layer with the same p", "take Dropout out"],
+    ),
+    "dropped more here than there": (
+        lambda nn: [nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, 2)],
+        ["module[1], Dropout(p=0.2, ", "is not behind every hidden layer with the same p", "Change p"],
+    ),
+    "all dropped": (lambda nn: [nn.Linear(3, 4), nn.Dropout(1.0)], ["p of module[1] (Dropout) is 1.0", "below 1"]),
+    "scaled inside": (
+        lambda nn: [nn.Linear(3, 4), to_torch(of((3, 2), scale=0.5))[0]],
+        ["module[1], Scale(0.5)" + MISPLACED],
+    ),
+    "softmax of one": (lambda nn: [nn.Linear(3, 1), nn.Softmax(1)], ["a softmax of one output is always 1"]),
+    "nothing": (lambda nn: [], ["module has no Linear layer"]),
+    "nothing but shape": (lambda nn: [nn.Flatten(), nn.Identity()], ["module has no Linear layer"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_module_that_is_not_taken_is_told_by_its_first_bad_layer(what, nn):
+    make, parts = BAD[what]
+    with pytest.raises(ValueError, match=re.escape(parts[0])) as raised:
+        from_torch(nn.Sequential(*make(nn)))
+    assert all(part in str(raised.value) for part in parts)
+
+
+@pytest.mark.parametrize(("value", "said"), [(math.nan, "is nan"), (math.inf, "is inf"), (1e300, "range of float32")])
+@pytest.mark.parametrize(("name", "index"), [("weight", (1, 2)), ("bias", (1,))])
+def test_weights_that_are_no_float32_are_told_by_their_place(value, said, name, index, torch):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).double()
+    with torch.no_grad():
+        getattr(module[2], name)[index] = value
+    with pytest.raises(ValueError, match=rf"module\[2\]\.{name}\[{', '.join(map(str, index))}\] .*{said}"):
+        from_torch(module)
+
+
+def test_complex_weights_are_refused(torch):
+    with pytest.raises(TypeError, match=r"module\[0\]\.weight has dtype complex64"):
+        from_torch(torch.nn.Sequential(torch.nn.Linear(3, 4, dtype=torch.complex64)))
+
+
+def test_what_is_no_sequential_is_refused(nn):
+    class Mine(nn.Sequential):
+        def forward(self, X):
+            return super().forward(X) + X
+
+    for module in (nn.Linear(3, 2), Mine(nn.Linear(3, 3)), nn.ModuleList([nn.Linear(3, 2)]), Network((3, 2)), None):
+        with pytest.raises(TypeError, match=f"module is a {type(module).__name__}; it must be an nn.Sequential"):
+            from_torch(module)
+
+
+# ---- to ONNX ---------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_onnxruntime_computes_what_predict_does(case, run_onnx):
+    net, X = network(case), data(case)[0]
+    assert_close(run_onnx(net, X), net.predict(X), TOLERANCE)
+
+
+@each_hidden
+@each_output
+def test_onnxruntime_does_with_every_activation_and_output(hidden, output, run_onnx):
+    net = of((7, 18, 33, 4), hidden, output)
+    for spread, tolerance in SPREADS.items():
+        X = rows(net, spread=spread)
+        assert_close(run_onnx(net, X), net.predict(X), tolerance)
+
+
+@each_depth
+def test_onnxruntime_does_at_every_depth_and_width(sizes, run_onnx):
+    net = of(sizes, "tanh", "sigmoid")
+    for m in (1, 47):
+        assert_close(run_onnx(net, rows(net, m)), net.predict(rows(net, m)), TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_onnxruntime_does_for_every_z(activation, run_onnx):
+    """The activation itself, from where it is nothing to where it is flat: within 1e-6 of 1 + |z|."""
+    net = Network((2, 2), output=activation, init=lambda n, n_prev, rng: np.eye(n))
+    z = np.concatenate([np.linspace(-12, 12, 2001), [-1e30, -1e4, -100, -0.0, 0.0, 100, 1e4, 1e30]])
+    X = np.stack([z, -z], axis=1).astype(np.float32)
+    assert np.all(np.abs(run_onnx(net, X) - net.predict(X)) <= 1e-6 * (1 + np.abs(X)))
+
+
+def test_the_file_scales_and_drops_nothing(run_onnx):
+    net = of((9, 8, 3), output="softmax", scale=1 / 255, dropout=0.5)
+    X = np.random.default_rng(0).integers(0, 256, (50, 9), dtype=np.uint8)
+    assert_close(run_onnx(net, X.astype(np.float32)), net.predict(X), TOLERANCE)
+
+
+def test_the_file_says_what_it_is(onnx, tmp_path):
+    """Opset and IR version as documented, a batch of any size, the derivation's names."""
+    net = of((9, 8, 3), "gelu", "softmax", scale=0.5)
+    to_onnx(net, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 13)]
+    assert "opset 13 and IR version 7" in to_onnx.__doc__
+    assert (model.ir_version, model.producer_name) == (7, "fastprop")
+    ends = {
+        end.name: [axis.dim_param or axis.dim_value for axis in end.type.tensor_type.shape.dim]
+        for end in (*model.graph.input, *model.graph.output)
+    }
+    assert ends == {"X": ["m", 9], "Y_hat": ["m", 3]}
+    arrays = {array.name: onnx.numpy_helper.to_array(array) for array in model.graph.initializer}
+    for l, layer in enumerate(net.layers, start=1):
+        assert bits(arrays[f"W{l}"], arrays[f"b{l}"]) == bits(layer.W, layer.b)
+        assert arrays[f"W{l}"].shape == layer.W.shape
+    operators = [node.op_type for node in model.graph.node]
+    assert operators == ["Mul", "Gemm", "Div", "Erf", "Add", "Mul", "Mul", "Gemm", "Softmax"]
+
+
+def test_no_node_is_there_for_an_identity(onnx, tmp_path):
+    to_onnx(of((9, 8, 3), "identity"), tmp_path / "net.onnx")
+    assert [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node] == ["Gemm", "Gemm"]
+
+
+def test_the_file_is_replaced_at_once_or_left(onnx, tmp_path, monkeypatch):
+    path = tmp_path / "net.onnx"
+    to_onnx(of((3, 2)), path)
+    to_onnx(of((3, 5, 2)), str(path))
+    written = path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+    monkeypatch.setattr(convert, "MOST_BYTES", 30)
+    with pytest.raises(ValueError, match="net has 8 parameters; an ONNX file holds at most 7"):
+        to_onnx(of((3, 2)), path)
+    with pytest.raises(FileNotFoundError):
+        to_onnx(of((3, 1)), tmp_path / "nowhere" / "net.onnx")
+    assert path.read_bytes() == written
+
+
+def test_onnx_needs_no_pytorch(onnx, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    to_onnx(of((3, 5, 2)), tmp_path / "net.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+
+
+# ---- what is not converted -------------------------------------------------------------------------------------------
+
+CONVERSIONS = {"to_torch": to_torch, "to_onnx": lambda net: to_onnx(net, "never.onnx")}
+each_conversion = pytest.mark.parametrize("to", CONVERSIONS.values(), ids=CONVERSIONS)
+CUBE = Activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
+FOURTH = Loss("fourth", lambda y_hat, y: (y_hat - y) ** 4, lambda y_hat, y: 4 * (y_hat - y) ** 3)
+
+
+@each_conversion
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Network((3, 4, 5, 2), ("tanh", CUBE)), r"net has Activation\('cube'\), one's own.* identity, relu"),
+        (Network((3, 4, 2), output=CUBE), r"net has Activation\('cube'\)"),
+        (Network((3, 4, 2), loss=FOURTH), r"net has Loss\('fourth'\), one's own.* mse, mae.* as its Loss"),
+    ],
+    ids=["hidden", "output", "loss"],
+)
+def test_functions_of_ones_own_are_named(to, net, message):
+    with pytest.raises(ValueError, match=message):
+        to(net)
+
+
+@each_conversion
+@pytest.mark.parametrize("net", [None, {"W1": np.eye(3)}, np.eye(3)], ids=["None", "dict", "array"])
+def test_what_is_no_network_is_refused(to, net):
+    with pytest.raises(TypeError, match="it must be a Network"):
+        to(net)
+
+
+@pytest.mark.parametrize(
+    ("library", "call"),
+    [
+        ("torch", lambda: to_torch(of((3, 2)))),
+        ("torch", lambda: from_torch(None)),
+        ("onnx", lambda: to_onnx(of((3, 2)), "never.onnx")),
+    ],
+    ids=["to_torch", "from_torch", "to_onnx"],
+)
+def test_without_its_library_the_extra_is_named(library, call, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'fastprop\[{library}\]'"):
+        call()
