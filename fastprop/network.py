@@ -429,6 +429,12 @@ class Network:
         fit stands, so that ``Network.load(path).fit(…, resume=True)`` goes on with the bits of a fit that was never
         interrupted. The file is replaced at once: after a crash it is the old one or the new one.
 
+        Any reader of safetensors opens it, such as ``safetensors.numpy.load_file`` and ``safetensors.torch.load_file``:
+        float32 tensors ``W1`` of shape (n_1, n_0), ``b1`` of shape (n_1,), … ``WL``, ``bL``, as PyTorch's
+        ``Linear(n_0, n_1)`` has its weight and bias. Of the same shapes are the optimizer's moments, ``moments.0.W1``,
+        …, and, of a fit with early stopping, the best parameters, ``best.W1``, …, and the last, ``last.W1``, …. All
+        else is JSON in the metadata.
+
         Parameters
         ----------
         path : path-like

@@ -1,4 +1,4 @@
-"""Networks in PyTorch and ONNX: that others compute what `predict` does, and what is not converted is named."""
+"""Networks in PyTorch, ONNX and NumPy: that others compute what `predict` does, and what is not converted is named."""
 
 import copy
 import math
@@ -557,3 +557,53 @@ def test_without_its_library_the_extra_is_named(library, call, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'fastprop\[{library}\]'"):
         call()
+
+
+# ---- files of networks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A network that was trained with early stopping, and its file."""
+    pytest.importorskip("safetensors", reason="files need safetensors (extra save)")
+    net = of((7, 33, 18, 3), "gelu", "softmax")
+    X, Y = rows(net, 60), np.random.default_rng(0).integers(0, 3, 60)
+    net.fit(X, Y, epochs=12, optimizer=Adam(0.03), validation=0.3, early_stopping=3, progress=False, rng=0)
+    net.save(tmp_path / "net.safetensors")
+    return net, tmp_path / "net.safetensors"
+
+
+def test_numpy_opens_a_saved_network(saved):
+    """W1, b1, … of float32 without padding, from which NumPy computes the outputs; the moments have the same shapes."""
+    from safetensors.numpy import load_file
+
+    net, path = saved
+    tensors = load_file(path)
+    parameters = [f"{kind}{l}" for l in (1, 2, 3) for kind in "Wb"]
+    assert set(tensors) == {f"{prefix}{name}" for prefix in ("", "moments.0.", "moments.1.", "best.", "last.")
+                            for name in parameters}  # fmt: skip
+    for l, (n_prev, n) in enumerate([(7, 33), (33, 18), (18, 3)], start=1):
+        for prefix in ("", "moments.0.", "moments.1.", "best.", "last."):
+            W, b = tensors[f"{prefix}W{l}"], tensors[f"{prefix}b{l}"]
+            assert (W.shape, W.dtype, b.shape, b.dtype) == ((n, n_prev), np.float32, (n,), np.float32)
+    A = X = rows(net)
+    for l, g in enumerate((*net.hidden, net.output), start=1):
+        Z = A.astype(np.float64) @ tensors[f"W{l}"].T + tensors[f"b{l}"]
+        A = np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True) if g == "softmax" else ACTIVATIONS[g](Z)
+    assert_close(net.predict(X), A, TOLERANCE)
+
+
+def test_pytorch_opens_a_saved_network(saved, torch):
+    """Each tensor is what Linear has as its weight or bias."""
+    from safetensors.torch import load_file
+
+    net, path = saved
+    tensors = load_file(path)
+    nn = torch.nn
+    module = nn.Sequential(nn.Linear(7, 33), nn.GELU(), nn.Linear(33, 18), nn.GELU(), nn.Linear(18, 3), nn.Softmax(1))
+    named = {}
+    for l, place in enumerate((0, 2, 4), start=1):
+        named |= {f"{place}.weight": tensors[f"W{l}"], f"{place}.bias": tensors[f"b{l}"]}
+    module.load_state_dict(named)
+    assert_close(outputs(module, rows(net)), net.predict(rows(net)), TOLERANCE)
+    assert bits(outputs(module, rows(net))) == bits(outputs(to_torch(net), rows(net)))
