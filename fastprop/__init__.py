@@ -1,6 +1,7 @@
 """Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
 
 from .activations import Activation
+from .health import Health, diagnose
 from .io import Checkpoint
 from .losses import Loss
 from .network import Layer, Network
@@ -18,12 +19,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Checkpoint",
+    "Health",
     "History",
     "Layer",
     "Loss",
     "Network",
     "Optimizer",
     "RMSprop",
+    "diagnose",
     "get_num_threads",
     "set_num_threads",
     "show_versions",

@@ -63,47 +63,10 @@ class History:
         return len(self.loss)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """The losses, and the accuracy where there is one, over the epochs (extra ``plot``).
+        """The losses and the accuracy over the epochs, by :func:`fastprop.plots.learning_curves` (extra ``plot``)."""
+        from . import plots
 
-        Parameters
-        ----------
-        path : path-like, optional
-            Where the picture is saved, in the format that its suffix names.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Shown by a notebook, or by its ``show`` or ``savefig``.
-
-        Raises
-        ------
-        ModuleNotFoundError
-            If matplotlib is not installed.
-        """
-        try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import MaxNLocator
-        except ModuleNotFoundError:
-            message = "plot() needs matplotlib. Install it with: pip install 'fastprop[plot]'"
-            raise ModuleNotFoundError(message) from None
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.add_subplot(xlabel="epoch", ylabel="loss")
-        epochs = range(1, self.epochs + 1)
-        axes.plot(epochs, self.loss, label="training", color="#0072b2")
-        if self.validation_loss:
-            axes.plot(epochs, self.validation_loss, label="validation", color="#d55e00")
-        if self.validation_accuracy:
-            other = axes.twinx()
-            other.set(ylabel="validation accuracy", ylim=(0, 1))
-            other.plot(epochs, self.validation_accuracy, label="accuracy", color="#009e73", linestyle="--")
-            axes.plot([], [], label="validation accuracy (right)", color="#009e73", linestyle="--")
-        if self.best_epoch is not None:
-            axes.axvline(self.best_epoch + 1, label="kept", color="#777777", linewidth=1, linestyle=":")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return plots.learning_curves(self, path)
 
 
 class _Pace:

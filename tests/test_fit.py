@@ -233,7 +233,7 @@ def test_the_history_can_be_seen(net, rows, tmp_path):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"plot\(\) needs matplotlib.*fastprop\[plot\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop\[plot\]"):
         History(loss=[1.0]).plot()
 
 

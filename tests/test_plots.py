@@ -1,0 +1,335 @@
+"""What the pictures show: lines, names, ticks and counts against what was given; and what is refused."""
+
+import sys
+
+import numpy as np
+import pytest
+from networks import Case, data, network
+
+from fastprop import SGD, Adam, History, Network, diagnose, plots
+from fastprop.health import EXPLODING, VANISHING
+
+pytest.importorskip("matplotlib", reason="plots need matplotlib (extra plot)")
+
+PNG = b"\x89PNG"
+
+
+def line(axes, name):
+    """The data of the line of that name."""
+    (found,) = (line for line in axes.lines if line.get_label() == name)
+    return found.get_xdata().tolist(), found.get_ydata().tolist()
+
+
+def words(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+# ---- learning curves ---------------------------------------------------------------------------------------------
+
+
+def test_learning_curves_are_the_history(tmp_path):
+    """Losses above, the accuracy below, the kept epoch through both."""
+    history = History(loss=[2.0, 1.0, 0.5], validation_loss=[2.1, 1.2, 1.3], validation_accuracy=[0.2, 0.7, 0.6],
+                      best_epoch=1)  # fmt: skip
+    figure = plots.learning_curves(history, tmp_path / "curves.png")
+    losses, accuracy = figure.axes
+    assert line(losses, "training") == ([1, 2, 3], history.loss)
+    assert line(losses, "validation") == ([1, 2, 3], history.validation_loss)
+    assert line(accuracy, "validation") == ([1, 2, 3], history.validation_accuracy)
+    assert (losses.get_ylabel(), accuracy.get_ylabel(), accuracy.get_xlabel()) == ("loss", "accuracy", "epoch")
+    assert words(losses) == ["validation", "training", "kept: epoch 2"]
+    for axes in (losses, accuracy):
+        assert axes.lines[-1].get_xdata() == [2, 2]
+    assert losses.get_yscale() == "linear"
+    assert all(text.get_text().endswith("%") for text in accuracy.get_yticklabels())
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_without_validation_there_is_one_line():
+    figure = plots.learning_curves(History(loss=[2.0, 1.0]))
+    (axes,) = figure.axes
+    assert line(axes, "training") == ([1, 2], [2.0, 1.0])
+    assert words(axes) == ["training"]
+    assert axes.get_xlabel() == "epoch"
+
+
+def test_the_names_stand_apart_at_the_ends_of_the_lines():
+    """Where both end in one point, one stands above it and one below."""
+    figure = plots.learning_curves(History(loss=[2.0, 1.0], validation_loss=[2.0, 1.0]))
+    figure.draw_without_rendering()
+    lower, upper = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert lower.y1 <= upper.y0
+    assert {text.get_color() for text in figure.axes[0].texts} == {plots.BLUE, plots.VERMILION}
+
+
+@pytest.mark.parametrize(("loss", "scale"), [([1.0, 0.02], "linear"), ([1.0, 0.005], "log"), ([1.0, -0.1], "linear"),
+                                             ([1.0, 0.0], "linear"), ([1.0, 0.005, np.nan], "log")])  # fmt: skip
+def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_axis(loss, scale):
+    figure = plots.learning_curves(History(loss=loss))
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_yscale() == scale
+
+
+def test_the_points_of_a_short_fit_are_marked():
+    """A line of one point would not be seen."""
+    for epochs, marker in ((1, "o"), (plots.FEW_EPOCHS, "o"), (plots.FEW_EPOCHS + 1, "")):
+        axes = plots.learning_curves(History(loss=[1.0] * epochs)).axes[0]
+        assert axes.lines[0].get_marker() == marker
+        axes.figure.draw_without_rendering()
+        ticks = [x for x in axes.get_xticks() if axes.get_xlim()[0] <= x <= axes.get_xlim()[1]]
+        assert ticks == [round(x) for x in ticks]
+
+
+@pytest.mark.parametrize("loss", [[], [np.nan], [1.0, np.inf]])
+def test_a_fit_that_came_to_nothing_can_be_drawn(loss):
+    plots.learning_curves(History(loss=loss)).draw_without_rendering()
+
+
+def test_history_plot_is_the_same_picture():
+    case = Case("plot", (4, 8, 3), "relu", "softmax", 16)
+    net, (X, Y) = network(case), data(case, 60)
+    history = net.fit(X, Y, epochs=3, validation=0.2)
+    axes, again = plots.learning_curves(history).axes, history.plot().axes
+    for name in ("training", "validation"):
+        assert line(axes[0], name) == line(again[0], name)
+
+
+# ---- gradient flow -----------------------------------------------------------------------------------------------
+
+
+def report(optimizer=None, sizes=(6, 20, 10, 3), dead=False):
+    case = Case("plot", sizes, "relu", "softmax", 100)
+    net = network(case)
+    if dead:
+        net.layers[1].b[:] = -100
+    return diagnose(net, *data(case), optimizer)
+
+
+def test_the_gradients_flow_is_that_of_the_report(tmp_path):
+    found = report(SGD(0.1))
+    figure = plots.gradient_flow(found, tmp_path / "flow.png")
+    above, below = figure.axes
+    assert line(above, "‖dZ‖") == ([1, 2, 3], [l.dZ.norm for l in found.layers])
+    assert line(below, "‖dW‖/‖W‖") == ([1, 2, 3], [l.dW.norm / l.W.norm for l in found.layers])
+    assert line(below, "‖ΔW‖/‖W‖") == ([1, 2, 3], [l.update for l in found.layers])
+    assert above.get_yscale() == below.get_yscale() == "log"
+    assert [text.get_text() for text in below.get_xticklabels()] == ["1\n6 → 20\nrelu", "2\n20 → 10\nrelu",
+                                                                     "3\n10 → 3\nsoftmax"]  # fmt: skip
+    assert above.get_title() == "nothing is found wrong"
+    assert {"exploding above", "vanishing below", "‖dZ‖"} == set(words(above))
+    assert {"‖dW‖/‖W‖", "‖ΔW‖/‖W‖"} == set(words(below))
+    assert below.get_title(loc="left") == "dotted: the usual update"
+    assert [1e-3, 1e-3] in [np.asarray(line.get_ydata()).tolist() for line in below.lines]
+    last = found.layers[-1].dZ.norm
+    assert {EXPLODING * last, VANISHING * last} <= {y for line in above.lines for y in np.atleast_1d(line.get_ydata())}
+    assert (tmp_path / "flow.png").read_bytes().startswith(PNG)
+
+
+def test_without_an_optimizer_no_update_is_drawn():
+    below = plots.gradient_flow(report()).axes[1]
+    assert words(below) == ["‖dW‖/‖W‖"]
+    assert below.get_title(loc="left") == ""
+
+
+def test_a_gradient_of_zero_is_a_cross_at_the_bottom_and_the_title_says_why():
+    figure = plots.gradient_flow(report(SGD(0.1), dead=True))
+    figure.draw_without_rendering()
+    above, below = figure.axes
+    (zeros,) = (line for line in above.lines if line.get_marker() == "x")
+    assert (zeros.get_xdata().tolist(), zeros.get_ydata().tolist()) == ([1, 2], [0, 0])
+    np.testing.assert_array_equal(np.isnan(line(above, "‖dZ‖")[1]), [True, True, False])
+    assert above.get_title() == "dead units"
+    assert [line.get_xdata().tolist() for line in below.lines if line.get_marker() in ("x", "+")] == [[1, 2, 3]] * 2
+    assert words(below) == ["‖dW‖/‖W‖ is 0", "‖ΔW‖/‖W‖ is 0"]
+
+
+def test_what_is_not_finite_can_be_drawn():
+    net = Network((6, 20, 3), output="softmax", rng=0)
+    net.parameters[:] = np.nan
+    X, Y = data(Case("plot", (6, 3), "relu", "softmax", 50))
+    figure = diagnose(net, X, Y).plot()
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title() == "not finite"
+
+
+def test_many_layers_are_numbered():
+    figure = plots.gradient_flow(report(sizes=(6, *[8] * 20, 3)))
+    figure.draw_without_rendering()
+    below = figure.axes[1]
+    ticks = [x for x in below.get_xticks() if below.get_xlim()[0] <= x <= below.get_xlim()[1]]
+    assert len(ticks) > 3
+    assert ticks == [round(x) for x in ticks]
+    assert not any("→" in text.get_text() for text in below.get_xticklabels())
+
+
+# ---- confusion matrix --------------------------------------------------------------------------------------------
+
+
+def chosen(n, output="softmax"):
+    """A network whose output is its input, and classes of its rows."""
+    net = Network((n, n), output=output, rng=0)
+    net.layers[0].W[:] = 10 * np.eye(n)
+    return net
+
+
+def counts(axes):
+    """Of the cells that have one, {(row, column): count}."""
+    return {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_the_counts_are_those_of_the_samples(one_hot, tmp_path):
+    true, predicted = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 2, 2])
+    net = chosen(3)
+    figure = plots.confusion_matrix(net, np.eye(3)[predicted], np.eye(3)[true] if one_hot else true, tmp_path / "m.png")
+    axes = figure.axes[0]
+    assert counts(axes) == {(0, 0): 3, (0, 1): 1, (1, 1): 1, (1, 2): 2}
+    np.testing.assert_allclose(axes.images[0].get_array(), [[3 / 4, 1 / 4, 0], [0, 1 / 3, 2 / 3], [0, 0, 0]])
+    assert axes.images[0].get_clim() == (0, 1)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2"]
+    assert axes.get_title() == "57.1% of 7 are right"
+    assert (tmp_path / "m.png").read_bytes().startswith(PNG)
+
+
+def test_the_classes_have_their_names():
+    net = chosen(3)
+    net.classes = ["cat", "dog", "axolotl"]
+    axes = plots.confusion_matrix(net, np.eye(3), [0, 1, 2]).axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [text.get_text() for text in labels] == net.classes
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_one_sigmoid_has_two_classes(shape):
+    net = Network((1, 1), output="sigmoid", init=lambda n, n_prev, rng: np.ones((1, 1)))
+    axes = plots.confusion_matrix(net, [[-1], [-1], [1], [0]], np.reshape([0, 1, 1, 0], shape)).axes[0]
+    assert counts(axes) == {(0, 0): 2, (1, 0): 1, (1, 1): 1}
+
+
+def test_counts_that_could_not_be_read_are_left_out():
+    n = plots.MOST_COUNTS + 1
+    figure = plots.confusion_matrix(chosen(n), np.eye(n), np.arange(n))
+    figure.draw_without_rendering()
+    assert counts(figure.axes[0]) == {}
+
+
+# ---- decision boundary -------------------------------------------------------------------------------------------
+
+
+def plane(m=60):
+    """Points of a plane, those right of the axis in class 1; and a network that knows."""
+    X = np.random.default_rng(0).uniform(-1, 1, (m, 2))
+    net = Network((2, 1), output="sigmoid", init=lambda n, n_prev, rng: np.array([[20.0, 0.0]]))
+    return net, X, (X[:, 0] > 0).astype(int)
+
+
+def test_the_boundary_is_where_the_classes_are_alike(tmp_path):
+    net, X, Y = plane()
+    net.classes = ["left", "right"]
+    figure = plots.decision_boundary(net, X, Y, tmp_path / "plane.png")
+    (axes,) = figure.axes
+    left, right = axes.collections[1::2]
+    np.testing.assert_allclose(left.get_offsets(), X[Y == 0], atol=1e-6)
+    np.testing.assert_allclose(right.get_offsets(), X[Y == 1], atol=1e-6)
+    boundary = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
+    assert np.abs(boundary[:, 0]).max() < 0.01
+    assert np.ptp(boundary[:, 1]) > 1.9
+    legend = axes.get_legend()
+    assert legend.get_title().get_text() == "class"
+    assert [text.get_text() for text in legend.get_texts()] == ["left", "right"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("X[:, 0]", "X[:, 1]")
+    assert (tmp_path / "plane.png").read_bytes().startswith(PNG)
+
+
+def test_the_ground_has_the_colour_of_its_class_and_is_paler_where_it_is_less_certain():
+    net, X, Y = plane()
+    image = plots.decision_boundary(net, X, Y).axes[0].images[0]
+    ground = np.asarray(image.get_array())
+    left, middle, right = ground[150, 0], ground[150, 150], ground[150, -1]
+    assert left[2] > left[0]  # blue
+    assert right[0] > right[2]  # vermilion
+    assert middle.min() > max(left.min(), right.min())
+    start, end = image.get_extent()[:2]
+    assert start < X[:, 0].min() < X[:, 0].max() < end
+
+
+def test_each_of_many_classes_has_a_marker_and_a_colour_of_its_own():
+    n = 10
+    X = np.random.default_rng(0).standard_normal((50, 2))
+    net, Y = Network((2, 8, n), output="softmax", rng=0), np.arange(50) % n
+    axes = plots.decision_boundary(net, X, Y).axes[0]
+    handles = axes.get_legend().legend_handles
+    looks = {(tuple(h.get_facecolor()[0]), h.get_paths()[0].vertices.tobytes()) for h in handles}
+    assert len(looks) == n
+
+
+def test_a_class_that_is_nowhere_or_everywhere_needs_no_boundary():
+    """And one sample alone has no extent."""
+    net = Network((2, 3), output="softmax", init="zeros")
+    net.layers[0].b[:] = [100, 0, 0]
+    figure = plots.decision_boundary(net, [[1.0, 2.0]], [2])
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xlim() == (0.5, 1.5)
+
+
+# ---- colours -----------------------------------------------------------------------------------------------------
+
+
+def test_the_colours_can_be_told_apart_by_those_who_see_fewer():
+    """Neighbours differ in lightness or hue also as deuteranopes and protanopes see them (Viénot et al. 1999)."""
+    from matplotlib.colors import to_rgb
+
+    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    seen_by = {
+        "deuteranopes": np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]),
+        "protanopes": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
+    }
+    linear = np.array([to_rgb(colour) for colour in plots.COLOURS]) ** 2.2
+    for kind, projection in seen_by.items():
+        seen = np.clip(linear @ (np.linalg.inv(to_lms) @ projection @ to_lms).T, 0, 1) ** (1 / 2.2)
+        distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(seen))
+        assert distances.min() > 0.1, kind
+
+
+# ---- bad input ---------------------------------------------------------------------------------------------------
+
+CASE = Case("plot", (2, 8, 3), "relu", "softmax", 20)
+BAD = {
+    "no history": (lambda net, X, Y: plots.learning_curves([1.0]), TypeError, r"history is \[1.0\]; it must be"),
+    "no report": (lambda net, X, Y: plots.gradient_flow(net), TypeError, r"it must be a Report, which diagnose"),
+    "no network": (lambda net, X, Y: plots.confusion_matrix(X, X, Y), TypeError, r"it must be a Network"),
+    "no network either": (lambda net, X, Y: plots.decision_boundary(X, X, Y), TypeError, r"it must be a Network"),
+    "numbers": (lambda net, X, Y: plots.confusion_matrix(Network((2, 3)), X, np.eye(3)[Y]), ValueError,
+                r"3 outputs of identity, which are no classes"),
+    "several sigmoids": (lambda net, X, Y: plots.decision_boundary(Network((2, 3), output="sigmoid"), X, np.eye(3)[Y]),
+                         ValueError, r"3 outputs of sigmoid, which are no classes"),
+    "three inputs": (lambda net, X, Y: plots.decision_boundary(Network((3, 2), output="softmax"), np.ones((9, 3)), Y),
+                     ValueError, r"this network has 3 inputs \(sizes\[0\]\)"),
+    "shares": (lambda net, X, Y: plots.confusion_matrix(net, X, np.full((20, 3), 1 / 3)), ValueError, r"Y has shares"),
+    "X too wide": (lambda net, X, Y: plots.confusion_matrix(net, np.ones((20, 4)), Y), ValueError, r"X has 4 features"),
+    "Y too short": (lambda net, X, Y: plots.decision_boundary(net, X, Y[:-1]), ValueError, r"Y has 19 rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(name, tmp_path):
+    call, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        call(network(CASE), *data(CASE))
+
+
+def test_a_path_that_cannot_be_written_to_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        plots.learning_curves(History(loss=[1.0]), tmp_path / "no" / "curves.png")
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    net, (X, Y) = network(CASE), data(CASE)
+    for draw in (
+        lambda: plots.learning_curves(History(loss=[1.0])), lambda: diagnose(net, X, Y, Adam()).plot(),
+        lambda: plots.confusion_matrix(net, X, Y), lambda: plots.decision_boundary(net, X, Y),
+    ):  # fmt: skip
+        with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop\[plot\]"):
+            draw()
