@@ -306,6 +306,8 @@ def _lost(report: Report) -> str:
     places = (
         f"{name} of layer {l.layer}" for l, name in forward + backward if not math.isfinite(getattr(l, name).norm)
     )
+    if not math.isfinite(report.X.norm):
+        return "X"
     return next(places, "" if math.isfinite(report.cost) else "the cost")
 
 

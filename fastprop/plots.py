@@ -299,7 +299,7 @@ def _of_classes(net: Any, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, list[
             f"this network has {net.sizes[-1]} outputs of {net.output}, which are no classes. It takes a softmax, or "
             f"one sigmoid."
         )
-    X, Y = inputs.batch(X, Y, *net._ends)
+    X, Y = inputs.batch(X, Y, *net._ends[:3])
     classes = training._classes(Y)
     if classes is None:
         raise ValueError("Y has shares of classes; give labels, one-hot rows, or 0 and 1.")

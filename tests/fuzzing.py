@@ -22,7 +22,20 @@ from fences import Fences
 from hypothesis import strategies as st
 
 import fastprop
-from fastprop import SGD, Adagrad, Adam, AdamW, Checkpoint, Network, RMSprop, dropin, schedules
+from fastprop import (
+    SGD,
+    Activation,
+    Adagrad,
+    Adam,
+    AdamW,
+    Checkpoint,
+    Health,
+    Loss,
+    Network,
+    RMSprop,
+    dropin,
+    schedules,
+)  # fmt: skip
 from fastprop.activations import ACTIVATIONS
 from fastprop.initializers import INITIALIZERS
 from fastprop.losses import LOSSES
@@ -34,7 +47,7 @@ FENCES = Fences(behind=True)
 # ---- hostile values ----------------------------------------------------------------------------------------------
 
 
-class Refusal(Exception):
+class UsersOwnError(Exception):
     """An error of the user's own object, which is passed on as it is."""
 
 
@@ -42,7 +55,7 @@ class Impostor:
     """Says that it is an array, and raises."""
 
     def __array__(self, *args, **kwargs):
-        raise Refusal("no array")
+        raise UsersOwnError("no array")
 
 
 class Short:
@@ -177,7 +190,7 @@ class Bench:
 
 NETS = ("identity", "softmax", "unchecked")
 METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
-COSTLY = {"epochs", "most", "early_stopping", "every"}  # a valid 2⁵³ of these would take for ever
+COSTLY = {"epochs", "most", "early_stopping"}  # a valid 2⁵³ of these would take for ever
 TOO_LARGE = {"sizes", "n", "n_prev"}  # and of these would be granted gigabytes
 
 
@@ -224,6 +237,12 @@ def calls(bench, folder):
         "parameters": (lambda values: setattr(net, "parameters", values), {"values": net.parameters}, ()),
         "layer": (set_layer, {"net": net, "index": 0, "name": "W", "value": net.layers[0].W},
                   (IndexError, AttributeError)),
+        "diagnose": (fastprop.diagnose, {"net": net, "X": bench.X, "Y": bench.Y,
+                                         "optimizer": bench.optimizers["identity"]}, ()),
+        "Health": (lambda X, Y, every: net.fit(bench.X, bench.Y, epochs=1, callbacks=[Health(X, Y, every)]),
+                   {"X": bench.X, "Y": bench.Y, "every": None}, ()),
+        "Activation": (Activation, {"name": "mine", "f": lambda z: 2 * z, "df": lambda z: 2.0}, (UsersOwnError,)),
+        "Loss": (Loss, {"name": "mine", "f": lambda y_hat, y: y_hat - y, "df": lambda y_hat, y: 1.0}, ()),
         "set_num_threads": (fastprop.set_num_threads, {"n": 1}, ()),
         "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}, ()),
         "RMSprop": (RMSprop, {"lr": 0.1, "rho": 0.9, "epsilon": 1e-8, "clip_norm": None}, ()),
@@ -275,7 +294,7 @@ SCHEDULES = {
     "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
     "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
 }
-ALLOWED = (ValueError, TypeError, Refusal)
+ALLOWED = (ValueError, TypeError, UsersOwnError)
 
 
 def example(data, folder):

@@ -132,6 +132,13 @@ def test_a_file_keeps_it(tmp_path):
         assert fastprop.Network.load(tmp_path / "net").check_finite is check
 
 
+def test_diagnose_names_them(rows):
+    X, Y = rows
+    report = fastprop.diagnose(Network((5, 8, 3), check_finite=False, rng=0), with_value(X, BAD, 2, np.nan), Y)
+    assert [finding.kind for finding in report.findings] == ["not finite"]
+    assert "the first that is not finite is X" in report.findings[0].text
+
+
 # ---- the extremes ------------------------------------------------------------------------------------------------
 
 
