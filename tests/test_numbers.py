@@ -181,3 +181,14 @@ def test_cross_entropy_at_the_extremes(z, y):
 def test_squared_error_at_the_extremes(z):
     exact = 0.5 * float(np.float32(z)) ** 2
     assert cost_of("identity", "mse", z, 0) == pytest.approx(exact, rel=1e-6, abs=1e-37)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "cross_entropy"])
+@pytest.mark.parametrize("p", [0, SMALLEST, TINY, 1e-7, 0.5, 1 - 2**-24, 1])
+@pytest.mark.parametrize("y", [0, 1])
+def test_a_loss_of_probabilities_at_their_ends(loss, p, y):
+    """Of an identity's outputs, which may be 0 and 1: kept from there by 1e-7, as documented, so that it is finite."""
+    p = float(np.float32(p))
+    kept = max(p, 1e-7) if loss == "cross_entropy" else min(max(p, 1e-7), 1 - 1e-7)
+    exact = -y * np.log(kept) - (0 if loss == "cross_entropy" else (1 - y) * np.log(1 - kept))
+    assert cost_of("identity", loss, p, y) == pytest.approx(exact, rel=1e-6, abs=2e-7)
