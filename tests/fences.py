@@ -1,6 +1,7 @@
 """Memory between fences: pages that end the process when anything is read or written there, and canaries beside."""
 
 import ctypes
+import importlib
 import mmap
 
 import numpy as np
@@ -30,6 +31,13 @@ class Fences:
     def zeros(self, length, dtype=np.float32):
         """What stands in for `fastprop.kernels.plan.allocate`."""
         return self._array(length, np.dtype(dtype), self.alignment)
+
+    def stand_in(self, package):
+        """Have all that a package's modules allocate for kernels lie between fences."""
+        for name in ("network", "engine", "optimizers", "dropin", "io"):
+            importlib.import_module(f"{package}.{name}").allocate = self.zeros
+        for name in ("engine", "training", "dropin", "inputs"):
+            importlib.import_module(f"{package}.{name}").np = _NumPy(self)
 
     def copy(self, a):
         """An array of a user, at an address that nothing but its dtype aligns."""
@@ -62,3 +70,24 @@ class Fences:
     def forget(self):
         """Let go of all arrays that no one else holds."""
         self._made.clear()
+
+
+class _NumPy:
+    """NumPy, but for the arrays that are made to be filled: outputs, orders, copies of a user's rows."""
+
+    def __init__(self, fences):
+        self._fences = fences
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype=np.float64):
+        dtype = np.dtype(dtype)
+        return self._fences._array(int(np.prod(shape)), dtype, dtype.itemsize).reshape(shape)
+
+    def empty_like(self, a):
+        return self.empty(a.shape, a.dtype)
+
+    def ascontiguousarray(self, a, dtype=None):
+        out = np.ascontiguousarray(a, dtype)
+        return self._fences.copy(out) if out.dtype.kind in "fiu" else out
