@@ -13,6 +13,7 @@ from .kernels.passes import gather_floats, gather_octets
 from .kernels.plan import (
     BACKWARD,
     COST_BEFORE,
+    COST_SCALE,
     FORWARD,
     GRADIENTS,
     JOB,
@@ -22,6 +23,7 @@ from .kernels.plan import (
     SHUFFLE,
     STEP,
     TRANSPOSE,
+    UPDATE,
     UPDATES,
     WEIGHT_BEFORE,
     LayerKind,
@@ -98,7 +100,7 @@ class Engine:
             hyper=self._hyper, rates=self._rate,
         )  # fmt: skip
         self._limit(None)
-        self._totals[SCALE] = scale
+        self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
         rate, seed = dropout
         self._set(drop_seed=seed, drop_keeps=min(round((1 - rate) * 2**32), 2**32 - 1) if rate else 0)
         self._read(np.dtype(np.float32))
@@ -117,6 +119,17 @@ class Engine:
         self._late = allocate(2 + 2 * -(-self.plan.layout.length // RUN), np.float64)
         self._late[:2] = np.inf if clip_norm is None else clip_norm, self._l2
         self._set(late=self._late, squares=squares_of_runs.address, late_update=late_update.address)
+
+    def set_cost(self, l2: float, scale: float, by_samples: bool) -> None:
+        """Have J be another than the network's: `scale` times its cost, whose gradients stay, and another penalty.
+
+        With `by_samples` a step is a mean for itself: its penalty is l2/2m·Σ W², and in the mean over several it counts
+        by the number of its samples, whatever they weigh.
+        """
+        self._l2 = l2
+        self._totals[COST_SCALE] = scale
+        self._set(by_samples=by_samples)
+        self._limit(None)
 
     def _set(self, **fields: Any) -> None:
         """Fields of the job; of an array its address."""
@@ -214,6 +227,12 @@ class Engine:
                 optimizer.steps = int(self._totals[UPDATES])
                 if sums is not None:
                     self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
+
+    def gradients(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
+        """J, and the gradients, of all rows, which are one batch; nothing is dropped."""
+        with self._lock:
+            cost, weight = self.run(STEP & ~UPDATE, len(X), 0, 1, X, Y, weights)
+            return cost / weight
 
     def let_go(self, moments: np.ndarray | None) -> None:
         """Hold no moments of an optimiser but these."""

@@ -80,6 +80,7 @@ JOB = np.dtype(
             "panel_costs",  # float64, one per panel of a chunk
             "totals",  # float64, see COST
             "late",  # float64, for clipping and penalty, see steps.py; 0: neither
+            "by_samples",  # whether a step is a mean for itself, see `counts_of` and `factor_of_penalty` in steps.py
             "n_samples", "batch", "first_step", "last_step",
             "chunk_panels", "block_panels", "groups", "items", "cuts",
             "parts", "part_stride", "work_stride",  # gradients of the parts of a step; 0: a plan without
@@ -93,7 +94,8 @@ JOB = np.dtype(
 )  # fmt: skip
 # The job itself is only read while it runs, so that its cache lines stay with every thread. What grows is in `totals`:
 # the sum of the costs, that of the sample weights, and the updates made so far; and what each of them was before.
-COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE = range(7)
+# SCALE is what X is multiplied by, and COST_SCALE what the cost is, without its penalty and after its derivative.
+COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE = range(8)
 
 layer_at = record_of(LAYER)
 job_at = record_of(JOB)

@@ -41,6 +41,7 @@ from .plan import (
     COLUMN_BLOCK,
     COST,
     COST_BEFORE,
+    COST_SCALE,
     FORWARD,
     GRADIENTS,
     LOSS,
@@ -158,13 +159,22 @@ def prepare_update(job, step):
 
 
 @kernel
-def add_cost(job, m, first, panels):
-    """Add the costs of some panels, and m, to the totals."""
-    totals, cost = doubles(job.totals), 0.0
+def counts_of(job, step, m):
+    """What a step counts in the mean over several: m, or as a mean for itself, the number of its samples."""
+    return np.float64(samples_of(job, step)) if job.by_samples and m > 0.0 else m
+
+
+@kernel
+def add_cost(job, step, m, first, panels):
+    """Add the costs of some panels of a step to the totals, and with the first of them what the step counts."""
+    totals, cost, counts = doubles(job.totals), 0.0, counts_of(job, step, m)
     for p in range(first, first + panels):
         cost += get(doubles(job.panel_costs), p)
-    put(totals, COST, get(totals, COST) + cost)
-    put(totals, WEIGHT, get(totals, WEIGHT) + m)
+    if job.by_samples and m > 0.0:
+        cost *= counts / m
+    put(totals, COST, get(totals, COST) + cost * get(totals, COST_SCALE))
+    if first == 0:
+        put(totals, WEIGHT, get(totals, WEIGHT) + counts)
 
 
 @kernel
@@ -245,7 +255,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
     work, do, chunks = floats(job.work), job.do, chunks_of(job, step)
     m, panels = weight_of(job, step), panels_of(chunk_of(job, step, chunk)[1])
     if item == 0:
-        add_cost(job, m if chunk == 0 else 0.0, job.chunk_panels * chunk, panels)
+        add_cost(job, step, m, job.chunk_panels * chunk, panels)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused and chunks == 1
@@ -320,7 +330,7 @@ def sum_of_parts(address, step, chunk, item, count, thread):
     job = job_at(address, 0)
     m = weight_of(job, step)
     if item == 0:
-        add_cost(job, m, 0, panels_of(samples_of(job, step)))
+        add_cost(job, step, m, 0, panels_of(samples_of(job, step)))
     if not job.do & GRADIENTS:
         return
     scale = inverse(m)
@@ -385,7 +395,7 @@ def columns_of_sample(address, step, stage, item, count, thread):
     job = job_at(address, 0)
     work, do, m = floats(job.work), job.do, weight_of(job, step)
     if item == 0:
-        add_cost(job, m, 0, 1)
+        add_cost(job, step, m, 0, 1)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused
@@ -423,6 +433,13 @@ def share_of_runs(job, item, count):
 
 
 @kernel
+def factor_of_penalty(job, step):
+    """λ of the penalty λ/2·Σ W² of a step: l2, or where the step is a mean for itself, l2/m."""
+    l2 = get(doubles(job.late), 1)
+    return l2 * np.float64(inverse(weight_of(job, step))) if job.by_samples else l2
+
+
+@kernel
 def add_penalty(job, l2, start, end):
     """dW += l2·W for the weights among the parameters start…end; their Σ W²."""
     parameters, gradients, squares = floats(job.parameters), floats(job.gradients), splat(0.0)
@@ -441,7 +458,7 @@ def squares_of_runs(address, step, chunk, item, count, thread):
     """The gradient of the penalty, then Σ dθ² and Σ W² of each run; those that nobody asks for are 0."""
     job = job_at(address, 0)
     gradients, late = floats(job.gradients), doubles(job.late)
-    clips, l2, (start, end) = get(late, 0) < np.inf, get(late, 1), share_of_runs(job, item, count)
+    clips, l2, (start, end) = get(late, 0) < np.inf, factor_of_penalty(job, step), share_of_runs(job, item, count)
     for first in range(start, end, RUN):
         last, place, squares = min(first + RUN, end), 2 + 2 * (first // RUN), splat(0.0)
         put(late, place + 1, add_penalty(job, np.float32(l2), first, last) if l2 > 0.0 else 0.0)
@@ -460,9 +477,9 @@ def late_update(address, step, chunk, item, count, thread):
     for r in range((job.part_stride + RUN - 1) // RUN):
         of_gradients += get(late, 2 + 2 * r)
         of_weights += get(late, 3 + 2 * r)
-    penalty = 0.5 * get(late, 1) * of_weights
+    penalty = 0.5 * factor_of_penalty(job, step) * of_weights
     if item == 0:
-        put(totals, COST, get(totals, COST) + weight_of(job, step) * penalty)
+        put(totals, COST, get(totals, COST) + counts_of(job, step, weight_of(job, step)) * penalty)
     if not job.do & UPDATE:
         return
     if not np.isfinite(penalty):
@@ -577,7 +594,7 @@ def do_item(address, job, phase, step, chunk, item, count, thread):
     elif phase == TWO and job.do & UPDATE and not np.isfinite(cost_of(job, step, chunk)):
         if item == 0:
             first, last = costs_of(job, step, chunk)
-            add_cost(job, weight_of(job, step) if first == 0 else 0.0, first, last - first)
+            add_cost(job, step, weight_of(job, step), first, last - first)
             stop(job)
     else:
         call(routine_of(job, phase), (address, step, chunk, item, count, thread))

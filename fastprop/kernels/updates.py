@@ -7,7 +7,7 @@
 import numpy as np
 from numba.core import types
 
-from .jit import entry, routine
+from .jit import entry, kernel, routine
 from .simd import LANES, floats, fma, get, load, load_first, pointer, put, splat, sqrt, store, store_first, total
 
 PREPARE = types.void(pointer, types.CPointer(types.float64), types.float64, types.int64)
@@ -48,8 +48,8 @@ def momentum_update(theta, gradient, state, stride, hyper, n):
         store(theta, i, fma(fma(v, of_v, g * of_g), -lr, x))
 
 
-@routine(PREPARE)
-def adam_prepare(hyper, settings, lr, t):
+@kernel
+def adam_scalars(hyper, settings, lr, t):
     """hyper = the step lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε, lr·weight_decay"""
     beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
     put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
@@ -60,6 +60,19 @@ def adam_prepare(hyper, settings, lr, t):
     put(hyper, 5, np.float32(1.0 - beta_2))
     put(hyper, 6, np.float32(epsilon))
     put(hyper, 7, np.float32(lr * get(settings, 3)))
+
+
+@routine(PREPARE)
+def adam_prepare(hyper, settings, lr, t):
+    """hyper = what `adam_scalars` says"""
+    adam_scalars(hyper, settings, lr, t)
+
+
+@routine(PREPARE)
+def adam_hat_prepare(hyper, settings, lr, t):
+    """The same for θ −= lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε̂), where ε̂ is given: ε = ε̂/√(1 − β₂ᵗ)"""
+    adam_scalars(hyper, settings, lr, t)
+    put(hyper, 6, np.float32(get(settings, 2) / np.sqrt(1.0 - get(settings, 1) ** t)))
 
 
 @routine(UPDATE)
