@@ -1,0 +1,722 @@
+"""MLPClassifier and MLPRegressor: scikit-learn's estimators, trained by fastprop (extra ``sklearn``).
+
+They are subclasses of those of :mod:`sklearn.neural_network`, with their parameters, attributes, warnings and errors,
+and start from the same weights where `random_state` is the same; so one changes the line that imports them. What they
+have beyond them are `class_weight`, `dropout`, `progress`, every activation of fastprop, a validation set of one's own
+(`X_val`, `y_val`), the curve of its loss (`validation_loss_curve_`), and early stopping in `partial_fit`.
+
+What differs:
+
+- The network computes in float32, and `coefs_` and `intercepts_` are views of its float32 parameters: they may be
+  written in place, or be replaced.
+- A sparse X is made dense in float32: to be trained on as a whole, for predictions some rows at a time.
+- No sample weight may be negative, and no target of a Poisson regression.
+- A loss that is no longer finite ends the training at once.
+- Of several outputs of a regression, lbfgs minimises the sum of their squared errors, and not their mean, while all
+  gradients, in both libraries, are those of the sum.
+"""
+
+import copy
+import math
+import warnings
+from functools import partial
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+try:
+    import scipy.optimize
+    import scipy.sparse
+    from scipy.special import expit, softmax
+    from sklearn import neural_network
+    from sklearn.base import _fit_context, is_classifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import LabelBinarizer
+    from sklearn.utils import check_random_state, column_or_1d
+    from sklearn.utils._param_validation import Interval, StrOptions
+    from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+    from sklearn.utils.optimize import _check_optimize_result
+    from sklearn.utils.validation import _check_sample_weight, validate_data
+except ModuleNotFoundError:
+    message = "fastprop.sklearn needs scikit-learn. Install it with: pip install 'fastprop[sklearn]'"
+    raise ModuleNotFoundError(message) from None
+
+from . import inputs
+from .activations import HIDDEN, Activation
+from .engine import Engine
+from .kernels import updates
+from .losses import Loss
+from .network import Network
+from .optimizers import SGD, Adam, Optimizer
+from .training import History
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+# y log(y/ŷ) − y + ŷ with ŷ = eᶻ; fastprop's "poisson" is the part of it that z changes.
+DEVIANCE = Loss(
+    "half_poisson_deviance",
+    lambda z, y: math.exp(z) - y * z + y * math.log(max(y, 1e-30)) - y,
+    lambda z, y: math.exp(z) - y,
+)
+# The network's output and loss, and what makes predictions of its Z, by scikit-learn's name of the output.
+OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
+    "identity": ("identity", "mse", lambda Z: Z),
+    "exp": ("identity", DEVIANCE, np.exp),
+    "logistic": ("sigmoid", "binary_crossentropy", expit),
+    "softmax": ("softmax", "cross_entropy", partial(softmax, axis=1)),
+}
+SPARSE_ROWS = 4096  # of a sparse X that are dense at once, for predictions
+LEAST_RATE = 1e-30  # so that a rate, and a velocity in units of it, stay in the range of float32
+SEEDS = 2**31 - 1
+# Where L-BFGS's line search finds nothing lower, and the gradient is so small beside the loss, the end has come: a loss
+# with the relative error ε tells a minimum from where the gradient is about √ε.
+ABNORMAL, RESOLVED = 2, np.sqrt(np.finfo(np.float32).eps)
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+class _Network(Network):
+    """An estimator's network: its costs are scikit-learn's losses, and `predict` gives Z.
+
+    Their penalty is l2/(2m)·Σ W² of each batch, and none in what `loss` gives; of squared errors they are the mean over
+    the outputs, while the gradients are those of the sum.
+    """
+
+    def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
+        engine = super()._engine(batch, keep=keep, train=train)
+        engine.set_cost(self.l2 if train else 0.0, self.share, by_samples=train)
+        if not train:
+            engine.plan.layers[-1]["activation"] = 0
+        return engine
+
+    @property
+    def share(self) -> float:
+        """What a loss has of each output's error."""
+        return 1 / self.sizes[-1] if self.loss_name == "mse" else 1.0
+
+
+class _Adam(Adam):
+    """Adam whose ε is added to √v before v is corrected, as scikit-learn has it: the ε̂ of Kingma and Ba's section 2."""
+
+    prepare = updates.adam_hat_prepare
+
+
+class _Rows(NamedTuple):
+    """Samples, as the network takes them."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    weights: np.ndarray | None
+
+
+def _dense(X: Any) -> np.ndarray:
+    """A sparse X as float32; any other as it is."""
+    return X.astype(np.float32).toarray() if scipy.sparse.issparse(X) else X
+
+
+class _AfterEpoch:
+    """A callback of `fit`: what scikit-learn does when an epoch has ended."""
+
+    def __init__(self, estimator: Any, net: _Network, rows: _Rows, held_out: _Rows | None):
+        self.estimator, self.net, self.rows, self.held_out = estimator, net, rows, held_out
+        self.stopped = False
+
+    def __call__(self, epoch: int, history: History) -> bool:
+        estimator, J = self.estimator, history.loss[-1]
+        if not np.isfinite(J):
+            if estimator._best is None:
+                raise ValueError(NOT_FINITE)
+            return True  # to go back to the best; that it diverged is said by `fit`
+        estimator.n_iter_ += 1
+        estimator.t_ += len(self.rows.Y)
+        estimator.loss_ = J
+        estimator.loss_curve_.append(estimator.loss_)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        self._validate()
+        self._count()
+        self.stopped = self._end()
+        return self.stopped
+
+    def _validate(self) -> None:
+        """The loss of the validation set, and with early stopping its score, and the best parameters."""
+        estimator, net, held_out = self.estimator, self.net, self.held_out
+        if held_out is None:
+            return
+        curve = estimator.validation_loss_curve_ = estimator.validation_loss_curve_ or []
+        curve.append(net.loss(*held_out))
+        if not estimator.early_stopping:
+            return
+        score = estimator._score_of(net.predict(held_out.X), held_out.Y, held_out.weights)
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+
+    def _count(self) -> None:
+        """Count the epochs without an improvement by `tol`, and keep the best loss or score."""
+        estimator = self.estimator
+        if estimator.early_stopping:
+            score = estimator.validation_scores_[-1]
+            worse = score < estimator.best_validation_score_ + estimator.tol
+            if score > estimator.best_validation_score_:
+                estimator.best_validation_score_ = score
+                estimator._best = self.net.parameters.copy()
+        else:
+            loss = estimator.loss_
+            worse = loss > estimator.best_loss_ - estimator.tol
+            estimator.best_loss_ = min(estimator.best_loss_, loss)
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
+
+    def _end(self) -> bool:
+        """The next learning rate, or the end."""
+        estimator, rate = self.estimator, self.estimator._optimizer.lr
+        schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
+        if schedule == "invscaling":
+            self._set_rate(estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t)
+        if estimator._no_improvement_count <= estimator.n_iter_no_change:
+            return False
+        what = "Validation score" if estimator.early_stopping else "Training loss"
+        said = (
+            f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} "
+            f"consecutive epochs."
+        )
+        ends = schedule != "adaptive" or rate <= 1e-6
+        if schedule != "adaptive":
+            said += " Stopping."
+        elif ends:
+            said += " Learning rate too small. Stopping."
+        else:
+            self._set_rate(rate / 5)
+            estimator._no_improvement_count = 0
+            said += f" Setting learning rate to {rate / 5:f}"
+        if estimator.verbose:
+            print(said)
+        return ends
+
+    def _set_rate(self, rate: float) -> None:
+        """Another learning rate; the velocity in units of it, since scikit-learn's, with the rate in it, goes on."""
+        optimizer, rate = self.estimator._optimizer, max(rate, LEAST_RATE)
+        optimizer.moments[:] *= optimizer.lr / rate
+        optimizer.lr = rate
+
+
+class _Estimator:
+    """What both estimators have, before scikit-learn's own classes in the order of inheritance."""
+
+    # ---- the network -------------------------------------------------------------------------------------------------
+
+    def _initialize(self: Any, sizes: list[int]) -> None:
+        """Forget what was learnt, and draw the first parameters as scikit-learn does, from the same generator."""
+        for name in ("loss_curve_", "_optimizer", "_held_out_seed"):
+            vars(self).pop(name, None)
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
+        if is_classifier(self):
+            self.out_activation_ = "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+        else:
+            self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        self.coefs_, self.intercepts_ = [], []
+        for n_prev, n in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = np.sqrt((2 if self.activation in ("logistic", "sigmoid") else 6) / (n_prev + n))
+            self.coefs_.append(self._random_state.uniform(-bound, bound, (n_prev, n)))
+            self.intercepts_.append(self._random_state.uniform(-bound, bound, n))
+
+    def _networked(self: Any, seed: int = 0) -> _Network:
+        """The network whose parameters coefs_ and intercepts_ are; a new one where they, or its settings, are others.
+
+        `seed` is that of its dropout.
+        """
+        settings = (self.activation, self.out_activation_, self.alpha, self.dropout)
+        arrays = (*self.coefs_, *self.intercepts_)
+        net, views, before = getattr(self, "_network", (None, (), ()))
+        if net and before == settings and len(views) == len(arrays) and all(a is b for a, b in zip(arrays, views)):
+            return net
+        output, loss, _ = OUTPUTS[self.out_activation_]
+        hidden = "sigmoid" if self.activation == "logistic" else self.activation
+        net = _Network(
+            [len(self.coefs_[0]), *(len(b) for b in self.intercepts_)], hidden, output, loss, init="zeros",
+            l2=self.alpha, dropout=self.dropout, rng=seed,
+        )  # fmt: skip
+        layers = net.layers
+        for layer, W, b in zip(layers, self.coefs_, self.intercepts_, strict=True):
+            layer.W[:], layer.b[:] = W.T, b
+        self.coefs_, self.intercepts_ = [layer.W.T for layer in layers], [layer.b for layer in layers]
+        self._network = net, (*self.coefs_, *self.intercepts_), settings
+        if hasattr(self, "_optimizer"):
+            self._optimizer = copy.copy(self._optimizer)  # whose moments belong to no network yet
+        return net
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_network"}
+
+    def __setstate__(self: Any, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if hasattr(self, "coefs_"):
+            self._networked()
+
+    def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> np.ndarray:
+        """Predictions of all outputs: float32 of a float32 X, else float64."""
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        net = self._networked()
+        if scipy.sparse.issparse(X):
+            X = X.tocsr()
+            runs = (_dense(X[first : first + SPARSE_ROWS]) for first in range(0, X.shape[0], SPARSE_ROWS))
+            Z = np.concatenate([_Z(net, run) for run in runs])
+        else:
+            Z = _Z(net, X)
+        return OUTPUTS[self.out_activation_][2](Z.astype(np.float32 if X.dtype == np.float32 else np.float64))
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+            sample_weight_val: Any = None) -> Any:  # fmt: skip
+        """Train on all of X and y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Classes, rows of 0 and 1 (multilabel), or in a regression numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+            A validation set: the solvers sgd and adam measure its loss after each epoch (`validation_loss_curve_`), and
+            with `early_stopping` its score, in place of a share of X that is held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If anything does not fit, or the parameters became infinite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` was reached first.
+        """
+        return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def _train(self: Any, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any],
+               incremental: bool = False) -> Any:  # fmt: skip
+        hidden = self.hidden_layer_sizes
+        hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+        if any(n <= 0 for n in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, y = self._validate_input(X, y, incremental, reset=first)
+        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        self._check_counts("y", Y)
+        held_out = self._validated(*validation)
+        self._random_state = check_random_state(self.random_state)
+        if first:
+            self._initialize([X.shape[1], *hidden, Y.shape[1]])
+        if self.solver == "lbfgs":
+            self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
+        else:
+            self._descend(X, Y, weights, held_out, incremental)
+        return self
+
+    def _check_counts(self: Any, name: str, y: np.ndarray) -> None:
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"{name} has negative values, down to {y.min():g}; loss='poisson' takes none.")
+
+    def _rows(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None) -> _Rows:
+        return _Rows(_dense(X), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
+
+    def _validated(self: Any, X: Any, y: Any, weights: Any) -> tuple[Any, np.ndarray, np.ndarray | None] | None:
+        """The validation set that the user gave, checked; y as `_validate_input` gives it."""
+        if X is None and y is None and weights is None:
+            return None
+        for name, value in (("X_val", X), ("y_val", y)):
+            if value is None:
+                raise ValueError(f"{name} was not provided, but another part of the validation set is. Pass both.")
+        if self.solver == "lbfgs":
+            raise ValueError("X_val and y_val are for the solvers sgd and adam; lbfgs measures none. Leave them out.")
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=not is_classifier(self),
+            dtype=(np.float64, np.float32), reset=False,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if is_classifier(self):
+            unknown = np.setdiff1d(unique_labels(y), self.classes_)
+            if len(unknown):
+                raise ValueError(f"`y_val` has classes not in `self.classes_`: {unknown}. They are {self.classes_}.")
+            y = self._label_binarizer.transform(y).astype(bool)
+        self._check_counts("y_val", y)
+        weights = None if weights is None else _check_sample_weight(weights, X)
+        return X, y.reshape(-1, 1) if y.ndim == 1 else y, weights
+
+    def _hold_out(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> tuple[Any, Any]:
+        """X, Y and weights to train on, and those held out; by scikit-learn's own draw.
+
+        `partial_fit` draws alike in every call, so that no row of the same data is now trained on and now held out.
+        """
+        state = self._random_state
+        if incremental:
+            state = vars(self).setdefault("_held_out_seed", int(state.randint(SEEDS)))
+        arrays = (X, Y) if weights is None else (X, Y, weights)
+        parts = train_test_split(
+            *arrays, random_state=state, test_size=self.validation_fraction,
+            stratify=Y if is_classifier(self) and self.n_outputs_ == 1 and not incremental else None,
+        )  # fmt: skip
+        if len(parts[3]) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        none = [] if weights is not None else [None]
+        return (*parts[::2], *none), (*parts[1::2], *none)
+
+    def _class_weighted(self: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> np.ndarray | None:
+        """The samples' weights times those of their classes."""
+        given = getattr(self, "class_weight", None)
+        if given is None:
+            return weights
+        if incremental and isinstance(given, str):
+            raise ValueError(
+                "class_weight='balanced' needs all samples at once, which partial_fit has not. Pass a dictionary "
+                "{class: weight}, as of sklearn.utils.class_weight.compute_class_weight."
+            )
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            of_classes = compute_sample_weight(given, Y.astype(int))
+        else:
+            index = Y.argmax(axis=1) if Y.shape[1] > 1 else Y[:, 0].astype(int)
+            if isinstance(given, dict):
+                of_classes = compute_class_weight(given, classes=self.classes_, y=self.classes_)[index]
+            else:
+                of_classes = compute_sample_weight(given, self.classes_[index])
+        return of_classes if weights is None else of_classes * weights
+
+    def _watch(self: Any, incremental: bool) -> None:
+        """Have what watches the loss, or with early stopping the score: that of the last call, or a new one."""
+        if not hasattr(self, "loss_curve_"):
+            self.loss_curve_: list[float] = []
+            self.validation_loss_curve_ = None
+        elif self.early_stopping == (self.validation_scores_ is not None):
+            if self.early_stopping and incremental and self._last is None:
+                self._no_improvement_count = 0  # that of `fit`, which has ended
+            return
+        self._no_improvement_count, self._best, self._last, self.stopped_ = 0, None, None, False
+        if self.early_stopping:
+            self.validation_scores_: list[float] | None = []
+            self.best_validation_score_, self.best_loss_ = -np.inf, None
+        else:
+            self.validation_scores_, self.best_validation_score_, self.best_loss_ = None, None, np.inf
+
+    def _descend(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, held_out: Any,
+                 incremental: bool) -> None:  # fmt: skip
+        """Epochs of sgd or adam; in `partial_fit` one."""
+        self._watch(incremental)
+        if incremental and self.stopped_:
+            return
+        if self.early_stopping and held_out is None:
+            (X, Y, weights), held_out = self._hold_out(X, Y, weights, incremental)
+        rows = self._rows(X, Y, self._class_weighted(Y, weights, incremental))
+        batch = self._batch(len(Y))
+        seed = int(self._random_state.randint(SEEDS))
+        net = self._networked(seed)
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = self._new_optimizer()
+        if incremental and self._last is not None and np.array_equal(net.parameters, self._best):
+            net.parameters[:] = self._last  # where the last call came to, before it went back to the best
+        if held_out is not None:
+            out = self._rows(*held_out)
+            held_out = _Rows(*inputs.batch(out.X, out.Y, *net._ends), inputs.weights(out.weights, len(out.Y)))
+        self.n_iter_ = 0
+        after = _AfterEpoch(self, net, rows, held_out)
+        history = net.fit(
+            rows.X, rows.Y, epochs=1 if incremental else self.max_iter, batch_size=batch, optimizer=self._optimizer,
+            shuffle=self.shuffle, sample_weight=rows.weights, callbacks=[after],
+            progress=self.progress and not incremental, rng=seed,
+        )  # fmt: skip
+        if history.interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        elif self.n_iter_ == self.max_iter and not after.stopped and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                f"converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        self.stopped_, self._last = False, None
+        if self.early_stopping and incremental:
+            self.stopped_, self._last = after.stopped, net.parameters.copy()
+        if self.early_stopping and self._best is not None:
+            net.parameters[:] = self._best
+
+    def _batch(self: Any, m: int) -> int:
+        """Samples in a step, of so many."""
+        if self.batch_size == "auto":
+            return min(200, m)
+        if self.batch_size > m:
+            message = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+            warnings.warn(message, stacklevel=6)
+        return min(self.batch_size, m)
+
+    def _new_optimizer(self: Any) -> Optimizer:
+        if self.solver == "adam":
+            return _Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        momentum = min(self.momentum, np.nextafter(1, 0))  # 1 is fastprop's too, once it is float32
+        return SGD(self.learning_rate_init, momentum, bool(self.nesterovs_momentum and momentum))
+
+    def _minimize(self: Any, rows: _Rows) -> None:
+        """lbfgs on the flat parameters, of which the padding is 0 and stays so: its gradient is 0."""
+        net = self._networked()
+        X, Y = inputs.batch(rows.X, rows.Y, *net._ends)
+        weights, engine = inputs.weights(rows.weights, len(X)), net._engine(len(X))
+        engine.set_cost(self.alpha, 1.0, by_samples=True)  # of which the gradients are
+
+        def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            net.parameters[:] = parameters
+            J = engine.gradients(X, Y, weights)
+            if self.verbose:
+                print(f"Loss = {J:.8f}")
+            return J, net.gradients.astype(np.float64)
+
+        result = scipy.optimize.minimize(
+            cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,
+            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+        )  # fmt: skip
+        if result.status == ABNORMAL and np.abs(result.jac).max() <= RESOLVED * max(1.0, result.fun):
+            result.status = 0
+        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        net.parameters[:] = result.x
+        if not np.isfinite(net.parameters).all():
+            raise ValueError(NOT_FINITE)
+        engine.set_cost(self.alpha, net.share, by_samples=True)
+        self.loss_ = engine.gradients(X, Y, weights)
+
+    # ---- losses and scores ---------------------------------------------------------------------------------------
+
+    def _score_of(self: Any, Z: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
+        """What `score` gives: the accuracy, of all labels of a sample at once, or R²."""
+        if not is_classifier(self):
+            Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
+            return _r2(Y, Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
+        right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
+        return float(np.average(right, weights=weights))
+
+
+def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
+    """Z of the output layer; of one row with the bits that it has among others, which take another way."""
+    return net.predict(X) if len(X) > 1 else net.predict(np.repeat(X, 2, axis=0))[:1]
+
+
+def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
+    """scikit-learn's r2_score, without its checks, which take longer than an epoch of a small network."""
+    average = partial(np.average, axis=0, weights=weights)
+    total = average((Y - average(Y)) ** 2)
+    residual = average((Y - Y_hat) ** 2)
+    varies = total > 0
+    return float(np.mean(np.where(varies, 1 - residual / np.where(varies, total, 1), residual == 0)))
+
+
+def _constraints(parent: Any, **others: Any) -> dict[str, list[Any]]:
+    """scikit-learn's rules for the parameters, and those of what is beyond it."""
+    names = {"logistic", *HIDDEN}
+    return {
+        **parent._parameter_constraints,
+        "activation": [StrOptions(names), Activation],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "progress": ["boolean"],
+        **others,
+    }
+
+
+class MLPClassifier(_Estimator, neural_network.MLPClassifier):
+    """scikit-learn's MLPClassifier, trained by fastprop: a network that minimises the cross entropy.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer.
+    activation : str or Activation
+        Of the hidden layers: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, another of
+        :mod:`fastprop.activations`, or one's own.
+    solver : {"adam", "sgd", "lbfgs"}
+    alpha : float
+        Of the penalty alpha/(2m)·Σ W², m being the samples of a batch, or the sum of their weights.
+    batch_size : int or "auto"
+        ``"auto"`` is 200, or all samples where they are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        Of sgd: the rate stays; or after each epoch becomes learning_rate_init/(t_ + 1)^power_t; or is divided by 5
+        whenever training would end, until it is 1e-6.
+    learning_rate_init, power_t : float
+    max_iter : int
+        Epochs; of lbfgs, iterations.
+    shuffle : bool
+        Whether each epoch has the samples in a new random order.
+    random_state : int, RandomState or None
+        Of the first weights, the samples held out, their order, and dropout.
+    tol, n_iter_no_change : float, int
+        Training ends when the loss has not fallen, or with early stopping the score not risen, by `tol` for more than
+        so many epochs. Of lbfgs, `tol` is the largest gradient at the end.
+    verbose : bool
+        Print each epoch's loss.
+    warm_start : bool
+        Whether `fit` goes on from the last parameters.
+    momentum, nesterovs_momentum : float, bool
+        Of sgd.
+    early_stopping : bool
+        Hold out a share of the samples, or take `X_val`, watch its accuracy, and keep the parameters with the best.
+        `partial_fit`, too: after each call the estimator is the best so far, while the next call goes on from where
+        the last one came to; when more than `n_iter_no_change` calls brought nothing, `stopped_` is True, and further
+        calls do nothing.
+    validation_fraction : float
+        The share held out.
+    beta_1, beta_2, epsilon : float
+        Of adam.
+    max_fun : int
+        Of lbfgs: the most evaluations of the loss.
+    class_weight : dict, list of dict, "balanced" or None
+        Weights of the classes in the loss that is minimised, beside those of the samples:
+        {class: weight}, or n_samples/(n_classes · samples of the class); of a multilabel problem one {0: …, 1: …} for
+        each label.
+    dropout : float
+        Probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
+    progress : bool
+        Whether `fit` shows a progress bar (extra ``progress``).
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray
+    coefs_, intercepts_ : list of ndarray
+        W of each layer, (n_prev, n), and its b: views of the network's float32 parameters.
+    loss_, best_loss_ : float
+        The last loss, and the least; the least is None with early stopping.
+    loss_curve_ : list of float
+        Of each epoch.
+    validation_loss_curve_ : list of float or None
+        Of each epoch, without the penalty, where there is a validation set.
+    validation_scores_, best_validation_score_ : list of float, float; or None
+        With early stopping.
+    stopped_ : bool
+        Whether `partial_fit` with early stopping has come to an end.
+    n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, n_iter_, t_
+        As of scikit-learn's.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> MLPClassifier(random_state=0, max_iter=100).fit(X / 16, y).score(X / 16, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = _constraints(
+        neural_network.MLPClassifier, class_weight=[dict, list, StrOptions({"balanced"}), None]
+    )
+
+    def __init__(self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
+                 alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
+                 learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+                 random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
+                 momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 n_iter_no_change: float = 10, max_fun: int = 15000, class_weight: Any = None, dropout: float = 0.0,
+                 progress: bool = False):  # fmt: skip
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
+            batch_size=batch_size, learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t,
+            max_iter=max_iter, shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose,
+            warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
+            epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun,
+        )  # fmt: skip
+        self.class_weight = class_weight
+        self.dropout = dropout
+        self.progress = progress
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None,
+                    y_val: Any = None, sample_weight_val: Any = None) -> Any:  # fmt: skip
+        """Train for one epoch on some samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As of :meth:`fit`. With `early_stopping` and no validation set, a share of each call's samples is held out,
+            of the same samples always the same.
+        classes : array-like, optional
+            All that will ever come; needed in the first call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As of :meth:`fit`.
+        """
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+
+
+class MLPRegressor(_Estimator, neural_network.MLPRegressor):
+    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimises squared errors or Poisson deviances.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        ½ Σ (ŷ − y)², or y log(y/ŷ) − y + ŷ with ŷ = eᶻ, for counts.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
+    shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
+    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, progress
+        As of :class:`MLPClassifier`; what early stopping watches is R².
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_loss_curve_, validation_scores_, \
+    best_validation_score_, stopped_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, \
+    n_iter_, t_
+        As of :class:`MLPClassifier`.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).random((1000, 2))
+    >>> MLPRegressor(random_state=0, solver="lbfgs").fit(X, X[:, 0] * X[:, 1]).score(X, X[:, 0] * X[:, 1]) > 0.99
+    True
+    """
+
+    _parameter_constraints = _constraints(neural_network.MLPRegressor)
+
+    def __init__(self, loss: str = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
+                 solver: str = "adam", alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
+                 learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+                 random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
+                 momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 n_iter_no_change: float = 10, max_fun: int = 15000, dropout: float = 0.0,
+                 progress: bool = False):  # fmt: skip
+        super().__init__(
+            loss=loss, hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
+            batch_size=batch_size, learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t,
+            max_iter=max_iter, shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose,
+            warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
+            epsilon=epsilon, n_iter_no_change=n_iter_no_change, max_fun=max_fun,
+        )  # fmt: skip
+        self.dropout = dropout
+        self.progress = progress
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
+                    sample_weight_val: Any = None) -> Any:  # fmt: skip
+        """Train for one epoch on some samples; see :meth:`MLPClassifier.partial_fit`."""
+        return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)

@@ -1,0 +1,713 @@
+"""fastprop.sklearn: scikit-learn's checks of an estimator, its results beside scikit-learn's, and what is beyond."""
+
+import copy
+import pickle
+import re
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import scipy.optimize
+import sklearn
+from networks import assert_close
+from scipy.sparse import csc_array, csr_array, csr_matrix
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastprop.sklearn
+from fastprop import Activation
+from fastprop.activations import HIDDEN
+from fastprop.sklearn import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+THEIRS = {MLPClassifier: neural_network.MLPClassifier, MLPRegressor: neural_network.MLPRegressor}
+each_estimator = pytest.mark.parametrize("kind", THEIRS, ids=lambda kind: kind.__name__)
+
+
+def blobs(m=230, classes=3, n=7):
+    """Classes that overlap."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(classes, size=m)
+    return rng.normal(size=(m, n)) + np.eye(n)[y], y
+
+
+def problem(name):
+    """The kind of estimator, X and y."""
+    X, y = blobs()
+    Y = np.stack([X[:, 0] * X[:, 1], np.sin(X[:, 2])], axis=1)
+    return {
+        "classes": (MLPClassifier, X, y),
+        "two classes": (MLPClassifier, X, np.array(["no", "yes"])[y % 2]),
+        "labels": (MLPClassifier, X, (X[:, :3] > 0).astype(int)),
+        "number": (MLPRegressor, X, Y[:, 0]),
+        "numbers": (MLPRegressor, X, Y),
+        "counts": (partial(MLPRegressor, "poisson"), X, np.floor(np.exp(Y[:, 1] + 0.5))),
+    }[name]
+
+
+PROBLEMS = ("classes", "two classes", "labels", "number", "numbers", "counts")
+each_problem = pytest.mark.parametrize("name", PROBLEMS)
+
+
+def both(name, **settings):
+    """fastprop's estimator for a problem and scikit-learn's, with the same settings, and the data."""
+    make, X, y = problem(name)
+    ours = make(**{"random_state": 0, **settings})
+    kind = THEIRS[type(ours)]
+    theirs = kind(**{key: value for key, value in ours.get_params().items() if key in kind().get_params()})
+    return ours, theirs, X, y
+
+
+# ---- scikit-learn's own checks ---------------------------------------------------------------------------------------
+
+
+@parametrize_with_checks([MLPClassifier(), MLPRegressor()])
+def test_scikit_learns_checks(estimator, check, monkeypatch):
+    """All of them pass, of which one takes predictions for computed in float64.
+
+    That weights are repetitions it holds to 1e-7, which is float64's tolerance in all of scikit-learn's tests; here it
+    is held to float32's, 1e-4, with the settings that scikit-learn's own suite gives it for these estimators.
+    """
+    if check.func.__name__.startswith("check_sample_weight_equivalence"):
+        within = partial(estimator_checks.assert_allclose_dense_sparse, rtol=1e-4)
+        monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", within)
+        estimator = clone(estimator).set_params(solver="sgd", tol=1e-2)
+    check(estimator)
+
+
+# ---- what scikit-learn does ------------------------------------------------------------------------------------------
+
+WAYS = {
+    "adam": {},
+    "adam, a large epsilon": {"epsilon": 0.01, "beta_1": 0.5, "beta_2": 0.9},
+    "sgd": {"solver": "sgd", "learning_rate_init": 0.05},
+    "plain": {"solver": "sgd", "learning_rate_init": 0.05, "momentum": 0},
+    "momentum": {"solver": "sgd", "learning_rate_init": 0.05, "nesterovs_momentum": False},
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2, "power_t": 0.2},
+    "adaptive": {
+        "solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.1, "tol": 0.02, "n_iter_no_change": 1
+    },
+    "a momentum of 1": {"solver": "sgd", "learning_rate_init": 1e-4, "momentum": 1.0},
+    "one batch": {"batch_size": 230},
+    "no hidden layer": {"hidden_layer_sizes": ()},
+    "two hidden layers": {"hidden_layer_sizes": (20, 10)},
+    "logistic": {"activation": "logistic", "hidden_layer_sizes": 30},
+    "relu": {"activation": "relu", "max_iter": 2},  # later, a rounding error may fall on another side of its kink
+}  # fmt: skip
+
+
+@each_problem
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_the_same_steps_as_scikit_learn(name, way, weighted):
+    """From the same weights, on the same batches (the last of 30 samples, the others of 50), with a heavy penalty: the
+    same parameters after some epochs, within float32, and the same losses."""
+    settings = {"alpha": 1.0, "batch_size": 50, "shuffle": False, "max_iter": 12, "activation": "tanh", **WAYS[way]}
+    if name == "counts" and "learning_rate_init" in settings:
+        settings["learning_rate_init"] /= 5
+    ours, theirs, X, y = both(name, **settings)
+    weights = np.linspace(0.5, 1.5, len(y)) if weighted else None
+    ours.fit(X, y, weights)
+    theirs.fit(X, y, weights)
+    for actual, expected in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        assert_close(actual, expected, 1e-4)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+
+
+@each_problem
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
+    ours, theirs, X, y = both(name, solver="lbfgs", alpha=3.0, activation="tanh", max_iter=1000, random_state=1)
+    weights = np.linspace(0.5, 1.5, len(y)) if weighted else None
+    ours.fit(X, y, weights)
+    if name == "numbers":  # of which scikit-learn's loss is not what its gradient is of
+        assert ours.score(X, y) > theirs.fit(X, y).score(X, y) - 0.02
+        return
+    theirs.fit(X, y, weights)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=0.05)
+    assert ours.score(X, y, weights) == pytest.approx(theirs.score(X, y, weights), abs=0.04)
+
+
+def described(estimator):
+    """The kind and shape of each public attribute of a fitted estimator."""
+
+    def of(value):
+        if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
+            return [of(item) for item in value]
+        return "text" if isinstance(value, str) else (np.asarray(value).dtype.kind, np.shape(value))
+
+    found = {name: value for name, value in vars(estimator).items() if name.endswith("_") and name[0] != "_"}
+    return {name: of(value) if value is not None else None for name, value in found.items()}
+
+
+@each_problem
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("early", [False, True], ids=["", "early stopping"])
+def test_the_same_attributes_as_scikit_learn(name, solver, early):
+    """Names, kinds and shapes; with early stopping the same number of epochs, as the same rows are held out."""
+    ours, theirs, X, y = both(name, solver=solver, early_stopping=early, shuffle=False, max_iter=15, tol=1e-3)
+    for estimator in (ours, theirs):
+        estimator.fit(X, y)
+    expected = described(theirs)
+    if solver != "lbfgs":
+        expected |= {"stopped_": ("b", ()), "validation_loss_curve_": ("f", (ours.n_iter_,)) if early else None}
+        assert ours.n_iter_ == theirs.n_iter_
+        if early:
+            assert ours.validation_scores_ == pytest.approx(theirs.validation_scores_, abs=0.05)
+    assert described(ours) == expected
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        if hasattr(theirs, method):
+            actual, wanted = getattr(ours, method)(X), getattr(theirs, method)(X)
+            assert (actual.shape, actual.dtype) == (wanted.shape, wanted.dtype)
+
+
+@each_estimator
+def test_every_parameter_of_scikit_learn_with_its_default(kind):
+    ours, theirs = kind().get_params(), THEIRS[kind]().get_params()
+    assert {name: ours[name] for name in theirs} == theirs
+    beyond = {"dropout": 0.0, "progress": False, "class_weight": None}
+    if kind is MLPRegressor:
+        del beyond["class_weight"]
+    assert {name: value for name, value in ours.items() if name not in theirs} == beyond
+    assert issubclass(kind, THEIRS[kind])
+
+
+X, y = blobs()
+FEW = {"max_iter": 2, "random_state": 0}
+WRONG = {
+    "a solver": (MLPClassifier, {"solver": "newton"}, lambda e: e.fit(X, y)),
+    "alpha": (MLPClassifier, {"alpha": -1}, lambda e: e.fit(X, y)),
+    "no units": (MLPClassifier, {"hidden_layer_sizes": (3, 0)}, lambda e: e.fit(X, y)),
+    "rows": (MLPRegressor, FEW, lambda e: e.fit(X, y[:-1])),
+    "features": (MLPRegressor, FEW, lambda e: e.fit(X, y).predict(X[:, 1:])),
+    "not fitted": (MLPClassifier, FEW, lambda e: e.predict(X)),
+    "NaN": (MLPClassifier, FEW, lambda e: e.fit(np.where(X > 2, np.nan, X), y)),
+    "classes of the first call": (MLPClassifier, FEW, lambda e: e.partial_fit(X, y)),
+    "classes of a later call": (
+        MLPClassifier, FEW, lambda e: e.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y, classes=[0, 1])
+    ),
+    "an unknown class": (MLPClassifier, FEW, lambda e: e.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y + 1)),
+    "other classes": (MLPClassifier, {**FEW, "warm_start": True}, lambda e: e.fit(X, y).fit(X, y % 2)),
+    "partial_fit of lbfgs": (MLPClassifier, {"solver": "lbfgs"}, lambda e: e.partial_fit),
+    "weights": (MLPRegressor, FEW, lambda e: e.fit(X, y, np.ones(3))),
+    "a small validation set": (
+        MLPRegressor, {**FEW, "early_stopping": True, "validation_fraction": 0.004}, lambda e: e.fit(X, y)
+    ),
+    "divergence": (
+        MLPRegressor, {"solver": "sgd", "learning_rate_init": 1e9, "activation": "identity", "random_state": 0},
+        lambda e: e.fit(X, y),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_the_same_errors_as_scikit_learn(what):
+    kind, settings, do = WRONG[what]
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        do(THEIRS[kind](**settings))
+    with pytest.raises(type(theirs.value), match=f"^{re.escape(str(theirs.value))}$"):
+        do(kind(**settings))
+    assert isinstance(theirs.value, ValueError | AttributeError | NotFittedError)
+
+
+@each_estimator
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_iter": 2}, {"max_iter": 2, "solver": "lbfgs"}, {"max_iter": 2, "batch_size": 1000}],
+    ids=["epochs", "iterations", "batch"],
+)
+def test_the_same_warnings_as_scikit_learn(kind, settings):
+    found = []
+    for estimator in (kind(random_state=0, **settings), THEIRS[kind](random_state=0, **settings)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(X, y)
+        assert caught[-1].filename == __file__ or estimator.solver == "lbfgs" or type(estimator) not in THEIRS
+        found.append([(w.category, str(w.message)) for w in caught])
+    assert found[0] == found[1]
+    assert found[0][-1][0] is ConvergenceWarning
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("schedule", ["constant", "adaptive"])
+def test_it_prints_what_scikit_learn_prints(early, schedule, capsys):
+    shown = []
+    for estimator in both(
+        "number", verbose=True, shuffle=False, early_stopping=early, solver="sgd", learning_rate=schedule, tol=0.5,
+        max_iter=60, n_iter_no_change=2,
+    )[:2]:  # fmt: skip
+        estimator.fit(X, y.astype(float))
+        shown.append(capsys.readouterr().out)
+    numbers = re.compile(r"-?\d+\.\d{6,}")
+    assert numbers.sub("#", shown[0]) == numbers.sub("#", shown[1])
+    assert "Stopping." in shown[0]
+    found = [[float(x) for x in numbers.findall(text)] for text in shown]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-5)
+
+
+def test_lbfgs_prints_its_losses(capsys):
+    estimator = MLPRegressor(solver="lbfgs", verbose=True, max_iter=3, random_state=0).fit(X, y)
+    losses = re.findall(r"Loss = (\d+\.\d{8})\n", capsys.readouterr().out)
+    assert min(map(float, losses)) == pytest.approx(estimator.loss_, abs=1e-8)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0])
+def test_lbfgs_that_finds_nothing_lower(monkeypatch, size):
+    """It has come to the end if the gradient is as small as float32 tells; if not, it failed."""
+    minimize = scipy.optimize.minimize
+
+    def abnormal(*arguments, **options):
+        result = minimize(*arguments, **options)
+        result.status, result.jac[:] = 2, size
+        return result
+
+    monkeypatch.setattr(scipy.optimize, "minimize", abnormal)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MLPClassifier(solver="lbfgs", random_state=0).fit(X, y)
+    assert [w.category for w in caught] == [ConvergenceWarning] * (size == 1.0)
+
+
+SETS = {
+    "digits": (MLPClassifier, load_digits, {}),
+    "breast cancer": (MLPClassifier, load_breast_cancer, {}),
+    "diabetes": (MLPRegressor, load_diabetes, {"solver": "sgd", "learning_rate_init": 1e-4}),
+    "diabetes, lbfgs": (MLPRegressor, load_diabetes, {"solver": "lbfgs", "alpha": 10.0, "hidden_layer_sizes": (10,)}),
+}
+
+
+@pytest.mark.parametrize("data", SETS)
+def test_scores_on_real_data_are_scikit_learns(data):
+    """Of three seeds: the mean within twice the largest difference that seeds make, and 2%."""
+    kind, load, settings = SETS[data]
+    scores = {kind: [], THEIRS[kind]: []}
+    for seed in range(3):
+        X_train, X_test, y_train, y_test = train_test_split(*load(return_X_y=True), random_state=seed)
+        for each, found in scores.items():
+            pipeline = make_pipeline(StandardScaler(), each(random_state=seed, max_iter=100, **settings))
+            found.append(pipeline.fit(X_train, y_train).score(X_test, y_test))
+    ours, theirs = scores.values()
+    assert abs(np.mean(ours) - np.mean(theirs)) < 2 * np.ptp(theirs) + 0.02
+
+
+# ---- among scikit-learn's tools --------------------------------------------------------------------------------------
+
+
+@each_estimator
+@pytest.mark.parametrize("settings", [{}, {"solver": "lbfgs"}, {"early_stopping": True}], ids=str)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_copies_predict_and_go_on_as_the_original(kind, settings, again):
+    estimator = kind(random_state=0, max_iter=5, **settings).fit(X, y)
+    other = again(estimator)
+    np.testing.assert_array_equal(other.predict(X), estimator.predict(X))
+    if "solver" not in settings:
+        for each in (other, estimator):
+            for _ in range(3):
+                each.partial_fit(X, y)
+        for mine, its in zip(estimator.coefs_, other.coefs_, strict=True):
+            np.testing.assert_array_equal(mine, its)
+    other.coefs_[0][:] = 0
+    assert np.any(estimator.coefs_[0])
+    assert not hasattr(clone(estimator), "coefs_")
+
+
+@each_estimator
+def test_a_grid_of_pipelines_on_two_processes(kind):
+    pipeline = make_pipeline(StandardScaler(), kind(random_state=0, max_iter=5))
+    name = kind.__name__.lower()
+    grid = {f"{name}__hidden_layer_sizes": [(4,), (30,)], f"{name}__activation": ["relu", "gelu"]}
+    search = GridSearchCV(pipeline, grid, n_jobs=2, cv=2, error_score="raise").fit(X, y)
+    alone = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(search.predict(X), alone.predict(X))
+
+
+def test_a_validation_set_goes_through_a_pipeline():
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = MLPClassifier(random_state=0, max_iter=3).set_fit_request(X_val=True, y_val=True)
+        steps = [("scale", StandardScaler()), ("net", estimator)]
+        pipeline = Pipeline(steps, transform_input=["X_val"])
+        pipeline.fit(5 * X[:100], y[:100], X_val=5 * X[100:], y_val=y[100:])
+    scaler = StandardScaler().fit(X[:100])
+    alone = clone(estimator).fit(scaler.transform(X[:100]), y[:100], X_val=scaler.transform(X[100:]), y_val=y[100:])
+    assert pipeline[-1].validation_loss_curve_ == pytest.approx(alone.validation_loss_curve_, rel=1e-4)
+
+
+@each_estimator
+def test_parameters_are_what_the_user_makes_them(kind):
+    """Written in place or replaced, as in federated averaging, they are what predicts and is trained on."""
+    one, other = (kind(random_state=seed, max_iter=3).fit(X, y) for seed in (0, 1))
+    for mine, its in zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True):
+        mine[:] = its
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    third = kind(random_state=2, max_iter=3).fit(X, y)
+    third.coefs_, third.intercepts_ = [W.copy() for W in other.coefs_], [b.copy() for b in other.intercepts_]
+    np.testing.assert_array_equal(third.predict(X), other.predict(X))
+    third.coefs_[0] = np.zeros_like(third.coefs_[0])
+    third.partial_fit(X, y)
+    assert np.abs(third.coefs_[0]).max() < 0.01
+
+
+@each_estimator
+def test_warm_start_goes_on_where_the_last_fit_ended(kind):
+    warm = kind(random_state=0, max_iter=4, warm_start=True)
+    for count in (1, 2):
+        warm.fit(X, y)
+        assert (warm.n_iter_, len(warm.loss_curve_), warm.t_) == (4, 4 * count, 4 * count * len(X))
+    cold = kind(random_state=0, max_iter=4).fit(X, y)
+    assert warm.loss_curve_[:4] == cold.loss_curve_
+    assert warm.loss_curve_[4] < cold.loss_curve_[0]
+    before = warm.loss_curve_[-1]
+    assert warm.set_params(alpha=0.5, solver="lbfgs").fit(X, y).loss_ < before + 1
+
+
+@each_estimator
+def test_partial_fit_is_an_epoch_of_fit(kind):
+    whole = kind(random_state=0, max_iter=5, shuffle=False, batch_size=64).fit(X, y)
+    parts = clone(whole)
+    for _ in range(5):
+        parts.partial_fit(X, y, **({"classes": [0, 1, 2]} if kind is MLPClassifier else {}))
+        assert parts.n_iter_ == 1
+    assert parts.loss_curve_ == whole.loss_curve_
+    for mine, its in zip(parts.coefs_ + parts.intercepts_, whole.coefs_ + whole.intercepts_, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_partial_fit_of_a_stream():
+    """Batches of any sizes, of which some lack a class."""
+    estimator, start = MLPClassifier(random_state=0), 0
+    for size in (50, 1, 7, 100, 72) * 10:
+        rows = np.arange(start, start + size) % len(X)
+        estimator.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+        start += size
+    assert estimator.t_ == start
+    assert estimator.score(X, y) > 0.6
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+@each_problem
+@pytest.mark.parametrize("form", [csr_matrix, csr_array, csc_array])
+def test_sparse_data_give_the_bits_of_dense_ones(name, form, monkeypatch):
+    monkeypatch.setattr(fastprop.sklearn, "SPARSE_ROWS", 100)
+    make, X, y = problem(name)
+    X = np.where(X > 0.5, X, 0)
+    kept = make(random_state=0, max_iter=3, early_stopping=name == "classes").fit(X, y)
+    given = clone(kept).fit(form(X), y)
+    np.testing.assert_array_equal(given.predict(form(X)), kept.predict(X))
+    np.testing.assert_array_equal(given.coefs_[0], kept.coefs_[0])
+    np.testing.assert_array_equal(given.predict(form(X[:101])), kept.predict(X[:101]))
+
+
+@each_estimator
+def test_a_row_is_predicted_alike_by_itself_and_among_others(kind):
+    estimator = kind(random_state=0, max_iter=3).fit(X, y)
+    predict = estimator.predict_proba if kind is MLPClassifier else estimator.predict
+    np.testing.assert_array_equal(predict(X[3:4]), predict(X)[3:4])
+    assert predict(X.astype(np.float32)).dtype == np.float32
+    assert predict(X).dtype == np.float64
+
+
+def test_probabilities_are_of_float64():
+    """They sum to 1 as float64 does, and one that is nearly 1 is told from 1."""
+    estimator = MLPClassifier(random_state=0, solver="lbfgs", max_iter=500, alpha=0).fit(X, y)
+    P = estimator.predict_proba(100 * X)
+    np.testing.assert_allclose(P.sum(axis=1), 1, atol=1e-15)
+    assert np.isfinite(log_loss(y, P))
+    two = MLPClassifier(random_state=0).fit(X, y % 2)
+    two.coefs_[1][:] *= 4
+    P = two.predict_proba(X)
+    assert 0 < P.min() < 1e-8
+    np.testing.assert_allclose(np.exp(two.predict_log_proba(X)), P)
+
+
+def test_many_labels_at_once():
+    X, Y = make_multilabel_classification(n_samples=400, n_features=20, n_classes=5, random_state=0)
+    scores = [kind(random_state=0).fit(X, Y).score(X, Y) for kind in (MLPClassifier, neural_network.MLPClassifier)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+    streamed = MLPClassifier(random_state=0, early_stopping=True, learning_rate_init=0.01)
+    for _ in range(30):
+        streamed.partial_fit(X, Y, classes=range(5))
+    assert streamed.best_validation_score_ == max(streamed.validation_scores_) > 0.2
+
+
+def test_counts_are_not_negative():
+    with pytest.raises(ValueError, match="y has negative values, down to -1"):
+        MLPRegressor("poisson").fit(X, y - 1)
+    with pytest.raises(ValueError, match="y_val has negative values, down to -1"):
+        MLPRegressor("poisson").fit(X, y, X_val=X, y_val=y - 1)
+    assert MLPRegressor("poisson", random_state=0, max_iter=5).fit(X, y).predict(X).min() > 0
+
+
+def test_the_score_that_is_watched_is_that_of_score():
+    for name in PROBLEMS:
+        make, X, y = problem(name)
+        weights = np.linspace(0, 1, 130)
+        estimator = make(random_state=0, max_iter=1, early_stopping=True)
+        estimator.fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:], sample_weight_val=weights)
+        score = accuracy_score if make is MLPClassifier else r2_score
+        expected = score(y[100:], estimator.predict(X[100:]), sample_weight=weights)
+        assert estimator.validation_scores_ == [pytest.approx(expected, abs=1e-5)]
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_score_of_targets_that_do_not_vary(constant):
+    """One column is constant; and it is met, or not."""
+    Y = np.array([[1.0, 2.0], [1.0, 5.0], [1.0, 3.0]])
+    Y_hat = Y + 0.1 * np.array([[not constant, 1], [0, -1], [0, 1]])
+    assert fastprop.sklearn._r2(Y, Y_hat, None) == pytest.approx(r2_score(Y, Y_hat))
+
+
+# ---- beyond scikit-learn ---------------------------------------------------------------------------------------------
+
+
+@each_problem
+def test_a_validation_set_of_ones_own(name):
+    """Its loss is measured after each epoch, and early stopping holds nothing else out."""
+    make, X, y = problem(name)
+    rest = {"X_val": X[180:], "y_val": y[180:]}
+    watched = make(random_state=0, max_iter=6).fit(X[:180], y[:180], **rest)
+    plain = make(random_state=0, max_iter=6).fit(X[:180], y[:180])
+    assert watched.loss_curve_ == plain.loss_curve_
+    assert (len(watched.validation_loss_curve_), watched.validation_scores_) == (6, None)
+    assert plain.validation_loss_curve_ is None
+    early = clone(watched).set_params(early_stopping=True).fit(X[:180], y[:180], **rest)
+    assert early.t_ == 6 * 180
+    assert early.validation_loss_curve_ == watched.validation_loss_curve_
+    assert early.score(X[180:], y[180:]) == pytest.approx(max(early.validation_scores_), abs=1e-5)
+    silent = clone(watched).set_params(alpha=0.0).fit(X[180:], y[180:], X_val=X[180:], y_val=y[180:])
+    again = clone(silent).set_params(solver="sgd", learning_rate_init=1e-12, max_iter=1, warm_start=True)
+    again.fit(X[180:], y[180:])
+    assert silent.validation_loss_curve_[-1] < silent.loss_curve_[-1] < again.loss_curve_[-1]
+
+
+def test_the_loss_of_a_validation_set_is_the_loss_without_its_penalty():
+    for name in PROBLEMS:
+        make, X, y = problem(name)
+        weights = np.linspace(0.5, 1.5, len(y))
+        still = {"solver": "sgd", "learning_rate_init": 1e-12, "max_iter": 1, "random_state": 0, "batch_size": 230}
+        one = make(alpha=0.0, **still).fit(X, y, weights, X_val=X, y_val=y, sample_weight_val=weights)
+        assert one.validation_loss_curve_ == pytest.approx(one.loss_curve_, rel=1e-5)
+        other = make(alpha=10.0, **still).fit(X, y, weights, X_val=X, y_val=y, sample_weight_val=weights)
+        assert other.validation_loss_curve_ == pytest.approx(one.loss_curve_, rel=1e-5)
+        assert other.loss_ > one.loss_
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "message"),
+    [
+        ({}, {"X_val": X}, "y_val was not provided"),
+        ({}, {"y_val": y}, "X_val was not provided"),
+        ({}, {"sample_weight_val": y}, "X_val was not provided"),
+        ({}, {"X_val": X, "y_val": y + 1}, r"`y_val` has classes not in `self.classes_`: \[3\]"),
+        ({}, {"X_val": X[:, 1:], "y_val": y}, "X has 6 features"),
+        ({}, {"X_val": X, "y_val": y[1:]}, "inconsistent numbers of samples"),
+        ({}, {"X_val": X, "y_val": y, "sample_weight_val": [1]}, "sample_weight.shape"),
+        ({"solver": "lbfgs"}, {"X_val": X, "y_val": y}, "for the solvers sgd and adam"),
+        ({"dropout": 1.0}, {}, "'dropout' parameter"),
+        ({"activation": "softmax"}, {}, "'activation' parameter"),
+        ({"class_weight": "even"}, {}, "'class_weight' parameter"),
+        ({"progress": "yes"}, {}, "'progress' parameter"),
+        ({}, {"sample_weight": y - 1.0}, "none may be negative"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_it(settings, given, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**settings).fit(X, y, **given)
+
+
+@each_estimator
+def test_partial_fit_with_early_stopping_is_fit_with_early_stopping(kind):
+    """With the same validation set: after every call the estimator is the best so far, the next call goes on from where
+    the last one came to, and the end comes when `fit`'s does."""
+    X_train, X_val, y_train, y_val = X[:150], X[150:], y[:150], y[150:]
+    settings = {"random_state": 0, "shuffle": False, "early_stopping": True, "n_iter_no_change": 3, "tol": 1e-3,
+                "learning_rate_init": 0.02}  # fmt: skip
+    whole = kind(max_iter=400, **settings).fit(X_train, y_train, X_val=X_val, y_val=y_val)
+    parts, calls = kind(**settings), 0
+    first = {"classes": [0, 1, 2]} if kind is MLPClassifier else {}
+    while not getattr(parts, "stopped_", False):
+        parts.partial_fit(X_train, y_train, **first, X_val=X_val, y_val=y_val)
+        calls += 1
+        best = parts.score(X_val, y_val)
+        assert best == pytest.approx(max(parts.validation_scores_), abs=1e-5)
+        if calls == 5:
+            parts = pickle.loads(pickle.dumps(parts))
+    assert 5 < calls == whole.n_iter_ < 400
+    assert parts.validation_scores_ == whole.validation_scores_
+    assert parts.validation_loss_curve_ == whole.validation_loss_curve_
+    for mine, its in zip(parts.coefs_, whole.coefs_, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    parts.partial_fit(X_train, y_train, X_val=X_val, y_val=y_val)
+    assert len(parts.loss_curve_) == calls
+    parts.fit(X_train, y_train)
+    assert not parts.stopped_
+    parts.partial_fit(X_train, y_train)
+    assert not parts.stopped_
+
+
+def test_partial_fit_holds_out_the_same_rows_of_the_same_data(monkeypatch):
+    """Or it would sooner or later be trained on all of them."""
+    seen = []
+    split = fastprop.sklearn.train_test_split
+    monkeypatch.setattr(
+        fastprop.sklearn, "train_test_split", lambda *arrays, **how: seen.append(split(*arrays, **how)) or seen[-1]
+    )
+    estimator = MLPClassifier(early_stopping=True, validation_fraction=0.2)
+    for _ in range(3):
+        estimator.partial_fit(X, y, classes=[0, 1, 2])
+    for later in seen[1:]:
+        np.testing.assert_array_equal(later[1], seen[0][1])
+    assert estimator.t_ == 3 * len(seen[0][0]) == 3 * 184
+
+
+def test_parameters_that_are_written_are_what_early_stopping_goes_on_from():
+    estimator = MLPRegressor(early_stopping=True, random_state=0, solver="sgd", learning_rate_init=1e-12)
+    for _ in range(3):
+        estimator.partial_fit(X, y)
+    estimator.coefs_[0][:] = 0.5
+    estimator.partial_fit(X, y)
+    assert estimator._last.max() == 0.5
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_class_weights_are_weights_of_samples(solver):
+    settings = {"solver": solver, "random_state": 0, "max_iter": 5}
+    weights = np.linspace(0.5, 1.5, len(y))
+    labels = np.array(["a", "b", "c"])[y]
+    for given, of_samples in (
+        ({"a": 2, "c": 0.5}, np.array([2, 1, 0.5])[y]),
+        ("balanced", compute_sample_weight("balanced", y)),
+    ):
+        ours = MLPClassifier(class_weight=given, **settings).fit(X, labels, weights)
+        same = MLPClassifier(**settings).fit(X, labels, weights * of_samples)
+        np.testing.assert_array_equal(ours.predict_proba(X), same.predict_proba(X))
+    Y = np.stack([y == 0, y == 1], axis=1).astype(int)
+    given = [{0: 1, 1: 3}, {0: 2, 1: 1}]
+    ours = MLPClassifier(class_weight=given, **settings).fit(X, Y)
+    same = MLPClassifier(**settings).fit(X, Y, np.where(y == 0, 3, 1) * np.where(y == 1, 1, 2))
+    np.testing.assert_array_equal(ours.predict_proba(X), same.predict_proba(X))
+
+
+def test_class_weights_of_a_stream():
+    """A dictionary may name classes that a batch lacks; "balanced" needs all samples."""
+    one, other = MLPClassifier(random_state=0, class_weight={0: 2, 2: 3}), MLPClassifier(random_state=0)
+    for rows in (y != 2, y != 0, y == 1):
+        one.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+        other.partial_fit(X[rows], y[rows], np.array([2, 1, 3])[y[rows]], classes=[0, 1, 2])
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all samples"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+
+
+MISH = Activation(
+    "of_these_tests", lambda z: z * np.tanh(np.log1p(np.exp(z))),
+    lambda z: np.tanh(np.log1p(np.exp(z))) + z * (1 - np.tanh(np.log1p(np.exp(z))) ** 2) / (1 + np.exp(-z)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", [*HIDDEN, MISH], ids=str)
+def test_every_activation_of_fastprop(activation):
+    estimator = MLPClassifier(activation=activation, random_state=0, max_iter=60).fit(X, y)
+    assert estimator.loss_curve_[-1] < 0.9 * estimator.loss_curve_[0]
+    assert clone(estimator).activation == activation
+    np.testing.assert_array_equal(clone(estimator).fit(X, y).predict_proba(X), estimator.predict_proba(X))
+
+
+def test_the_sigmoid_is_the_logistic_function():
+    one, other = (MLPClassifier(activation=name, **FEW).fit(X, y) for name in ("sigmoid", "logistic"))
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+
+
+@each_estimator
+def test_dropout_is_of_training_alone(kind):
+    with_it = kind(dropout=0.5, random_state=0, max_iter=20).fit(X, y)
+    without = kind(random_state=0, max_iter=20).fit(X, y)
+    assert with_it.loss_ > without.loss_
+    np.testing.assert_array_equal(with_it.predict(X), with_it.predict(X))
+    np.testing.assert_array_equal(with_it.coefs_[0], clone(with_it).fit(X, y).coefs_[0])
+    other = clone(with_it).set_params(random_state=1).fit(X, y)
+    assert np.any(other.coefs_[0] != with_it.coefs_[0])
+
+
+def test_a_progress_bar(capsys):
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    MLPRegressor(progress=True, **FEW).fit(X, y)
+    assert "460/460" in capsys.readouterr().err
+    MLPRegressor(progress=True, **FEW).partial_fit(X, y)
+    MLPRegressor(**FEW).fit(X, y)
+    assert capsys.readouterr().err == ""
+
+
+# ---- ends ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_divergence_with_early_stopping_keeps_the_best():
+    estimator = MLPRegressor(
+        solver="sgd", learning_rate_init=0.05, activation="identity", early_stopping=True, random_state=0
+    )
+    best = estimator.partial_fit(X, y).coefs_[0].copy()
+    estimator._optimizer.lr = 1e20
+    with pytest.warns(RuntimeWarning, match="training diverged"):
+        estimator.partial_fit(X, y).partial_fit(X, y)
+    np.testing.assert_array_equal(estimator.coefs_[0], best)
+
+
+def test_ctrl_c_ends_a_fit(monkeypatch):
+    def interrupt(self):
+        if self.estimator.n_iter_ == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastprop.sklearn._AfterEpoch, "_validate", interrupt)
+    with pytest.warns(UserWarning, match=r"Training interrupted by user\."):
+        estimator = MLPClassifier(random_state=0).fit(X, y)
+    assert estimator.predict(X).shape == y.shape
+    assert estimator.n_iter_ == 3
+
+
+def test_a_rate_that_vanishes_is_no_error():
+    """The velocity goes on, as scikit-learn's."""
+    ours, theirs, X, y = both("number", solver="sgd", learning_rate="invscaling", power_t=40, max_iter=5, shuffle=False)
+    assert ours.fit(X, y).loss_curve_ == pytest.approx(theirs.fit(X, y).loss_curve_, rel=1e-5)
+
+
+def test_without_scikit_learn_it_says_what_to_install(run_python):
+    code = """
+import sys
+sys.modules["sklearn"] = None
+try:
+    import fastprop.sklearn
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    assert run_python(code) == "fastprop.sklearn needs scikit-learn. Install it with: pip install 'fastprop[sklearn]'\n"
+
+
+@each_estimator
+def test_it_is_documented(kind):
+    """Every parameter and attribute by its name, and the examples hold."""
+    import doctest
+
+    fitted = kind(early_stopping=True, **FEW).fit(X, y)
+    names = [*kind().get_params(), *(name for name in described(fitted) if name != "classes_")]
+    assert [name for name in names if not re.search(rf"\b{name}\b", kind.__doc__)] == []
+    assert all(getattr(kind, name).__doc__ for name in ("fit", "partial_fit", "predict", "score"))
+    (example,) = doctest.DocTestFinder(recurse=False).find(kind, globs={"np": np, kind.__name__: kind})
+    assert doctest.DocTestRunner().run(example).failed == 0
