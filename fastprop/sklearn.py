@@ -42,7 +42,7 @@ try:
     from sklearn.utils.optimize import _check_optimize_result
     from sklearn.utils.validation import _check_sample_weight, validate_data
 except ModuleNotFoundError:
-    message = "fastprop.sklearn needs scikit-learn. Install it with: pip install 'fastprop[sklearn]'"
+    message = "fastprop.sklearn needs scikit-learn 1.7 or later. Install it with: pip install 'fastprop[sklearn]'"
     raise ModuleNotFoundError(message) from None
 
 from . import inputs
@@ -503,7 +503,7 @@ class _Estimator:
         """What `score` gives: the accuracy, of all labels of a sample at once, or R²."""
         if not is_classifier(self):
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
-            return _r2(Y, Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
+            return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
         right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
         return float(np.average(right, weights=weights))
 
