@@ -11,16 +11,38 @@ from typing import Any
 
 import numpy as np
 
-from . import inputs, threads
+from . import inputs, reference, threads
 from .activations import ACTIVATIONS, Activation
 from .engine import Engine, plan_for
 from .kernels import passes, updates
 from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
 from .kernels.scan import address_of
 from .losses import PAIRS, default_for, routine_of
-from .reference import Arrays, initialise_parameters
+from .reference import Arrays
 
 __all__ = ["backpropagation", "compute_cost", "forward_propagation", "initialise_parameters", "update_parameters"]
+
+
+def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
+    """W⁽ˡ⁾ normal with variance 2/n_{l-1} (He et al. 2015), b⁽ˡ⁾ zero; float64.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        (n_0, …, n_L).
+    rng : int, numpy.random.Generator or None
+
+    Returns
+    -------
+    dict
+        {"W1": (n_1, n_0), "b1": (n_1, 1), …}
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a width or the seed is none.
+    """
+    return reference.initialise_parameters(inputs.sizes(sizes), inputs.generator(rng))
 
 
 def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "softmax",

@@ -124,7 +124,7 @@ X, Y = rng.standard_normal((3000, 7), dtype=np.float32), rng.integers(0, 3, 3000
 def network():
     return Network((7, 33, 18, 3), "tanh", "softmax", rng=3, dropout=0.2)
 def fit(net, **settings):
-    return net.fit(X, Y, epochs=60, batch_size=8, validation=0.2, progress=False, **settings)
+    return net.fit(X, Y, epochs=200, batch_size=8, validation=0.2, progress=False, **settings)
 whole, parts, draws = network(), network(), np.random.default_rng(int(sys.argv[1]))
 expected = fit(whole, optimizer=Adam(0.01))
 history, times = None, 0
