@@ -265,8 +265,10 @@ print(codes)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_forked_while_another_thread_trains(run_python, layer):
-    """The lock of the parallel region may be held at the fork, by a thread that the child does not have."""
-    assert run_python(FORKING_IN_THE_MIDDLE, timeout=60, NUMBA_THREADING_LAYER=layer) == f"{[0] * 10}\n"
+    """The lock of the parallel region may be held at the fork, by a thread that the child does not have. (TBB says of
+    its own accord that it could not join its threads.)"""
+    said = run_python(FORKING_IN_THE_MIDDLE, timeout=60, NUMBA_THREADING_LAYER=layer)
+    assert said.splitlines()[-1] == str([0] * 10)
 
 
 POOLS = (
