@@ -122,7 +122,6 @@ def scikit_learn(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     base = MLPRegressor if case.output == "identity" else MLPClassifier
 
     class FromStart(base):  # type: ignore[misc, valid-type]
@@ -140,7 +139,8 @@ def scikit_learn(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, 
 
     def epoch(n: int, shuffle: bool) -> None:
         model.set_params(max_iter=n, shuffle=shuffle)
-        with warnings.catch_warnings():
+        unchecked = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
+        with unchecked, warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(X, y)
 
