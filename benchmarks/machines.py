@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ COUNTS = (1, 2, 4, 8, 16, 64)
 ROUNDS = 3
 CROWD = ("s", "digits", "mnist", "wide")
 CROWD_SECONDS = 2.0  # of training in each process
-ASKERS, ROWS_OF_CALL = 4, 1024
+ASKERS, ROWS_OF_CALL = 4, (32, 1024)
+FLOPS_OF_ASKER = 2 * 10**9  # some 20 ms of each thread
 
 # Processors that leave features out of this one's: LLVM's name, words in those features, OpenBLAS's name.
 PROCESSORS = {
@@ -148,24 +150,26 @@ def crowd() -> list[str]:
 
 
 def askers() -> list[str]:
-    """Speed of four Python threads that ask one network, each call on one thread, over that of a single one."""
+    """Speed of four Python threads that ask one network, again and again, over that of one; each call on one thread."""
     lines = header("shape", "rows a call", "four over one")
     set_num_threads(1)
     with ThreadPoolExecutor(ASKERS) as pool:
-        for name in CROWD:
+        for name, rows in product(CROWD, ROWS_OF_CALL):
             case = named(name)
-            net, (X, _) = Network(case.sizes, output=case.output, rng=0), random_data(case, ROWS_OF_CALL)
+            net, (X, _) = Network(case.sizes, output=case.output, rng=0), random_data(case, rows)
+            calls = -(-FLOPS_OF_ASKER // (rows * 2 * net.parameters.size))
 
-            def ask(_: int, net: Network = net, X: np.ndarray = X) -> None:
-                net.predict(X)
+            def ask(_: int, net: Network = net, X: np.ndarray = X, calls: int = calls) -> None:
+                for _ in range(calls):
+                    net.predict(X)
 
             found = seconds_of(
                 {
-                    "one": lambda ask=ask: list(map(ask, range(2 * ASKERS))),
-                    "four": lambda ask=ask: list(pool.map(ask, range(2 * ASKERS))),
+                    "one": lambda ask=ask: list(map(ask, range(ASKERS))),
+                    "four": lambda ask=ask: list(pool.map(ask, range(ASKERS))),
                 }
             )
-            lines.append(row(name, ROWS_OF_CALL, f"{found['one'] / found['four']:.2f}"))
+            lines.append(row(name, rows, f"{found['one'] / found['four']:.2f}"))
     return lines
 
 

@@ -59,7 +59,8 @@ def test_python_threads_that_ask_one_network(rows_of_table, monkeypatch):
     monkeypatch.setattr(ratios, "TURNS", 1)
     monkeypatch.setattr(limits, "SECONDS", 1e-3)
     monkeypatch.setattr(machines, "CROWD", ("s",))
-    monkeypatch.setattr(machines, "ROWS_OF_CALL", 8)
+    monkeypatch.setattr(machines, "ROWS_OF_CALL", (8,))
+    monkeypatch.setattr(machines, "FLOPS_OF_ASKER", 1)
     (row,) = rows_of_table("askers")
     assert row[:2] == ["s", "8"]
     assert float(row[2]) > 0
