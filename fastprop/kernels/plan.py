@@ -148,7 +148,10 @@ SMALL_WEIGHTS = 2**18  # floats of a W that is read from the cache: 1 MB
 # short ones where the activations are. 17-64-64-6 at B=1000 on two threads: 83% of the peak, 76 with chunks of 512.
 SMALL_CHUNK, LARGE_CHUNK = 256, 512
 SMALL_BLOCK, LARGE_BLOCK = 128, 256
-MOST_PARTS = 64
+# Parts of a step over thousands of samples. The threads must not say how many, or they would show in the bits. Over one
+# part a thread that costs, at B=8192 on one thread: 17-64-64-6 3% (in 32 parts 8), 64-128-64-10 4% (6), 784-256-128-10
+# 1% (4).
+MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, for it reads 16 columns of each: 4096 × 4096 over 512 samples at 87% of the
 # peak, all rows at once 65 to 83%.
 ROW_BLOCK = 512
