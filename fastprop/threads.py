@@ -11,9 +11,11 @@ from .inputs import whole
 from .kernels import steps
 
 SURVIVE_FORK = ("workqueue",)  # layers of Numba that start their threads anew in a forked child
-TRIAL_SECONDS = 1.0  # from one trial of another number of threads to the next, and at least
-TRIALS_APART = 50  # times what a trial takes, for a step that takes half a second is a dear trial
-TRIAL = 1e-3  # seconds that a trial takes at least: many short calls, or one that is longer
+TRIAL = (
+    1e-3  # seconds that a trial of another number of threads takes at least: many short calls, or one that is longer
+)
+TRIALS_APART = 50  # times what a trial takes, until the next; twice as long each time that it changes nothing, up to
+TRIAL_SECONDS = 1.0  # (where that is more)
 GAIN = 1.1  # what it must be faster by
 WORSE = 1.5  # times as long as before is worth a trial
 
@@ -95,8 +97,8 @@ class Choice:
 
     The plan's number of threads is the best on idle cores. Where others compute too, a thread that has to wait for its
     core keeps all waiting: with a second process on two cores, 17-64-64-6 trained at half the speed of one thread, and
-    a prediction took 3.5 ms instead of 0.15. So half or twice as many threads are tried: soon after the start, now and
-    then, and when the work takes longer than before. The result has the same bits.
+    a prediction took 3.5 ms instead of 0.15. So half or twice as many threads are tried: soon after the start and after
+    each change, now and then, and when the work takes longer than before. The result has the same bits.
 
     Attributes
     ----------
@@ -108,9 +110,9 @@ class Choice:
         self.most = self.threads = 0
 
     def _begin(self, most: int) -> None:
-        self.most = self.threads = self._now = most
+        self.most = self.threads = self._now = self._awake = most
         self._trials = 0
-        self._since = 0.98 * TRIAL_SECONDS  # of work since the last trial; the first one comes sooner
+        self._since = self._apart = 0.0  # seconds of work since the last trial, and that must pass until the next
         self._usual, self._slow = math.inf, 0  # seconds per unit since then, and how often in a row it took longer
         self._per_unit: dict[int, float] = {}  # seconds, by threads
         self._seconds = self._units = 0.0  # of work on `_now` threads that is not yet in `_per_unit`
@@ -122,11 +124,11 @@ class Choice:
         """
         if most != self.most:
             self._begin(most)
-        known = self._per_unit.get(self.threads, math.inf)
-        if most > 1 and self._since > max(TRIAL_SECONDS, TRIALS_APART * known * units):
+        trial = max(TRIAL, units * self._per_unit.get(self.threads, math.inf))
+        if most > 1 and self._now == self.threads and self._since > max(self._apart, TRIALS_APART * trial):
             others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
             self._trials += 1
-            self._now, self._since = others[self._trials % len(others)], 0.0
+            self._now = others[self._trials % len(others)]
             self._seconds = self._units = 0.0
         return self._now
 
@@ -134,6 +136,9 @@ class Choice:
         """That so much work took so long on the threads of the last :meth:`next`."""
         if self._now not in self._per_unit:  # code is loaded, if not compiled, in the first call
             self._per_unit[self._now] = math.inf
+            return
+        if self._now != self._awake and seconds < TRIAL:  # the first call wakes threads
+            self._awake = self._now
             return
         self._units += units
         self._seconds += seconds
@@ -143,8 +148,9 @@ class Choice:
         self._since += self._seconds
         self._seconds = self._units = 0.0
         if self._now != self.threads:
+            self._apart = min(2 * self._since, TRIAL_SECONDS)
             if GAIN * taken < self._per_unit[self.threads]:
-                self.threads = self._now
+                self.threads, self._apart = self._now, 0.0
             self._now, self._since = self.threads, 0.0
             self._usual, self._slow = self._per_unit[self.threads], 0
         elif taken < WORSE * self._usual:

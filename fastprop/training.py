@@ -82,8 +82,9 @@ class _Pace:
 
     def next(self, most: int) -> tuple[int, int]:
         """Steps of the next slice, and on how many threads, where the plan's number is `most`."""
-        threads = self.choice.next(most, 1)
-        return (self.steps if threads == self.choice.threads else max(1, self.steps // 8)), threads
+        trial = max(1, self.steps // 8)
+        threads = self.choice.next(most, trial)
+        return (self.steps if threads == self.choice.threads else trial), threads
 
     def learn(self, steps: int, threads: int, seconds: float) -> None:
         """What a slice took."""
