@@ -11,9 +11,7 @@ from .inputs import whole
 from .kernels import steps
 
 SURVIVE_FORK = ("workqueue",)  # layers of Numba that start their threads anew in a forked child
-TRIAL = (
-    1e-3  # seconds that a trial of another number of threads takes at least: many short calls, or one that is longer
-)
+TRIAL = 1e-3  # seconds, at least, of a trial of another number of threads: many short calls, or one that is longer
 TRIALS_APART = 50  # times what a trial takes, until the next; twice as long each time that it changes nothing, up to
 TRIAL_SECONDS = 1.0  # (where that is more)
 GAIN = 1.1  # what it must be faster by
@@ -111,7 +109,7 @@ class Choice:
 
     def _begin(self, most: int) -> None:
         self.most = self.threads = self._now = self._awake = most
-        self._trials = 0
+        self._trials = self._tried = 0  # how many; and the threads of the one that is still to be compared, or 0
         self._since = self._apart = 0.0  # seconds of work since the last trial, and that must pass until the next
         self._usual, self._slow = math.inf, 0  # seconds per unit since then, and how often in a row it took longer
         self._per_unit: dict[int, float] = {}  # seconds, by threads
@@ -125,7 +123,8 @@ class Choice:
         if most != self.most:
             self._begin(most)
         trial = max(TRIAL, units * self._per_unit.get(self.threads, math.inf))
-        if most > 1 and self._now == self.threads and self._since > max(self._apart, TRIALS_APART * trial):
+        due = self._since > max(self._apart, TRIALS_APART * trial)
+        if most > 1 and due and self._now == self.threads and not self._tried:
             others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
             self._trials += 1
             self._now = others[self._trials % len(others)]
@@ -144,14 +143,18 @@ class Choice:
         self._seconds += seconds
         if self._seconds < TRIAL:
             return
-        taken = self._per_unit[self._now] = self._seconds / self._units
+        before, taken = self._per_unit[self._now], self._seconds / self._units
+        self._per_unit[self._now] = taken
         self._since += self._seconds
         self._seconds = self._units = 0.0
         if self._now != self.threads:
+            self._tried, self._now = self._now, self.threads
+        elif self._tried:  # compared with before and after: the first calls after a pause are slow on any number
             self._apart = min(2 * self._since, TRIAL_SECONDS)
-            if GAIN * taken < self._per_unit[self.threads]:
-                self.threads, self._apart = self._now, 0.0
-            self._now, self._since = self.threads, 0.0
+            if GAIN * self._per_unit[self._tried] < min(before, taken):
+                self.threads = self._now = self._tried
+                self._apart = 0.0
+            self._tried, self._since = 0, 0.0
             self._usual, self._slow = self._per_unit[self.threads], 0
         elif taken < WORSE * self._usual:
             self._usual, self._slow = min(taken, self._usual), 0

@@ -451,8 +451,8 @@ def test_calls_that_wait_for_a_busy_core_are_done_alone():
         taken.append(n)
         choice.learn(32, 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
     assert set(taken[:5]) == {2}
-    assert set(taken[60:200]) == {1}
-    assert taken[200:].count(2) < 10  # tried again, ever more seldom
+    assert set(taken[80:300]) == {1}
+    assert taken[300:].count(2) < 12  # tried again, ever more seldom
     for call in range(30000):
         n = choice.next(2, 32)
         taken.append(n)
