@@ -152,7 +152,8 @@ class Engine:
             threads = self.plan.threads_for(m)
             if threads > 1 and last_step > first_step:
                 choice = self._choices[do, m.bit_length()]
-                threads, started = choice.next(threads, m), perf_counter()
+                started = perf_counter()
+                threads = choice.next(threads, m, started)
         sums = pool.run(
             self._where, threads, do, m, first_step, last_step,
             0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,

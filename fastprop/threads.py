@@ -13,7 +13,9 @@ from .kernels import steps
 SURVIVE_FORK = ("workqueue",)  # layers of Numba that start their threads anew in a forked child
 TRIAL = 1e-3  # seconds, at least, of a trial of another number of threads: many short calls, or one that is longer
 TRIALS_APART = 50  # times what a trial takes, until the next; twice as long each time that it changes nothing, up to
-TRIAL_SECONDS = 1.0  # (where that is more)
+TRIAL_SECONDS = 1.0  # (where that is more). In work that pauses, time that passes counts; but of work alone, there is
+WORK_APART = 10  # times a trial between two
+WAKING = 0.02  # seconds: a first call that is shorter does not count, as Linux may take 10 ms to part woken threads
 GAIN = 1.1  # what it must be faster by
 WORSE = 1.5  # times as long as before is worth a trial
 
@@ -107,28 +109,30 @@ class Choice:
     def __init__(self) -> None:
         self.most = self.threads = 0
 
-    def _begin(self, most: int) -> None:
+    def _begin(self, most: int, now: float) -> None:
         self.most = self.threads = self._now = self._awake = most
         self._trials = self._tried = 0  # how many; and the threads of the one that is still to be compared, or 0
-        self._since = self._apart = 0.0  # seconds of work since the last trial, and that must pass until the next
+        self._started = self._last = now  # when the work began that is done now; and when the last trial was over
+        self._since = self._apart = 0.0  # seconds of work since that, and of time that must pass until the next
         self._usual, self._slow = math.inf, 0  # seconds per unit since then, and how often in a row it took longer
         self._per_unit: dict[int, float] = {}  # seconds, by threads
         self._seconds = self._units = 0.0  # of work on `_now` threads that is not yet in `_per_unit`
 
-    def next(self, most: int, units: float) -> int:
-        """How many threads to take now, of at most so many, for no less than so much work at once.
+    def next(self, most: int, units: float, now: float) -> int:
+        """How many threads to take now, at so many seconds, of at most `most`, for no less than so much work at once.
 
         It is a trial where the answer is not `threads`.
         """
         if most != self.most:
-            self._begin(most)
+            self._begin(most, now)
         trial = max(TRIAL, units * self._per_unit.get(self.threads, math.inf))
-        due = self._since > max(self._apart, TRIALS_APART * trial)
-        if most > 1 and due and self._now == self.threads and not self._tried:
+        due = now - self._last > max(self._apart, TRIALS_APART * trial) and self._since > WORK_APART * trial
+        if most > 1 and (due or self._slow > 1) and self._now == self.threads and not self._tried:
             others = sorted({max(1, self.threads // 2), min(2 * self.threads, most)} - {self.threads})
             self._trials += 1
             self._now = others[self._trials % len(others)]
             self._seconds = self._units = 0.0
+        self._started = now
         return self._now
 
     def learn(self, units: float, seconds: float) -> None:
@@ -136,7 +140,7 @@ class Choice:
         if self._now not in self._per_unit:  # code is loaded, if not compiled, in the first call
             self._per_unit[self._now] = math.inf
             return
-        if self._now != self._awake and seconds < TRIAL:  # the first call wakes threads
+        if self._now != self._awake and seconds < WAKING:
             self._awake = self._now
             return
         self._units += units
@@ -150,18 +154,17 @@ class Choice:
         if self._now != self.threads:
             self._tried, self._now = self._now, self.threads
         elif self._tried:  # compared with before and after: the first calls after a pause are slow on any number
-            self._apart = min(2 * self._since, TRIAL_SECONDS)
+            now = self._started + seconds
+            self._apart = min(2 * (now - self._last), TRIAL_SECONDS)
             if GAIN * self._per_unit[self._tried] < min(before, taken):
                 self.threads = self._now = self._tried
                 self._apart = 0.0
-            self._tried, self._since = 0, 0.0
+            self._tried, self._since, self._last = 0, 0.0, now
             self._usual, self._slow = self._per_unit[self.threads], 0
         elif taken < WORSE * self._usual:
             self._usual, self._slow = min(taken, self._usual), 0
         else:
-            self._slow += 1
-            if self._slow == 2:  # no accident
-                self._since = math.inf
+            self._slow += 1  # once may be an accident
 
 
 def _after_fork() -> None:

@@ -80,10 +80,10 @@ class _Pace:
     def _clip(steps: float) -> int:
         return int(min(max(steps, 1), 2**40))
 
-    def next(self, most: int) -> tuple[int, int]:
-        """Steps of the next slice, and on how many threads, where the plan's number is `most`."""
+    def next(self, most: int, now: float) -> tuple[int, int]:
+        """Steps of the next slice, and on how many threads, where the plan's number is `most` and the time `now`."""
         trial = max(1, self.steps // 8)
-        threads = self.choice.next(most, trial)
+        threads = self.choice.next(most, trial, now)
         return (self.steps if threads == self.choice.threads else trial), threads
 
     def learn(self, steps: int, threads: int, seconds: float) -> None:
@@ -310,10 +310,10 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         while run.epoch < epochs and not ends:
             while run.step < n_steps and not ends:
                 engine, first = network._engine_for_batch(batch), run.step
-                steps, threads = pace.next(engine.plan.threads)
+                started = time.perf_counter()
+                steps, threads = pace.next(engine.plan.threads, started)
                 done_before = run.epoch * n_steps + first
                 steps = min([steps, n_steps - first, *(k - done_before % k for k, _ in after_steps)])
-                started = time.perf_counter()
                 with _uninterrupted():
                     run.cost, run.weight = engine.train(
                         X, Y, weights, optimizer, moments, (first, first + steps), order, run.seed, run.epoch, threads,

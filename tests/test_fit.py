@@ -408,11 +408,12 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
 
 def paced(speed, most, slices, sizes=(64, 64, 64)):
     """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
-    pace, chosen = training._Pace(sizes, 64), []
+    pace, chosen, now = training._Pace(sizes, 64), [], 0.0
     for _ in range(slices):
-        steps, threads = pace.next(most)
+        steps, threads = pace.next(most, now)
         chosen.append((threads, steps / speed(threads)))
-        pace.learn(steps, threads, steps / speed(threads))
+        pace.learn(steps, threads, chosen[-1][1])
+        now += chosen[-1][1]
     return chosen
 
 
@@ -443,27 +444,37 @@ def test_one_thread_is_never_tried_beside():
     assert {threads for threads, _ in paced(lambda threads: 1e4, 1, 50)} == {1}
 
 
+def called(choice, calls, seconds, pause=0.0, start=0.0):
+    """The thread numbers of some calls, of which each takes seconds(call, threads) and is followed by a pause."""
+    taken, now = [], start
+    for call in range(calls):
+        taken.append(choice.next(2, 32, now))
+        choice.learn(32, seconds(call, taken[-1]))
+        now += seconds(call, taken[-1]) + pause
+    return taken, now
+
+
 def test_calls_that_wait_for_a_busy_core_are_done_alone():
     """Single calls, as of predict: a slow first one is not believed, and a trial of short calls takes a millisecond."""
-    choice, taken = threads.Choice(), []
-    for call in range(3000):
-        n = choice.next(2, 32)
-        taken.append(n)
-        choice.learn(32, 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
-    assert set(taken[:5]) == {2}
-    assert set(taken[80:300]) == {1}
-    assert taken[300:].count(2) < 12  # tried again, ever more seldom
-    for call in range(30000):
-        n = choice.next(2, 32)
-        taken.append(n)
-        choice.learn(32, 5e-3 if call % 5000 == 4999 else 150e-6 if n == 1 else 80e-6)  # now and then an accident
-    assert 1 in taken[-20000:]  # tried again
-    assert sum(n == 1 for n in taken[-20000:]) < 200
-    for _ in range(100):  # the core is taken away again
-        n = choice.next(2, 32)
-        taken.append(n)
-        choice.learn(32, 150e-6 if n == 1 else 3.5e-3)
-    assert set(taken[-90:]) == {1}
+    choice = threads.Choice()
+    busy, now = called(choice, 3000, lambda call, n: 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
+    assert set(busy[:5]) == {2}
+    assert set(busy[80:300]) == {1}
+    assert busy[300:].count(2) < 12  # tried again, ever more seldom
+    accident = dict.fromkeys(range(4999, 30000, 5000), 0.005)
+    idle, now = called(choice, 30000, lambda call, n: accident.get(call, 150e-6 if n == 1 else 80e-6), start=now)
+    assert 1 in idle[-20000:]
+    assert idle[-20000:].count(1) < 200
+    busy, _ = called(choice, 100, lambda call, n: 150e-6 if n == 1 else 3.5e-3, start=now)  # the core is taken again
+    assert set(busy[-85:]) == {1}
+
+
+def test_calls_that_come_now_and_then():
+    """Time that passes counts, or a wrong choice would last: five minutes of these have ten seconds of work."""
+    waking, _ = called(threads.Choice(), 2000, lambda call, n: 5e-3 if n == 2 else 8e-3, pause=0.05)
+    assert waking.count(2) > 1800
+    busy, _ = called(threads.Choice(), 2000, lambda call, n: 5e-3 if n == 1 else 8e-3, pause=0.05)
+    assert busy.count(1) > 1800
 
 
 def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
