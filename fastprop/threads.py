@@ -12,9 +12,9 @@ from .kernels import steps
 
 SURVIVE_FORK = ("workqueue",)  # layers of Numba that start their threads anew in a forked child
 TRIAL = 1e-3  # seconds, at least, of a trial of another number of threads: many short calls, or one that is longer
-TRIALS_APART = 50  # times what a trial takes, until the next; twice as long each time that it changes nothing, up to
-TRIAL_SECONDS = 1.0  # (where that is more). In work that pauses, time that passes counts; but of work alone, there is
-WORK_APART = 10  # times a trial between two
+TRIALS_APART = 50  # times what a trial takes pass until the next, and twice as long each time that it changes nothing,
+TRIAL_SECONDS = 1.0  # up to so long, where that is more;
+WORK_APART = 10  # and, where the work has pauses, so many times what a trial takes are spent on work
 WAKING = 0.02  # seconds: a first call that is shorter does not count, as Linux may take 10 ms to part woken threads
 GAIN = 1.1  # what it must be faster by
 WORSE = 1.5  # times as long as before is worth a trial
