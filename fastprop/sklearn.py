@@ -56,12 +56,17 @@ from .training import History
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-# y log(y/ŷ) − y + ŷ with ŷ = eᶻ; fastprop's "poisson" is the part of it that z changes.
-DEVIANCE = Loss(
-    "half_poisson_deviance",
-    lambda z, y: math.exp(z) - y * z + y * math.log(max(y, 1e-30)) - y,
-    lambda z, y: math.exp(z) - y,
-)
+
+def _deviance(z: float, y: float) -> float:
+    if y <= 0:
+        return math.exp(z)
+    d = z - math.log(max(y, 1e-30))
+    return y * (math.expm1(d) - d)
+
+
+# y log(y/ŷ) − y + ŷ with ŷ = eᶻ, in a form in which nothing cancels: the terms of a count of a million are 10⁷, what
+# is left of them may be 1. fastprop's "poisson" is the part of it that z changes.
+DEVIANCE = Loss("half_poisson_deviance", _deviance, lambda z, y: math.exp(z) - y)
 # The network's output and loss, and what makes predictions of its Z, by scikit-learn's name of the output.
 OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
     "identity": ("identity", "mse", lambda Z: Z),
@@ -476,13 +481,20 @@ class _Estimator:
         X, Y = inputs.batch(rows.X, rows.Y, *net._ends)
         weights, engine = inputs.weights(rows.weights, len(X)), net._engine(len(X))
         engine.set_cost(self.alpha, 1.0, by_samples=True)  # of which the gradients are
+        lowest, uphill = np.inf, np.zeros(0)
 
         def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal lowest, uphill
             net.parameters[:] = parameters
             J = engine.gradients(X, Y, weights)
             if self.verbose:
                 print(f"Loss = {J:.8f}")
-            return J, net.gradients.astype(np.float64)
+            gradient = net.gradients.astype(np.float64)
+            if not (np.isfinite(J) and np.isfinite(gradient).all()) and len(uphill):
+                return 2 * abs(lowest) + 1, -uphill  # a wall: of NaN, the line search would make its end
+            if lowest > J:
+                lowest, uphill = J, gradient
+            return J, gradient
 
         result = scipy.optimize.minimize(
             cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,

@@ -142,6 +142,18 @@ def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     assert ours.score(X, y, weights) == pytest.approx(theirs.score(X, y, weights), abs=0.04)
 
 
+@pytest.mark.parametrize("mean", [0.1, 10.0, 1e4, 1e6])
+def test_lbfgs_finds_the_rates_of_large_counts_and_of_small_ones(mean):
+    """Of a million, the terms of the deviance are 10⁷ and what is left of them is 1; and on the way from a rate of 1
+    the line search tries steps whose exponential float32 does not hold."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = rng.poisson(mean * np.exp(0.3 * X[:, 0]))
+    model = MLPRegressor("poisson", (10,), "tanh", solver="lbfgs", max_iter=200, random_state=0)
+    theirs = neural_network.MLPRegressor("poisson", (10,), "tanh", solver="lbfgs", max_iter=200, random_state=0)
+    assert model.fit(X, y).loss_ < 2 * theirs.fit(X, y).loss_ + 0.2
+
+
 def described(estimator):
     """The kind and shape of each public attribute of a fitted estimator."""
 
