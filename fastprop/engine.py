@@ -54,6 +54,8 @@ class Engine:
         What X is multiplied by as it is read.
     dropout : (float, int)
         The probability that a hidden unit is dropped in a step, and the seed of the draws.
+    checked : bool
+        Whether X is known to be finite; if not, it is looked at with the cost.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ class Engine:
     """
 
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0,
-                 scale: float = 1.0, dropout: tuple[float, int] = (0.0, 0)):  # fmt: skip
+                 scale: float = 1.0, dropout: tuple[float, int] = (0.0, 0), checked: bool = True):  # fmt: skip
         self.plan = plan
         self.available = pool.get_num_threads()  # when the work was shared out
         self.rows, self.has_gradients, self._l2 = 0, False, l2
@@ -102,7 +104,8 @@ class Engine:
         self._limit(None)
         self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
         rate, seed = dropout
-        self._set(drop_seed=seed, drop_keeps=min(round((1 - rate) * 2**32), 2**32 - 1) if rate else 0)
+        self._set(drop_seed=seed, drop_keeps=min(max(round((1 - rate) * 2**32), 1), 2**32 - 1) if rate else 0)
+        self._set(unchecked=not checked)
         self._read(np.dtype(np.float32))
 
     def _read(self, dtype: np.dtype) -> None:

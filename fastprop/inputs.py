@@ -21,7 +21,7 @@ FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
 
 def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
            below: float | None = None) -> float:  # fmt: skip
-    """A finite float within its bounds."""
+    """A float within its bounds, and within those of float32, in which it will be computed with."""
     if isinstance(value, bool | np.bool_ | str | bytes | np.complexfloating):
         raise TypeError(f"{name} is {value!r}; it must be a number.")
     try:
@@ -30,9 +30,10 @@ def number(name: str, value: Any, *, above: float | None = None, least: float | 
         raise TypeError(f"{name} is {value!r}; it must be a number.") from None
     rules = [("above", above, operator.gt), ("at least", least, operator.ge), ("below", below, operator.lt)]
     bounds = [(text, bound, holds) for text, bound, holds in rules if bound is not None]
-    if not np.isfinite(result) or not all(holds(result, bound) for _, bound, holds in bounds):
+    if not abs(result) <= FLOAT32_MAX or not all(holds(result, bound) for _, bound, holds in bounds):
         rule = " and ".join(f"{text} {bound:g}" for text, bound, _ in bounds)
-        raise ValueError(f"{name} is {value!r}; it must be finite{', ' + rule if rule else ''}.")
+        finite = "finite in float32" if FLOAT32_MAX < abs(result) < np.inf else "finite"
+        raise ValueError(f"{name} is {value!r}; it must be {finite}{', ' + rule if rule else ''}.")
     return result
 
 

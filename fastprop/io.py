@@ -360,7 +360,7 @@ class Checkpoint:
     every : int, optional
         Steps from one file to the next; None saves after each epoch. What is saved are the parameters of that moment,
         those of the best epoch beside them; the end of a fit is not, unless it falls on such a step: call
-        ``net.save`` then. Parameters that are not finite are not saved.
+        ``net.save`` then. A fit that diverged is not saved: the last file is from before.
 
     Raises
     ------
@@ -402,7 +402,7 @@ class Checkpoint:
 
     def __call__(self, count: int, history: History) -> None:
         assert self._network is not None
-        if np.isfinite(self._network.parameters).all():
+        if self._network._run is not None and np.isfinite(self._network.parameters).all():
             save(self._network, self.path)
 
     def __repr__(self) -> str:

@@ -93,11 +93,11 @@ class Network:
         1 − dropout (Srivastava et al. 2014). What is dropped follows from rng, the optimizer's step, layer, unit and
         sample alone. Only `fit`, `train_step` and `partial_fit` drop anything.
     scale : float
-        What X is multiplied by as it is read, such as 1/255 for the bytes of an image. X of uint8 stays as it is in
-        memory, a quarter of float32.
+        What X is multiplied by as it is read, such as 1/255 for the bytes of an image; at least 1e-37, so that it is
+        not 0 in float32. X of uint8 stays as it is in memory, a quarter of float32.
     check_finite : bool
-        Whether NaN and infinity in X and Y are refused. If not, what follows from them is NaN: the outputs of such a
-        sample, a cost and the gradients. No step is made on them: `fit` ends there, with a warning.
+        Whether NaN and infinity in X and Y are refused. If not, what follows from them is NaN: a cost, whatever such a
+        sample weighs, and the gradients. No step is made on them: `fit` ends there, with a warning.
     rng : int, numpy.random.Generator or None
         Where the weights and the shuffles come from; the same seed gives the same network.
 
@@ -141,7 +141,7 @@ class Network:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         self._loss = paired_loss(self._output) if loss is None else inputs.loss(loss)
         self._l2 = inputs.number("l2", l2, least=0)
-        self._scale = inputs.number("scale", scale, above=0)
+        self._scale = inputs.number("scale", scale, least=1e-37)
         self._check_finite = inputs.flag("check_finite", check_finite)
         dropout = inputs.number("dropout", dropout, least=0, below=1)
         self._dropout = 0.0, 0
@@ -333,8 +333,12 @@ class Network:
         """
         X, Y = inputs.batch(X, Y, *self._ends)
         weights = None if sample_weight is None else inputs.weights(sample_weight, len(X))
-        moments = self._moments_of(optimizer)
-        cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
+        before, moments = self._optimizer, self._moments_of(optimizer)
+        try:
+            cost, weight = self._engine_for_batch(len(X)).train(X, Y, weights, optimizer, moments)
+        except Exception:
+            self._optimizer = before
+            raise
         return cost / weight
 
     def partial_fit(self, X: Any, Y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
@@ -508,7 +512,7 @@ class Network:
         plan = plan_for(self.sizes, kinds, batch, keep=keep, train=train, vectors=not drops)
         return Engine(
             plan, self.parameters, self.gradients, routine_of(self._output, self._loss).address, self._l2, self._scale,
-            self._dropout,
+            self._dropout, self._check_finite,
         )  # fmt: skip
 
     @staticmethod

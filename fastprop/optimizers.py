@@ -102,13 +102,14 @@ class Optimizer:
         moments = self._moments
         if moments is not None and self._owner is not None and self._owner() is network:
             return moments
-        if moments is not None and self.n_moments:
+        if moments is not None and self.n_moments and self.steps:
             if self._owner is not None or moments.shape[1] != length:
                 raise ValueError(
                     f"this {type(self).__name__} holds the moments of another network. "
                     f"Make one optimizer for each network that you train."
                 )
-        elif moments is None or self._owner is not None:  # new, or another network's: a copy goes on with its steps
+        elif moments is None or self._owner is not None or (self.n_moments and moments.shape[1] != length):
+            # new, or another network's: a copy goes on with its steps
             self.steps = 0
             self._moments = moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
         self._owner = weakref.ref(network)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import number
+from .inputs import FLOAT32_MAX, number
 
 Schedule = Callable[[Any], Any]
 
@@ -41,17 +41,19 @@ def rates(lr: float | Schedule, first: int, count: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If one is negative or not finite.
+        If one is negative, or not finite in float32.
     """
     steps = np.arange(first, first + count)
     if not callable(lr):
         return np.full(count, float(lr))
     values = lr(steps) if isinstance(lr, _Vectorised | ReduceOnPlateau) else [float(lr(int(step))) for step in steps]
     values = np.array(np.broadcast_to(values, count), np.float64)
-    wrong = ~(values >= 0) | ~np.isfinite(values)
+    wrong = ~((values >= 0) & (values <= FLOAT32_MAX))
     if wrong.any():
         i = int(wrong.argmax())
-        raise ValueError(f"the schedule {lr!r} gives {values[i]} at step {steps[i]}; rates are finite and at least 0.")
+        raise ValueError(
+            f"the schedule {lr!r} gives {values[i]} at step {steps[i]}; rates are finite and at least 0, in float32."
+        )
     return values
 
 

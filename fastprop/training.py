@@ -279,6 +279,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         optimizer = before or SGD(lr=0.1)
     moments = network._moments_of(optimizer)
     try:
+        _ = optimizer.rate  # a schedule of one's own may give what is none
         for callback in (*(call for _, call in after_steps), *after_epochs):
             if hasattr(callback, "begins"):
                 callback.begins(network)
@@ -343,9 +344,8 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
                     best.observe(epoch, history.validation_loss[-1], network.parameters)
                     ends = ends or best.is_old(epoch, patience or 0)
             bar.say(_summary(epoch, epochs, history))
-            ends = _ask(after_epochs, network, run, epoch) or ends
+            ends = _ask(after_epochs, network, run, epoch, diverged) or ends
             if diverged:
-                network._run = None
                 warnings.warn(
                     f"the cost is {history.loss[-1]} in epoch {epoch + 1}, at step {step + 1} of {n_steps}: training "
                     f"diverged and was stopped before that step, with the parameters that it had come to. Lower the "
@@ -360,15 +360,26 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         if best and best.epoch >= 0:
             run.last, history.best_epoch = network.parameters.copy(), best.epoch
             network.parameters[:] = best.parameters
+    if not np.isfinite(network.parameters).all():
+        warnings.warn(
+            f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr is "
+            f"{optimizer.rate:g}) or scale X, and begin with another network, or one that was saved.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return history
 
 
-def _ask(callbacks: Sequence[Any], network: "Network", run: Run, count: int) -> bool:
-    """Call them all; whether one says to stop. A callback that fits the network itself leaves this run as it is."""
+def _ask(callbacks: Sequence[Any], network: "Network", run: Run, count: int, diverged: bool = False) -> bool:
+    """Call them all; whether one says to stop. A callback that fits the network itself leaves this run as it is.
+
+    What diverged is nothing to go on with.
+    """
     answers = []
     for callback in callbacks:
+        network._run = None if diverged else run
         answers.append(callback(count, run.history))
-        network._run = run
+    network._run = None if diverged else run
     return any(answers)
 
 

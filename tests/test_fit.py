@@ -557,6 +557,56 @@ def test_divergence_is_said_and_ends_the_fit():
     assert caught[0].filename == __file__, "the warning points to the line that called fit"
 
 
+def test_a_fit_that_diverged_is_not_saved(tmp_path):
+    """The last file is from before, and the fit is nothing to go on with."""
+    case, path = Case("diverges", (3, 20, 2), "relu", "identity", 16), tmp_path / "net"
+    net, (X, Y), optimizer = network(case), data(case, 200), SGD(lr=0.01)
+
+    def raise_the_rate(epoch, history):
+        optimizer.lr = 1e6 if epoch == 2 else optimizer.lr
+
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        history = net.fit(X, Y, epochs=9, batch_size=16, optimizer=optimizer,
+                          callbacks=[raise_the_rate, fastprop.Checkpoint(path)])  # fmt: skip
+    assert len(history.loss) == 4
+    assert Network.load(path)._run.history.loss == history.loss[:3]
+    with pytest.raises(ValueError, match="there is nothing to resume"):
+        net.fit(X, Y, epochs=9, batch_size=16, resume=True)
+
+
+def test_labels_that_are_written_to_while_it_trains_are_safe():
+    """They are the user's array, used where it lies; those that are no classes are of none."""
+    case = Case("labels", (3, 20, 5), "relu", "softmax", 16)
+    (X, _), labels = data(case, 200), np.arange(200) % 5
+    for value in (5, -1, 10**9, -(2**63)):
+
+        def spoil(steps, history, value=value):
+            labels[:] = value
+
+        network(case).fit(X, labels, epochs=2, batch_size=16, callbacks=[(1, spoil)])
+        labels[:] = 0
+
+
+def test_a_fit_that_is_refused_leaves_optimizer_and_network(tmp_path):
+    """An optimizer that made no step belongs to nobody."""
+    case = Case("refused", (3, 20, 2), "relu", "identity", 16)
+    net, other, (X, Y) = network(case), Network((3, 9, 2), rng=1), data(case, 50)
+    net.fit(X, Y, epochs=1)
+    run, optimizer, state = net._run, net.optimizer, net._rng.bit_generator.state
+    adam = Adam()
+    with pytest.raises(OSError, match="nowhere"):
+        net.fit(X, Y, epochs=1, optimizer=adam, callbacks=[fastprop.Checkpoint(tmp_path / "nowhere" / "net")])
+    for call in (net.fit, net.train_step):
+        with pytest.raises(ValueError, match="rates are finite and at least 0"):
+            call(X, Y, optimizer=SGD(lambda step: -1.0), **({"epochs": 1} if call == net.fit else {}))
+    assert net._run is run
+    assert net.optimizer is optimizer
+    assert net._rng.bit_generator.state == state
+    other.fit(X, Y, epochs=1, optimizer=adam)
+    with pytest.raises(ValueError, match="holds the moments of another network"):
+        net.fit(X, Y, epochs=1, optimizer=adam)
+
+
 def test_divergence_with_early_stopping_goes_back_to_the_best():
     case = Case("diverges", (3, 20, 2), "relu", "identity", 16)
     net, (X, Y), optimizer = network(case), data(case, 200), SGD(lr=0.01)

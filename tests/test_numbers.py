@@ -108,6 +108,63 @@ def test_a_step_on_them_changes_nothing_and_fit_ends(rows, value):
     assert bits(net.parameters, optimizer.moments)[1:] == before[1:]
 
 
+@pytest.mark.parametrize("m", [M, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("hidden", ["tanh", "relu"])
+def test_no_step_is_made_on_what_only_a_gradient_would_tell(rows, hidden, value, m):
+    """dW holds NaN where the cost would not: of a tanh of infinity, and of 0·NaN, in a sample that weighs nothing."""
+    X, Y = (a[:m] for a in rows)
+    bad, weights = with_value(X, -1, 2, value), np.ones(m)
+    net = Network((5, 8, 3), hidden, check_finite=False, rng=0)
+    for weights[-1] in (1, 0) if m > 1 else (1,):
+        before = bits(net.parameters)
+        assert np.isnan(net.train_step(bad, Y, SGD(0.1), weights))
+        assert bits(net.parameters) == before
+
+
+def test_a_target_of_a_sample_that_weighs_nothing_does_not_count(rows):
+    X, Y = rows
+    net, weights = Network((5, 8, 3), check_finite=False, rng=0), np.ones(M)
+    weights[BAD] = 0
+    assert net.train_step(X, with_value(Y, BAD, 1, np.nan), SGD(0.1), weights) > 0
+    assert np.isfinite(net.parameters).all()
+
+
+@pytest.mark.parametrize("size", [1e17, 1e20, 1e30])
+def test_a_gradient_whose_square_float32_does_not_hold_is_clipped(size):
+    """W moves by lr·clip_norm, whatever the gradient's norm."""
+    net = Network((1, 1), init="zeros", rng=0)
+    net.train_step([[size]], [[-1.0]], SGD(0.1, clip_norm=2.0))
+    assert net.layers[0].W[0, 0] == pytest.approx(-0.2, rel=1e-6)
+
+
+def test_a_gradient_that_float32_does_not_hold_is_no_step():
+    net = Network((1, 1), init="zeros", rng=0)
+    with pytest.warns(RuntimeWarning, match="the cost is nan in epoch 1, at step 1 of 1: training diverged"):
+        net.fit([[1e30]], [[1e18]], epochs=1, optimizer=SGD(0.1, clip_norm=2.0))
+    assert not net.parameters.any()
+
+
+def test_parameters_that_overflow_are_told(rows):
+    """The cost of the last step was finite; that of a next one would not be."""
+    X, Y = rows
+    with pytest.warns(RuntimeWarning, match="the parameters are no longer finite"):
+        Network((5, 8, 3), rng=0).fit(1e3 * X, Y, epochs=1, optimizer=SGD(3e38))
+
+
+@pytest.mark.parametrize("rate", [1e39, 1e300])
+def test_rates_that_float32_does_not_hold_are_refused(rows, rate):
+    X, Y = rows
+    net = Network((5, 8, 3), rng=0)
+    with pytest.raises(ValueError, match=r"lr is .*; it must be finite in float32"):
+        SGD(rate)
+    with pytest.raises(ValueError, match="at step 0; rates are finite and at least 0, in float32"):
+        net.train_step(X, Y, SGD(lambda step: rate))
+    for scale in (rate, 1 / rate):
+        with pytest.raises(ValueError, match=r"scale is .*; it must be finite.*, at least 1e-37"):
+            Network((5, 8, 3), scale=scale)
+
+
 def test_what_is_finite_has_the_same_bits_either_way(rows):
     X, Y = rows
     nets = [Network((5, 8, 3), check_finite=check, rng=0) for check in (True, False)]
@@ -150,6 +207,7 @@ def cost_of(output, loss, z, y):
     return net.loss(np.zeros((1, 1)), np.atleast_2d(np.asarray(y, np.float32)))
 
 
+LEAST = 3e-45  # of what float32 holds, two steps: "relative" to there
 TINY, SMALLEST = np.finfo(np.float32).tiny, np.finfo(np.float32).smallest_subnormal
 
 
@@ -163,24 +221,25 @@ def test_binary_cross_entropy_at_the_extremes(z, sign, y):
     if y in (0, 1):  # without the cancelling of z − z
         right = z if y else -z
         exact = np.log1p(np.exp(-right)) if right > 0 else -right + np.log1p(np.exp(right))
-    assert cost_of("sigmoid", "binary_crossentropy", z, y) == pytest.approx(exact, rel=1e-6, abs=1e-37)
+    assert cost_of("sigmoid", "binary_crossentropy", z, y) == pytest.approx(exact, rel=1e-6, abs=LEAST)
 
 
 @pytest.mark.parametrize("z", [[0, 0, 0], [1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e4, 1e4, 0], [88, 0, -104],
+                               [10, 0, 0], [15, 0, 0], [17, 0, 0], [40, 1, 39.5], [80, -7, 0], [3, 3, 2.9999998],
                                [SMALLEST, TINY, -SMALLEST], [1e38, -1e38, 0]])  # fmt: skip
 @pytest.mark.parametrize("y", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.25, 0.25]])
 def test_cross_entropy_at_the_extremes(z, y):
-    """Σ y·(log Σ eᶻ − z), as float64 gives it."""
+    """Σ y·(log Σ eᶻ − z), as float64 gives it; relative, also where it is e⁻⁸⁸."""
     z64, y64 = np.asarray(z, np.float32).astype(float), np.asarray(y, float)
-    top = z64.max()
-    exact = float(np.sum(y64 * (top - z64 + np.log(np.exp(z64 - top).sum()))))
-    assert cost_of("softmax", "cross_entropy", z, y) == pytest.approx(exact, rel=1e-6, abs=1e-37)
+    *others, top = sorted(z64)
+    exact = float(np.sum(y64 * (top - z64 + np.log1p(np.exp(np.array(others) - top).sum()))))
+    assert cost_of("softmax", "cross_entropy", z, y) == pytest.approx(exact, rel=1e-6, abs=LEAST)
 
 
 @pytest.mark.parametrize("z", [0, TINY, SMALLEST, 1e-10, 1e4, 1e18])
 def test_squared_error_at_the_extremes(z):
     exact = 0.5 * float(np.float32(z)) ** 2
-    assert cost_of("identity", "mse", z, 0) == pytest.approx(exact, rel=1e-6, abs=1e-37)
+    assert cost_of("identity", "mse", z, 0) == pytest.approx(exact, rel=1e-6, abs=LEAST)
 
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "cross_entropy"])

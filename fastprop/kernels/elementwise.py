@@ -273,13 +273,15 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
     """cost = Σ y·(log Σ e^z − z), ŷ = softmax z, where Σ y = 1; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
     m = _largest(Z, n)
-    s = splat(0.0)
+    # Σ e^(z − m) is `ones` + `rest`: where one unit is far above the others, the cost is `rest`, and 1 + rest is 1
+    ones, rest = splat(0.0), splat(0.0)
     for i in range(n):
         e = exp(load(Z, LANES * i) - m)
         store(dZ, LANES * i, e)
-        s = s + e
-    log_s = log(s)
-    inverse = 1.0 / s
+        ones = ones + where(e < 1.0, 0.0, 1.0)
+        rest = rest + where(e < 1.0, e, e - 1.0)  # and NaN
+    log_s = log1p(rest + (ones - 1.0))
+    inverse = 1.0 / (rest + ones)
     cost = splat(0.0)
     for i in range(n):
         y = load(Y, LANES * i)

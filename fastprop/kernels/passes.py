@@ -13,6 +13,7 @@ from .simd import (
     block_on_stack,
     call_float64,
     floats,
+    fma,
     get,
     indices,
     integers,
@@ -25,6 +26,7 @@ from .simd import (
     splat,
     store,
     store_first,
+    total,
 )  # fmt: skip
 from .tiles import transpose_tile
 
@@ -147,7 +149,18 @@ def one_hot(Y, labels, order, start, count, n):
     for i in range(n):
         store(Y, LANES * i, splat(0.0))
     for s in range(count):
-        put(Y, LANES * get(integers(labels), row_of(order, start + s)) + s, np.float32(1.0))
+        label = get(integers(labels), row_of(order, start + s))
+        if 0 <= label < n:  # they were, but they are the user's, who may write there while the network trains
+            put(Y, LANES * label + s, np.float32(1.0))
+
+
+@kernel
+def zero_of(a, count):
+    """0, or NaN where NaN or infinity is among so many vectors."""
+    zero = splat(0.0)
+    for i in range(0, count * LANES, LANES):
+        zero = fma(load(a, i), 0.0, zero)
+    return np.float64(total(zero))
 
 
 @kernel

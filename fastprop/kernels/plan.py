@@ -87,6 +87,7 @@ JOB = np.dtype(
             "threads", "tickets",
             "drop_seed", "drop_keeps",  # dropout: of 2³² draws, how many keep a unit; 0: all
             "gather", "octets",  # the routine that reads rows of X, and whether they are bytes
+            "unchecked",  # whether X may hold NaN and infinity
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )

@@ -35,6 +35,7 @@ from .passes import (
     scatter,
     shuffle,
     total_weight,
+    zero_of,
 )
 from .plan import (
     BACKWARD,
@@ -90,6 +91,7 @@ from .simd import (
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 SHUFFLING, ONE, TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
 RUN = 4096  # parameters whose squares are summed by one thread
+UNIT = np.float32(2.0**-70)
 # A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
@@ -186,8 +188,8 @@ def key_of_step(job, step):
 
 
 @kernel
-def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
-    """Cost and output dZ of one panel."""
+def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n, X, width):
+    """Cost and output dZ of one panel, whose rows of X, if those may hold NaN and infinity, are `width` vectors."""
     shift = p * panel_stride(n)
     Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
     if job.labels:
@@ -200,6 +202,8 @@ def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n):
         gather(Y, None, floats(job.Y), job.order, start, count, n)
     gather_weights(w, job.weights, job.order, start, count)
     cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
+    if job.unchecked:  # a tanh of infinity is finite, but dW is not, nor 0·NaN of a sample that weighs nothing
+        cost += zero_of(at(work, X), width)
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
 
 
@@ -229,7 +233,8 @@ def chunk_pass(job, work, step, chunk, first, last):
                 scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
-                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L)
+                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L,
+                              bottom.A_prev + p * panel_stride(n_0), n_0)  # fmt: skip
         if do & BACKWARD:
             backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1,
                           key, sample + p0 * LANES, keeps)  # fmt: skip
@@ -379,7 +384,9 @@ def output_of_sample(job, step):
     n, Z, panel = top.n, at(work, top.Z), at(work, job.Z_panel)
     vectors.spread(panel, Z, n)
     if do & LOSS:
-        cost_of_panel(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n)
+        bottom = layer_at(job.layers, 0)
+        cost_of_panel(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev,
+                      padded(bottom.n_prev) // LANES)  # fmt: skip
         vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), n)
     if do & OUTPUT:
         if top.activation:
@@ -465,7 +472,14 @@ def squares_of_runs(address, step, chunk, item, count, thread):
         for i in range(first, last if clips else first, LANES):
             g = load(gradients, i)
             squares = fma(g, g, squares)
-        put(late, place, np.float64(total(squares)))
+        norm = np.float64(total(squares))
+        if norm == np.inf:  # of float32: once more, in a unit in which it is not
+            squares = splat(0.0)
+            for i in range(first, last, LANES):
+                g = load(gradients, i) * UNIT
+                squares = fma(g, g, squares)
+            norm = np.float64(total(squares)) / np.float64(UNIT) ** 2
+        put(late, place, norm)
 
 
 @routine(PHASE)
@@ -478,6 +492,8 @@ def late_update(address, step, chunk, item, count, thread):
         of_gradients += get(late, 2 + 2 * r)
         of_weights += get(late, 3 + 2 * r)
     penalty = 0.5 * factor_of_penalty(job, step) * of_weights
+    if not np.isfinite(of_gradients):
+        penalty = np.nan  # there is no step to make: as if the cost were not finite
     if item == 0:
         put(totals, COST, get(totals, COST) + counts_of(job, step, weight_of(job, step)) * penalty)
     if not job.do & UPDATE:
