@@ -4,7 +4,8 @@
 
 An example calls one function with good arguments, of which one or more are exchanged for hostile ones. It may be
 refused with a ValueError or TypeError (or what the function documents) and then nothing may have changed; or it may be
-accepted, and the network must go on to compute and train. Anything else is an error, a crash the most of all.
+accepted, and the network must go on to compute and train, and so must what was made. Anything else is an error, a
+crash the most of all.
 """
 
 import faulthandler
@@ -31,13 +32,16 @@ from fastprop import (
     Health,
     Loss,
     Network,
+    Optimizer,
     RMSprop,
+    convert,
     dropin,
     schedules,
 )  # fmt: skip
 from fastprop.activations import ACTIVATIONS
 from fastprop.initializers import INITIALIZERS
 from fastprop.losses import LOSSES
+from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 M = 12
 FENCES = Fences(behind=True)
@@ -178,7 +182,8 @@ class Bench:
         for name, net in self.nets.items():
             optimizer = self.optimizers[name]
             found += [net.parameters.tobytes(), net.gradients.tobytes(), repr(net._rng.bit_generator.state)]
-            found += [optimizer.steps, optimizer.moments.tobytes(), repr(optimizer), net.classes, net._run is None]
+            found += [optimizer.steps, optimizer.moments.tobytes(), repr(optimizer), net.classes]
+            found += [id(net._run), net.optimizer is optimizer, optimizer._owner() is net]
             found += [a.tobytes() for layer in net.layers for a in (layer.Z, layer.A)]
         return [*found, fastprop.get_num_threads()]
 
@@ -190,10 +195,25 @@ class Bench:
             net.fit(self.X, self.targets(name), epochs=1, batch_size=5)
 
 
+def use(made):
+    """What a call made is used: a network, and what a network is made of or trained by."""
+    if isinstance(made, Network):
+        X = np.ones((3, made.sizes[0]), np.float32)
+        made.train_step(X, np.abs(made.predict(X)) > 1, SGD(0.1))
+    elif isinstance(made, Activation | Loss):
+        use(Network((5, 8, 3), **{"loss" if isinstance(made, Loss) else "hidden": made}))
+    elif isinstance(made, Optimizer):
+        net = Network((5, 8, 3), rng=0)
+        for _ in range(2):
+            net.train_step(np.ones((3, 5)), np.ones((3, 3)), made)
+    elif isinstance(made, Checkpoint):
+        Network((5, 8, 3)).fit(np.ones((3, 5)), np.ones((3, 3)), epochs=1, callbacks=[made])
+
+
 NETS = ("identity", "softmax", "unchecked")
 METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
-COSTLY = {"epochs", "most", "early_stopping"}  # a valid 2⁵³ of these would take for ever
-TOO_LARGE = {"sizes", "n", "n_prev"}  # and of these would be granted gigabytes
+COSTLY = {"epochs", "most", "early_stopping", "max_iter", "max_fun"}  # a valid 2⁵³ of these would take for ever
+TOO_LARGE = {"sizes", "n", "n_prev", "hidden_layer_sizes"}  # and of these would be granted gigabytes
 
 
 def arguments_of(bench, method, name):
@@ -216,6 +236,19 @@ def arguments_of(bench, method, name):
 
 def set_layer(net, index, name, value):
     setattr(net.layers[index], name, value)
+
+
+def ask(kind, X, y, X_new, sample_weight, **settings):
+    """An estimator is trained and asked."""
+    estimator = kind(**settings)
+    estimator.fit(X, y, sample_weight=sample_weight)
+    return estimator.predict(X_new)
+
+
+ESTIMATOR = {"hidden_layer_sizes": (4,), "activation": "relu", "solver": "adam", "alpha": 1e-4, "batch_size": 5,
+             "learning_rate": "constant", "learning_rate_init": 0.01, "power_t": 0.5, "max_iter": 2, "shuffle": True,
+             "random_state": 0, "tol": 1e-4, "momentum": 0.9, "early_stopping": False, "validation_fraction": 0.3,
+             "beta_1": 0.9, "epsilon": 1e-8, "n_iter_no_change": 2, "max_fun": 5}  # fmt: skip
 
 
 def calls(bench, folder):
@@ -259,6 +292,11 @@ def calls(bench, folder):
                                                      "parameters": bench.parameters, "hidden": "relu"}, ()),
         "update_parameters": (dropin.update_parameters, {"parameters": bench.parameters, "grads": bench.grads,
                                                          "learning_rate": 0.1}, ()),
+        "to_onnx": (convert.to_onnx, {"net": net, "path": folder / "net.onnx"}, (OSError,)),
+        "MLPClassifier": (ask, {"kind": MLPClassifier, "X": bench.X, "y": bench.labels, "X_new": bench.X,
+                                     "sample_weight": None, **ESTIMATOR}, ()),
+        "MLPRegressor": (ask, {"kind": MLPRegressor, "X": bench.X, "y": bench.Y, "X_new": bench.X,
+                                    "sample_weight": bench.weights, **ESTIMATOR}, ()),
     }  # fmt: skip
     for name, parameters in (("forward_propagation", "parameters"), ("backpropagation", "cache"),
                              ("compute_cost", "cache"), ("update_parameters", "grads")):  # fmt: skip
@@ -296,6 +334,8 @@ SCHEDULES = {
     "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
     "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
 }
+# What takes nothing (History and Layer are made by others), and what is for modules of PyTorch.
+NOT_CALLED = {"History", "Layer", "Optimizer", "get_num_threads", "show_versions", "from_torch", "to_torch"}
 ALLOWED = (ValueError, TypeError, UsersOwnError)
 
 
@@ -318,11 +358,14 @@ def example(data, folder):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            function(**{**good, **hostile})
+            made = function(**{**good, **hostile})
     except (*ALLOWED, *may_raise) as error:
         outcome, said = "refused", str(error)
     else:
         outcome, said = "accepted", ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use(made)
     if outcome == "refused":
         assert said, "an error without a word"
         assert bench.state() == before, f"{name} was refused, and something changed: {said}"
@@ -336,6 +379,9 @@ def example(data, folder):
 def main(examples, seed=0):
     """Run so many, and print how many were refused and accepted."""
     faulthandler.enable()
+    called = {name.split(".")[-1] for name in calls(Bench(), Path(tempfile.gettempdir()))}
+    public = {*fastprop.__all__, *dropin.__all__, *convert.__all__, *fastprop.sklearn.__all__}
+    assert public - called == NOT_CALLED, "a public name that is not called"
     FENCES.stand_in("fastprop")
     counts = {"refused": 0, "accepted": 0}
     with tempfile.TemporaryDirectory() as folder:

@@ -185,3 +185,12 @@ def test_without_dropout_the_generator_draws_what_it_drew():
     for layer in net.layers[:1]:
         np.testing.assert_array_equal(layer.W, (rng.standard_normal((4, 3)) * np.sqrt(2 / 3)).astype(np.float32))
     assert "dropout=0.25" in repr(Network((3, 4, 2), dropout=0.25))
+
+
+def test_a_probability_next_to_1_drops():
+    """Of 2³² draws one keeps a unit: W1 gets no gradient, and the output only its bias."""
+    net = Network((3, 8, 2), dropout=1 - 1e-10, rng=0)
+    before = net.layers[0].W.copy()
+    net.train_step(np.ones((20, 3)), np.ones((20, 2)), SGD(0.1))
+    np.testing.assert_array_equal(net.layers[0].W, before)
+    assert net.layers[1].b.all()
