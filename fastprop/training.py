@@ -360,7 +360,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         if best and best.epoch >= 0:
             run.last, history.best_epoch = network.parameters.copy(), best.epoch
             network.parameters[:] = best.parameters
-    if not np.isfinite(network.parameters).all():
+    if not np.isfinite([network.parameters.min(), network.parameters.max()]).all():
         warnings.warn(
             f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr is "
             f"{optimizer.rate:g}) or scale X, and begin with another network, or one that was saved.",

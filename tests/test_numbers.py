@@ -242,6 +242,29 @@ def test_squared_error_at_the_extremes(z):
     assert cost_of("identity", "mse", z, 0) == pytest.approx(exact, rel=1e-6, abs=LEAST)
 
 
+@pytest.mark.parametrize("z", [0, TINY, SMALLEST, 1e-10, 0.75, -1, 20, 88, -88, -1e4, 1e18, -1e38])
+@pytest.mark.parametrize("y", [0, 2])
+def test_other_losses_at_the_extremes(z, y):
+    z = float(np.float32(z))
+    error = abs(z - y)
+    assert cost_of("identity", "mae", z, y) == pytest.approx(error, rel=1e-6, abs=LEAST)
+    huber = 0.5 * error**2 if error <= 1 else error - 0.5
+    assert cost_of("identity", "huber", z, y) == pytest.approx(huber, rel=1e-6, abs=LEAST)
+    if z < 89:
+        assert cost_of("identity", "poisson", z, y) == pytest.approx(np.exp(z) - y * z, rel=1e-6, abs=LEAST)
+
+
+@pytest.mark.parametrize("z", [[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [88, 0, -104], [1e38, -1e38, 0]])
+def test_squared_errors_of_probabilities_at_the_extremes(z):
+    """Outputs and losses that are no pair: ŷ is 0, 1 or what float32 holds of e⁻⁸⁸, and nothing overflows."""
+    y, z64 = np.array([1.0, 0.0, 0.0]), np.asarray(z, np.float32).astype(float)
+    softmax = np.exp(z64 - z64.max()) / np.exp(z64 - z64.max()).sum()
+    sigmoid = 1 / (1 + np.exp(np.minimum(-z64, 700)))
+    for output, p in (("softmax", softmax), ("sigmoid", sigmoid)):
+        exact = 0.5 * np.sum((p - y) ** 2)
+        assert cost_of(output, "mse", z, y) == pytest.approx(exact, rel=1e-6, abs=LEAST), output
+
+
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "cross_entropy"])
 @pytest.mark.parametrize("p", [0, SMALLEST, TINY, 1e-7, 0.5, 1 - 2**-24, 1])
 @pytest.mark.parametrize("y", [0, 1])
