@@ -325,6 +325,8 @@ class _Estimator:
             self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
         else:
             self._descend(X, Y, weights, held_out, incremental)
+        if not np.isfinite(self._networked().parameters).all():
+            raise ValueError(NOT_FINITE)
         return self
 
     def _check_counts(self: Any, name: str, y: np.ndarray) -> None:
@@ -492,8 +494,6 @@ class _Estimator:
             result.status = 0
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
         net.parameters[:] = result.x
-        if not np.isfinite(net.parameters).all():
-            raise ValueError(NOT_FINITE)
         engine.set_cost(self.alpha, net.share, by_samples=True)
         self.loss_ = engine.gradients(X, Y, weights)
 

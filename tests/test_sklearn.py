@@ -670,6 +670,28 @@ def test_a_divergence_with_early_stopping_keeps_the_best():
     np.testing.assert_array_equal(estimator.coefs_[0], best)
 
 
+@each_estimator
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("early", [False, True], ids=["", "early stopping"])
+def test_parameters_that_are_not_finite_are_an_error(kind, solver, early, monkeypatch):
+    """Also those of the very last step, which no loss is measured after: `fit`'s and `partial_fit`'s."""
+    minimize = scipy.optimize.minimize
+
+    def to_infinity(*arguments, **options):
+        result = minimize(*arguments, **options)
+        result.x[:] = np.inf
+        return result
+
+    monkeypatch.setattr(scipy.optimize, "minimize", to_infinity)
+    estimator = kind(solver=solver, learning_rate_init=1e300, early_stopping=early, max_iter=1, random_state=0)
+    few = X[:150], y[:150]  # one batch
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        estimator.fit(*few)
+    if solver != "lbfgs":
+        with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+            clone(estimator).partial_fit(*few, **({"classes": [0, 1, 2]} if kind is MLPClassifier else {}))
+
+
 def test_ctrl_c_ends_a_fit(monkeypatch):
     def interrupt(self):
         if self.estimator.n_iter_ == 3:
