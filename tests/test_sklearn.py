@@ -56,10 +56,11 @@ def problem(name):
         "number": (MLPRegressor, X, Y[:, 0]),
         "numbers": (MLPRegressor, X, Y),
         "counts": (partial(MLPRegressor, "poisson"), X, np.floor(np.exp(Y[:, 1] + 0.5))),
+        "pairs of counts": (partial(MLPRegressor, "poisson"), X, np.floor(np.exp(np.sin(X[:, 2:4]) + 0.5))),
     }[name]
 
 
-PROBLEMS = ("classes", "two classes", "labels", "number", "numbers", "counts")
+PROBLEMS = ("classes", "two classes", "labels", "number", "numbers", "counts", "pairs of counts")
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
 
 
@@ -143,6 +144,7 @@ WAYS = {
     },
     "a momentum of 1": {"solver": "sgd", "learning_rate_init": 1e-4, "momentum": 1.0},
     "one batch": {"batch_size": 230},
+    "auto": {"batch_size": "auto"},  # 200 and 30
     "no hidden layer": {"hidden_layer_sizes": ()},
     "two hidden layers": {"hidden_layer_sizes": (20, 10)},
     "logistic": {"activation": "logistic", "hidden_layer_sizes": 30},
@@ -157,7 +159,7 @@ def test_the_same_steps_as_scikit_learn(name, way, weighted):
     """From the same weights, on the same batches (the last of 30 samples, the others of 50), with a heavy penalty: the
     same parameters after some epochs, within float32, and the same losses."""
     settings = {"alpha": 1.0, "batch_size": 50, "shuffle": False, "max_iter": 12, "activation": "tanh", **WAYS[way]}
-    if name == "counts" and "learning_rate_init" in settings:
+    if name.endswith("counts") and "learning_rate_init" in settings:
         settings["learning_rate_init"] /= 5
     ours, theirs, X, y = both(name, **settings)
     weights = np.linspace(0.5, 1.5, len(y)) if weighted else None
@@ -181,6 +183,68 @@ def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     theirs.fit(X, y, weights)
     assert ours.loss_ == pytest.approx(theirs.loss_, rel=0.05)
     assert ours.score(X, y, weights) == pytest.approx(theirs.score(X, y, weights), abs=0.04)
+
+
+@each_estimator
+def test_a_greater_tol_ends_lbfgs_sooner(kind):
+    ends = [kind(solver="lbfgs", tol=tol, max_iter=1000, random_state=0).fit(X, y).n_iter_ for tol in (0.1, 0.01, 1e-4)]
+    assert ends == sorted(set(ends))
+
+
+@each_problem
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_warm_starts_as_scikit_learns(name, schedule):
+    """Three fits that end by themselves: each counts its epochs anew, but not those without an improvement."""
+    ours, theirs, X, y = both(
+        name, solver="sgd", learning_rate=schedule, learning_rate_init=0.01, activation="tanh", shuffle=False,
+        warm_start=True, n_iter_no_change=2, tol=0.05,
+    )  # fmt: skip
+    found = []
+    for estimator in (ours, theirs):
+        found.append([])
+        for _ in range(3):
+            estimator.fit(X, y)
+            found[-1].append((estimator.n_iter_, estimator.t_, estimator._no_improvement_count))
+    assert found[0] == found[1]
+    assert found[0][0][0] < 200
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
+
+
+@each_problem
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_partial_fit_as_scikit_learns(name, schedule):
+    """Batches of all sizes: the same losses, and the same rates."""
+    ours, theirs, X, y = both(
+        name, solver="sgd", learning_rate=schedule, learning_rate_init=0.02, power_t=0.2, activation="tanh",
+        shuffle=False, n_iter_no_change=2, tol=0.05,
+    )  # fmt: skip
+    ends = np.cumsum([50, 3, 147, 30])
+    for estimator in (ours, theirs):
+        classes = {"classes": range(3) if name == "labels" else np.unique(y)}
+        first = classes if isinstance(ours, MLPClassifier) else {}
+        for _ in range(5):
+            for rows in np.split(np.arange(230), ends[:-1]):
+                estimator.partial_fit(X[rows], y[rows], **first)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
+    assert (len(ours.loss_curve_), ours.t_) == (20, theirs.t_) == (20, 5 * 230)
+    assert ours._optimizer.lr == pytest.approx(theirs._optimizer.learning_rate)
+    assert (ours._optimizer.lr < 0.02) == (schedule != "constant")
+
+
+@each_problem
+def test_early_stopping_ends_as_scikit_learns(name):
+    """By itself, with weights that are of the rows held out, too: after as many epochs, with the same scores."""
+    ours, theirs, X, y = both(
+        name, early_stopping=True, n_iter_no_change=2, tol=0.01, max_iter=100, shuffle=False, activation="tanh",
+        learning_rate_init=0.01,
+    )  # fmt: skip
+    weights = np.linspace(0.5, 1.5, len(y))
+    for estimator in (ours, theirs):
+        estimator.fit(X, y, weights)
+    assert ours.n_iter_ == theirs.n_iter_ < 100
+    np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-4)
+    for actual, expected in zip(ours.coefs_, theirs.coefs_, strict=True):
+        assert_close(actual, expected, 1e-4)
 
 
 def described(estimator):
@@ -269,8 +333,13 @@ def test_the_same_errors_as_scikit_learn(what):
 @each_estimator
 @pytest.mark.parametrize(
     "settings",
-    [{"max_iter": 2}, {"max_iter": 2, "solver": "lbfgs"}, {"max_iter": 2, "batch_size": 1000}],
-    ids=["epochs", "iterations", "batch"],
+    [
+        {"max_iter": 2},
+        {"max_iter": 2, "solver": "lbfgs"},
+        {"max_fun": 3, "solver": "lbfgs"},
+        {"max_iter": 2, "batch_size": 1000},
+    ],
+    ids=["epochs", "iterations", "evaluations", "batch"],
 )
 def test_the_same_warnings_as_scikit_learn(kind, settings):
     found = []
@@ -454,6 +523,33 @@ def test_sparse_data_give_the_bits_of_dense_ones(name, form, monkeypatch):
     np.testing.assert_array_equal(given.predict(form(X)), kept.predict(X))
     np.testing.assert_array_equal(given.coefs_[0], kept.coefs_[0])
     np.testing.assert_array_equal(given.predict(form(X[:101])), kept.predict(X[:101]))
+
+
+@each_problem
+@pytest.mark.parametrize("form", [csr_matrix, csc_array])
+def test_a_sparse_validation_set_gives_the_bits_of_a_dense_one(name, form):
+    make, X, y = problem(name)
+    X = np.where(X > 0.5, X, 0)
+    kept = make(early_stopping=True, **FEW).fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+    given = clone(kept).fit(X[:150], y[:150], X_val=form(X[150:]), y_val=y[150:])
+    assert given.validation_loss_curve_ == kept.validation_loss_curve_
+    assert given.validation_scores_ == kept.validation_scores_
+    np.testing.assert_array_equal(given.coefs_[0], kept.coefs_[0])
+
+
+@each_problem
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_float32_gives_the_bits_of_the_same_numbers_as_float64(name, solver):
+    """And predictions of its kind, as scikit-learn's are after sgd and adam."""
+    ours, theirs, X, y = both(name, solver=solver, max_iter=5, activation="tanh", shuffle=False)
+    X = X.astype(np.float32)
+    given, kept = clone(ours).fit(X, y), clone(ours).fit(X.astype(float), y)
+    np.testing.assert_array_equal(given.coefs_[0], kept.coefs_[0])
+    method = "predict_proba" if hasattr(theirs, "predict_proba") else "predict"
+    actual, expected = getattr(given, method)(X), getattr(theirs.fit(X, y), method)(X)
+    assert actual.dtype == np.float32
+    assert expected.dtype == (np.float64 if solver == "lbfgs" else np.float32)
+    assert_close(actual, expected, 1e-4)
 
 
 @each_estimator
