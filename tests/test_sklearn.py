@@ -553,6 +553,43 @@ def test_float32_gives_the_bits_of_the_same_numbers_as_float64(name, solver):
 
 
 @each_estimator
+@pytest.mark.parametrize("early", [False, True], ids=["", "early stopping"])
+def test_the_names_of_a_data_frame(kind, early):
+    """They are kept; data with the same names are taken without a warning, others are refused."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    names = [f"x{i}" for i in range(7)]
+    frame = pandas.DataFrame(X, columns=names)
+    other = frame[names[::-1]]
+    estimator = kind(early_stopping=early, **FEW)
+    plain = clone(estimator).fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+    estimator.fit(frame[:150], y[:150], X_val=frame[150:], y_val=y[150:])
+    assert [*estimator.feature_names_in_] == names
+    assert not hasattr(plain, "feature_names_in_")
+    assert estimator.validation_loss_curve_ == plain.validation_loss_curve_
+    np.testing.assert_array_equal(estimator.predict(frame), plain.predict(X))
+    estimator.score(frame, y)
+    estimator.partial_fit(frame, y, X_val=frame, y_val=y)
+    for do in (
+        lambda: estimator.predict(other),
+        lambda: estimator.partial_fit(other, y),
+        lambda: estimator.partial_fit(frame, y, X_val=other, y_val=y),
+        lambda: clone(estimator).fit(frame, y, X_val=other, y_val=y),
+    ):
+        with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+            do()
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        estimator.predict(X)
+
+
+@each_estimator
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True, "n_iter_no_change": 1}], ids=str)
+def test_scikit_learns_check_of_names(kind, settings):
+    """Which its suite makes beside the others, with early stopping too."""
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    estimator_checks.check_dataframe_column_names_consistency(kind.__name__, kind(**settings))
+
+
+@each_estimator
 def test_a_row_is_predicted_alike_by_itself_and_among_others(kind):
     estimator = kind(random_state=0, max_iter=3).fit(X, y)
     predict = estimator.predict_proba if kind is MLPClassifier else estimator.predict
