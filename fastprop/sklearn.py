@@ -8,12 +8,19 @@ have beyond them are `class_weight`, `dropout`, `progress`, every activation of 
 What differs:
 
 - The network computes in float32, and `coefs_` and `intercepts_` are views of its float32 parameters: they may be
-  written in place, or be replaced.
+  written in place, or be replaced. Predictions of a float32 X are float32, also after a fit on float64. A weight of 2
+  and a row given twice are the same but for rounding, which relu's kinks and lbfgs's line searches may make 1e-3.
+- eᶻ of a Poisson regression is infinite at z > 88, in training and for a float32 X.
+- The loss takes probabilities as they are, where scikit-learn's clips them to [ε, 1 − ε]: saturated outputs that are
+  wrong cost more.
 - A sparse X is made dense in float32: to be trained on as a whole, for predictions some rows at a time.
-- No sample weight may be negative, and no target of a Poisson regression.
+- Sample weights are 0 or between 1e-30 and 1e30. No target of a Poisson regression is negative.
 - A loss that is no longer finite ends the training at once.
 - Of several outputs of a regression, lbfgs minimises the sum of their squared errors, and not their mean, while all
   gradients, in both libraries, are those of the sum.
+- ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
+- `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, which must come to 2, unless
+  there is an `X_val`: on a stream the better measure.
 """
 
 import copy

@@ -629,6 +629,51 @@ def test_counts_are_not_negative():
     assert MLPRegressor("poisson", random_state=0, max_iter=5).fit(X, y).predict(X).min() > 0
 
 
+@pytest.mark.parametrize("name", ["two classes", "labels"])
+def test_probabilities_are_not_clipped_in_the_loss(name):
+    """What is saturated and wrong costs −z, where scikit-learn has at most −log ε = 36 of each output."""
+    losses = []
+    for estimator in both(name, solver="sgd", learning_rate_init=1e-12, warm_start=True, max_iter=1, alpha=0)[:2]:
+        _, X, y = problem(name)
+        estimator.fit(X, y)
+        estimator.coefs_ = [np.zeros_like(W) for W in estimator.coefs_]
+        estimator.intercepts_[-1][:] = -100
+        losses.append(estimator.fit(X, y).loss_ / np.mean(np.sum(estimator._label_binarizer.transform(y), axis=1)))
+    assert losses == pytest.approx([100, -np.log(np.finfo(float).eps)], rel=1e-3)
+
+
+def test_where_the_exponential_overflows():
+    """eᶻ of a Poisson regression: predictions of float32 are infinite at z > 88, and a fit there is an error."""
+    estimator = MLPRegressor("poisson", warm_start=True, **FEW).fit(X, y)
+    estimator.coefs_ = [np.zeros_like(W) for W in estimator.coefs_]
+    estimator.intercepts_[-1][:] = 89
+    with np.errstate(over="ignore"):
+        assert np.isinf(estimator.predict(X.astype(np.float32))).all()
+    np.testing.assert_allclose(estimator.predict(X), np.exp(89.0))
+    with pytest.raises(ValueError, match="Solver produced non-finite"):
+        estimator.fit(X, y)
+
+
+@each_estimator
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("weight", [1e-31, 1e31, -1.0])
+def test_weights_that_are_refused(kind, solver, weight):
+    with pytest.raises(ValueError, match=r"sample_weight.*(between 1e-30 and 1e30|none may be negative)"):
+        kind(solver=solver, **FEW).fit(X, y, np.where(y == 0, weight, 1.0))
+
+
+@each_estimator
+def test_lbfgs_has_no_partial_fit(kind):
+    assert not hasattr(kind(solver="lbfgs"), "partial_fit")
+
+
+def test_partial_fit_with_early_stopping_needs_rows_to_hold_out():
+    with pytest.raises(ValueError, match="The validation set is too small"):
+        MLPRegressor(early_stopping=True).partial_fit(X[:10], y[:10])
+    MLPRegressor(early_stopping=True).partial_fit(X[:11], y[:11])
+    MLPRegressor(early_stopping=True).partial_fit(X[:1], y[:1], X_val=X, y_val=y)
+
+
 def test_the_score_that_is_watched_is_that_of_score():
     for name in PROBLEMS:
         make, X, y = problem(name)
