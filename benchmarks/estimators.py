@@ -85,23 +85,30 @@ def compare(X: np.ndarray, y: np.ndarray, settings: dict[str, Any], seeds: int) 
     return found
 
 
+def difference(scores: np.ndarray) -> tuple[str, str]:
+    """Of (seeds, 2): the mean difference ± its standard error, and whether it is noise: at most two of them, from 0."""
+    pairs = scores[:, 0] - scores[:, 1]
+    if len(pairs) == 1:
+        return f"{pairs[0]:+.4f}", "?"
+    mean, error = pairs.mean(), pairs.std(ddof=1) / np.sqrt(len(pairs))
+    return f"{mean:+.4f} ± {error:.4f}", "yes" if abs(mean) <= 2 * error else "**no**"
+
+
 def table(names: list[str], ways: list[str], seeds: int, mnist: Path | None) -> Iterator[str]:
     """The lines of the table, each as soon as it is measured."""
     yield from header(
-        "data", "solver", "score of fastprop", "score of scikit-learn", "difference", "epochs", "fit of fastprop, s",
-        "fit of scikit-learn, s", "over scikit-learn",
+        "data", "solver", "score of fastprop", "score of scikit-learn", "difference", "noise?", "epochs",
+        "fit of fastprop, s", "fit of scikit-learn, s", "over scikit-learn",
     )  # fmt: skip
     for name in names:
         X, y = read(name, mnist)
         for way in ways:
             found = compare(X, y, WAYS[way], seeds)
             scores, seconds, epochs = np.moveaxis(found, 2, 0)
-            difference = scores[:, 0] - scores[:, 1]
             spread = [f"{mean:.4f} ± {sd:.4f}" for mean, sd in zip(scores.mean(axis=0), scores.std(axis=0))]
-            error = difference.std() / np.sqrt(max(1, seeds - 1))
             taken = np.median(seconds, axis=0)
             yield row(
-                f"{name} {X.shape[0]:,} × {X.shape[1]}", way, *spread, f"{difference.mean():+.4f} ± {error:.4f}",
+                f"{name} {X.shape[0]:,} × {X.shape[1]}", way, *spread, *difference(scores),
                 " / ".join(f"{n:.0f}" for n in np.median(epochs, axis=0)), figure(taken[0]), figure(taken[1]),
                 times(taken[1] / taken[0]),
             )  # fmt: skip
@@ -121,7 +128,8 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     for line in table(names, ways, wanted.seeds, wanted.mnist):
         print(line, flush=True)
-    print("\nA difference is a mean ± its standard error, of pairs with the same seed; epochs are medians.\n")
+    print("\nA difference is a mean ± its standard error, of pairs with the same seed; noise is at most two of these.")
+    print("Epochs are medians.\n")
     versions = {"fastprop": fastprop.__version__, "scikit-learn": sklearn.__version__, "NumPy": np.__version__}
     runs = [{"peer": name, "version": version} for name, version in versions.items()]
     print(about(setting("estimators.py") | {"runs": runs}))

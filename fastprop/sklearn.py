@@ -8,12 +8,19 @@ have beyond them are `class_weight`, `dropout`, `progress`, every activation of 
 What differs:
 
 - The network computes in float32, and `coefs_` and `intercepts_` are views of its float32 parameters: they may be
-  written in place, or be replaced.
+  written in place, or be replaced. Predictions of a float32 X are float32, also after a fit on float64. A weight of 2
+  and a row given twice are the same but for rounding, which relu's kinks and lbfgs's line searches may make 1e-3.
+- eᶻ of a Poisson regression is infinite at z > 88, in training and for a float32 X.
+- The loss takes probabilities as they are, where scikit-learn's clips them to [ε, 1 − ε]: saturated outputs that are
+  wrong cost more.
 - A sparse X is made dense in float32: to be trained on as a whole, for predictions some rows at a time.
-- No sample weight may be negative, and no target of a Poisson regression.
+- Sample weights are 0 or between 1e-30 and 1e30. No target of a Poisson regression is negative.
 - A loss that is no longer finite ends the training at once.
 - Of several outputs of a regression, lbfgs minimises the sum of their squared errors, and not their mean, while all
   gradients, in both libraries, are those of the sum.
+- ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
+- `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, which must come to 2, unless
+  there is an `X_val`: on a stream the better measure.
 """
 
 import copy
@@ -133,7 +140,7 @@ class _AfterEpoch:
 
     def __call__(self, epoch: int, history: History) -> bool:
         estimator, J = self.estimator, history.loss[-1]
-        if not np.isfinite(J):
+        if not (np.isfinite(J) and np.isfinite(self.net.parameters).all()):
             if estimator._best is None:
                 raise ValueError(NOT_FINITE)
             return True  # to go back to the best; that it diverged is said by `fit`
@@ -330,6 +337,8 @@ class _Estimator:
             self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
         else:
             self._descend(X, Y, weights, held_out, incremental)
+        if not np.isfinite(self._networked().parameters).all():
+            raise ValueError(NOT_FINITE)
         return self
 
     def _check_counts(self: Any, name: str, y: np.ndarray) -> None:
@@ -470,10 +479,11 @@ class _Estimator:
         return min(self.batch_size, m)
 
     def _new_optimizer(self: Any) -> Optimizer:
+        rate = min(self.learning_rate_init, inputs.FLOAT32_MAX)
         if self.solver == "adam":
-            return _Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+            return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
         momentum = min(self.momentum, np.nextafter(1, 0))  # 1 is fastprop's too, once it is float32
-        return SGD(self.learning_rate_init, momentum, bool(self.nesterovs_momentum and momentum))
+        return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
         """lbfgs on the flat parameters, of which the padding is 0 and stays so: its gradient is 0."""
@@ -504,8 +514,6 @@ class _Estimator:
             result.status = 0
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
         net.parameters[:] = result.x
-        if not np.isfinite(net.parameters).all():
-            raise ValueError(NOT_FINITE)
         engine.set_cost(self.alpha, net.share, by_samples=True)
         self.loss_ = engine.gradients(X, Y, weights)
 

@@ -39,8 +39,24 @@ def test_a_row_for_each_data_set_and_solver(run, tmp_path):
             mean, deviation = map(float, cell.split(" ± "))
             assert math.isfinite(mean)
             assert deviation >= 0
-        assert cells[5] == "3 / 3"
-        assert all(float(cell) > 0 for cell in cells[6:8])
+        assert cells[5] in ("yes", "**no**")
+        assert cells[6] == "3 / 3"
+        assert all(float(cell) > 0 for cell in cells[7:9])
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ([1.05, 0.55, 0.9], ("+0.0333 ± 0.1481", "yes")),
+        ([0.9, 0.8, 0.8], ("+0.0333 ± 0.0333", "yes")),
+        ([0.7, 0.6, 0.71], ("-0.1300 ± 0.0351", "**no**")),
+        ([0.8, 0.8, 0.8], ("+0.0000 ± 0.0000", "yes")),
+        ([0.9], ("+0.1000", "?")),
+    ],
+)
+def test_a_difference_is_noise_within_two_standard_errors(ours, expected):
+    """Of the mean of the pairs; of a single one nothing is said."""
+    assert estimators.difference(np.stack([ours, np.full(len(ours), 0.8)], axis=1)) == expected
 
 
 def test_what_is_not_there_is_named(run, tmp_path):
