@@ -53,11 +53,31 @@ def _safetensors() -> Any:
 def save(network: "Network", path: str | os.PathLike[str]) -> None:
     """Write a network to a file; see :meth:`fastprop.Network.save`."""
     safetensors = _safetensors()
-    tensors, metadata = _tensors(network), _metadata(network)
+    run = _run_of(network)
+    tensors, metadata = _tensors(network, run), _metadata(network, run)
     for name, values in tensors.items():
-        if "." not in name and not np.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinity, which is not saved. The file that was there stays.")
-    _replace(Path(path), safetensors.numpy.save(tensors, metadata))
+        _check_finite(name, values)
+    try:
+        content = safetensors.numpy.save(tensors, metadata)
+    except safetensors.SafetensorError as error:  # of so many layers or labels that a header cannot hold them
+        raise ValueError(f"this network cannot be saved: {error}") from None
+    _replace(Path(path), content)
+
+
+class _NotFiniteError(ValueError):
+    """That a tensor is not what files hold."""
+
+
+def _check_finite(name: str, values: np.ndarray) -> None:
+    """What holds of every tensor of a file; moments may have overflowed."""
+    if np.isnan(values).any() or (not name.startswith("moments.") and np.isinf(values).any()):
+        raise _NotFiniteError(f"{name} holds NaN or infinity, which files of networks do not.")
+
+
+def _run_of(network: "Network") -> Run | None:
+    """Where the fit stands, unless it came to parameters that are not finite: like one that diverged, it is over."""
+    run = network._run
+    return None if run is None or (run.last is not None and not np.isfinite(run.last).all()) else run
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -83,10 +103,9 @@ def _replace(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def _tensors(network: "Network") -> dict[str, np.ndarray]:
-    layout = network._layout
+def _tensors(network: "Network", run: Run | None) -> dict[str, np.ndarray]:
+    layout, optimizer = network._layout, network._optimizer
     tensors = _named(layout, "", network.parameters)
-    optimizer, run = network._optimizer, network._run
     if optimizer is not None and optimizer.moments is not None:
         for i, moment in enumerate(optimizer.moments):
             tensors |= _named(layout, f"moments.{i}.", moment)
@@ -106,8 +125,9 @@ def _named(layout: ParameterLayout, prefix: str, flat: np.ndarray) -> dict[str, 
     }
 
 
-def _metadata(network: "Network") -> dict[str, str]:
-    optimizer, run = network._optimizer, network._run
+def _metadata(network: "Network", run: Run | None) -> dict[str, str]:
+    """All but the tensors, which can be read again: what is loaded is held against the same rules."""
+    optimizer = network._optimizer
     if optimizer is not None and OPTIMIZERS.get(type(optimizer).__name__) is not type(optimizer):
         raise ValueError(f"the optimizer {optimizer!r} is none of fastprop's, and is not saved.")
     described = {
@@ -128,7 +148,12 @@ def _metadata(network: "Network") -> dict[str, str]:
             "last": run.last is not None,
         },
     }  # fmt: skip
-    return {"format": FORMAT} | {name: json.dumps(value, default=_plain) for name, value in described.items()}
+    metadata = {"format": FORMAT} | {name: json.dumps(value, default=_plain) for name, value in described.items()}
+    try:
+        _parts(metadata)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"this network cannot be saved: {error}") from None
+    return metadata
 
 
 def _plain(value: Any) -> Any:
@@ -181,36 +206,49 @@ def load(path: str | os.PathLike[str], functions: Sequence[Activation | Loss] = 
 def _network(file: Any, functions: Sequence[Activation | Loss]) -> "Network":
     from .network import Network
 
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
-    described, optimizer, run = (json.loads(metadata[name]) for name in ("network", "optimizer", "fit"))
-    sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
-    made, n_moments = (None, 0) if optimizer is None else _optimizer(optimizer)
+    described, optimizer, run = _parts(file.metadata() or {})
+    n_moments = 0 if optimizer is None else optimizer.n_moments
     prefixes = ["", *(f"moments.{i}." for i in range(n_moments))]
-    prefixes += ["best."] * bool(run and run["best"]) + ["last."] * bool(run and run["last"])
-    _check_shapes(file, sizes, prefixes)
-    dropout, seed = described["dropout"]
+    prefixes += ["best."] * bool(run and run.best) + ["last."] * bool(run and run.last is not None)
+    _check_shapes(file, described["sizes"], prefixes)
     network = Network(
-        sizes, [_function(Activation, name, functions) for name in described["hidden"]],
+        described["sizes"], [_function(Activation, name, functions) for name in described["hidden"]],
         _function(Activation, described["output"], functions), _function(Loss, described["loss"], functions),
         init="zeros", l2=described["l2"], scale=described["scale"],
-        check_finite=described["check_finite"], rng=_generator(described["generator"]),
+        check_finite=described["check_finite"], rng=described["generator"],
     )  # fmt: skip
-    network._dropout = inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)
-    network.classes = described["classes"]
+    network._dropout, network.classes = described["dropout"], described["classes"]
     _read(file, "", network._layout, network.parameters)
-    if made is not None:
+    if optimizer is not None:
         length = network._layout.length
         moments = allocate(n_moments * length).reshape(n_moments, length)
         for i, moment in enumerate(moments):
             _read(file, f"moments.{i}.", network._layout, moment)
-        made.steps, made._moments = _whole("steps", optimizer["steps"], 0, 2**48), moments
-        made.bind(network, length)
-        network._optimizer = made
+        optimizer._moments = moments
+        optimizer.bind(network, length)
+        network._optimizer = optimizer
     if run is not None:
-        network._run = _run(file, run, network._layout)
+        if run.best:
+            run.best.parameters = _flat(file, "best.", network._layout)
+        if run.last is not None:
+            run.last = _flat(file, "last.", network._layout)
+        network._run = run
     return network
+
+
+def _parts(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Optimizer | None, Run | None]:
+    """What the metadata says of the network, its optimizer and its fit, checked, without what stands in tensors."""
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
+    described, optimizer, run = (json.loads(metadata[name]) for name in ("network", "optimizer", "fit"))
+    sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
+    dropout, seed = described["dropout"]
+    described |= {
+        "sizes": sizes, "generator": _generator(described["generator"]),
+        "dropout": (inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)),
+        "classes": inputs.classes("classes", described["classes"], max(2, sizes[-1])),
+    }  # fmt: skip
+    return described, None if optimizer is None else _optimizer(optimizer), None if run is None else _run(run)
 
 
 def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str]) -> None:
@@ -237,10 +275,16 @@ def _read(file: Any, prefix: str, layout: ParameterLayout, flat: np.ndarray) -> 
     """The parts of a flat buffer, from their tensors."""
     for l in range(len(layout.sizes) - 1):
         for kind, part in zip("Wb", layout.views(flat, l)):
-            values = file.get_tensor(f"{prefix}{kind}{l + 1}")
-            if np.isnan(values).any() or (not prefix.startswith("moments") and np.isinf(values).any()):
-                raise ValueError(f"{prefix}{kind}{l + 1} holds NaN or infinity.")
+            name = f"{prefix}{kind}{l + 1}"
+            values = file.get_tensor(name)
+            _check_finite(name, values)
             part[...] = values
+
+
+def _flat(file: Any, prefix: str, layout: ParameterLayout) -> np.ndarray:
+    flat = allocate(layout.length)
+    _read(file, prefix, layout, flat)
+    return flat
 
 
 def _whole(name: str, value: Any, least: int, most: int = 2**53) -> int:
@@ -280,12 +324,13 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _optimizer(described: dict[str, Any]) -> tuple[Optimizer, int]:
-    """The optimizer, without its moments, and how many there are."""
+def _optimizer(described: dict[str, Any]) -> Optimizer:
+    """The optimizer, without its moments."""
     if described["kind"] not in OPTIMIZERS:
         raise ValueError(f"its optimizer is {described['kind']!r}; it must be one of {', '.join(OPTIMIZERS)}.")
     optimizer = OPTIMIZERS[described["kind"]](lr=_schedule(described["lr"]), **described["settings"])
-    return optimizer, optimizer.n_moments
+    optimizer.steps = _whole("steps", described["steps"], 0, 2**48)
+    return optimizer
 
 
 def _schedule(described: Any, depth: int = 0) -> Any:
@@ -294,19 +339,23 @@ def _schedule(described: Any, depth: int = 0) -> Any:
     name = described["schedule"]
     if name == "ReduceOnPlateau":
         given: dict[str, Any] = {key: _number(key, described[key]) for key in ("factor", "least", "patience")}
-        plateau = schedules.ReduceOnPlateau(_number("rate", described["rate"]), **given)
+        plateau = schedules.ReduceOnPlateau(1.0, **given)
+        plateau.rate = inputs.number("rate", _number("rate", described["rate"]), least=0)  # 0: it fell below all floats
         plateau.best = _number("best", described["best"], finite=False)
         plateau.waited = _whole("waited", described["waited"], 0)
         return plateau
-    if name not in SCHEDULES or depth > MOST_DEPTH:
+    if depth > MOST_DEPTH:
+        raise ValueError(f"it has more than {MOST_DEPTH} schedules in schedules.")
+    if name not in SCHEDULES:
         raise ValueError(f"its schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or ReduceOnPlateau.")
     settings = {key: _schedule(value, depth + 1) for key, value in described["settings"].items()}
     return schedules._made(name, settings)
 
 
-def _run(file: Any, described: dict[str, Any], layout: ParameterLayout) -> Run:
+def _run(described: dict[str, Any]) -> Run:
+    """Where the fit stands, without its best and last parameters: they are empty where the file has them."""
     run = Run(
-        rows=_whole("rows", described["rows"], 1), batch_size=_whole("batch_size", described["batch_size"], 1),
+        rows=_whole("rows", described["rows"], 1), batch_size=inputs.whole("batch_size", described["batch_size"]),
         shuffle=inputs.flag("shuffle", described["shuffle"]),
         fraction=inputs.number("fraction", described["fraction"], least=0, below=1),
         seed=_whole("seed", described["seed"], 0, 2**62), updates=_whole("updates", described["updates"], 0),
@@ -317,18 +366,12 @@ def _run(file: Any, described: dict[str, Any], layout: ParameterLayout) -> Run:
     run.history = _history(described["history"])
     if run.step > -(-run.rows // run.batch_size) or run.history.epochs != run.epoch:
         raise ValueError(f"its fit stands at step {run.step} of epoch {run.epoch}, which it cannot.")
-    if any(len(values) not in (0, run.epoch) for values in vars(run.history).values() if isinstance(values, list)):
-        raise ValueError("its history has lists of different lengths.")
+    if any(len(values) > run.epoch for values in vars(run.history).values() if isinstance(values, list)):
+        raise ValueError("its history has lists that are longer than its epochs.")
     if described["best"]:
-        best = described["best"]
-        run.best = Best(
-            allocate(layout.length), _number("loss", best["loss"], finite=False),
-            _whole("epoch", best["epoch"], -1, run.epoch - 1),
-        )  # fmt: skip
-        _read(file, "best.", layout, run.best.parameters)
-    if described["last"]:
-        run.last = allocate(layout.length)
-        _read(file, "last.", layout, run.last)
+        loss, epoch = described["best"]["loss"], described["best"]["epoch"]
+        run.best = Best(np.empty(0), _number("loss", loss, finite=False), _whole("epoch", epoch, -1, run.epoch - 1))
+    run.last = np.empty(0) if described["last"] else None
     return run
 
 
@@ -360,7 +403,7 @@ class Checkpoint:
     every : int, optional
         Steps from one file to the next; None saves after each epoch. What is saved are the parameters of that moment,
         those of the best epoch beside them; the end of a fit is not, unless it falls on such a step: call
-        ``net.save`` then. Parameters that are not finite are not saved.
+        ``net.save`` then. Parameters and moments that are not finite are not saved.
 
     Raises
     ------
@@ -388,7 +431,7 @@ class Checkpoint:
 
     def begins(self, network: "Network") -> None:
         """Find out before the first step whether the network can be saved there."""
-        _metadata(network)
+        _metadata(network, None)
         if self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder; a checkpoint is a file.")
         partial = re.compile(re.escape(f".{self.path.name}.") + r"[0-9a-f]{8}\.partial")
@@ -402,7 +445,7 @@ class Checkpoint:
 
     def __call__(self, count: int, history: History) -> None:
         assert self._network is not None
-        if np.isfinite(self._network.parameters).all():
+        with suppress(_NotFiniteError):
             save(self._network, self.path)
 
     def __repr__(self) -> str:

@@ -246,6 +246,106 @@ def test_only_the_same_fit_is_gone_on_with(settings, message):
         net.fit(X, Y, epochs=2, **{"batch_size": 32, **settings}, progress=False, resume=True)
 
 
+# ---- what is saved can be loaded -------------------------------------------------------------------------------------
+
+
+def deep():
+    """A schedule of ten others, one in the other."""
+    lr = 0.1
+    for _ in range(10):
+        lr = schedules.warm_up(2, lr)
+    return lr
+
+
+def spoil(values):
+    values[0] = np.nan
+
+
+def early_stopping_at_infinity(net):
+    """The last parameters are not finite, and the network has gone back to those before."""
+    optimizer = SGD(0.1)
+    X, Y = data()
+    net.fit(X, Y, epochs=9, batch_size=ROWS, optimizer=optimizer, validation=0.2, early_stopping=1, progress=False,
+            callbacks=[lambda epoch, history: setattr(optimizer, "lr", 1e39)])  # fmt: skip
+    assert not np.isfinite(net._run.last).all()
+
+
+STATES = {
+    "a plateau's rate of 0": lambda net: fit(net, 3300, SGD(schedules.ReduceOnPlateau(0.1, factor=1e-3)),
+                                             callbacks=[lambda epoch, history: net.optimizer.lr.observe(math.inf)]),
+    "a plateau's rate of infinity": lambda net: (
+        fit(net, 1, SGD(schedules.ReduceOnPlateau(0.1, factor=1e300, patience=1))),
+        [net.optimizer.lr.observe(math.inf) for _ in range(9)],
+    ),
+    "last parameters that are not finite": early_stopping_at_infinity,
+    "best parameters that are not finite": lambda net: (
+        fit(net, 2, validation=0.2, early_stopping=5), spoil(net._run.best.parameters),
+    ),
+    "a moment that is not a number": lambda net: (fit(net, 1, Adam()), spoil(net.optimizer.moments[1])),
+    "parameters that are not finite": lambda net: spoil(net.parameters),
+    "schedules in schedules": lambda net: fit(net, 1, SGD(deep())),
+    "a batch size beyond all rows": lambda net: net.fit(*data(), epochs=1, batch_size=2**60, progress=False),
+    "validation that came later": lambda net: (
+        fit(net, 2, Adam()), fit(net, 3, validation=data(), resume=True),
+    ),
+    "a history that was added to": lambda net: (fit(net, 2), net._run.history.loss.append(0.5)),
+    "a history of text": lambda net: (fit(net, 2), net._run.history.loss.__setitem__(0, "none")),
+    "labels that were changed": lambda net: (setattr(net, "classes", list("abc")), net.classes.append(4)),
+    "a cost that is not finite": lambda net: (fit(net, 1), setattr(net._run, "cost", math.inf)),
+    "labels beyond a header": lambda net: setattr(net, "classes", ["x" * 10**8, "y", "z"]),
+}  # fmt: skip
+COMES_BY_ITSELF = (
+    "a plateau's rate of 0",
+    "last parameters that are not finite",
+    "a batch size beyond all rows",
+    "validation that came later",
+)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_what_is_saved_can_be_loaded(name, tmp_path):
+    """In whatever state the network is; where it cannot be saved, a ValueError says so, and the good file stays.
+
+    What a fit comes to by itself is saved.
+    """
+    net, path = network(), tmp_path / "net.safetensors"
+    net.save(path)
+    good = path.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of them diverge
+        STATES[name](net)
+    try:
+        net.save(path)
+    except ValueError:
+        assert path.read_bytes() == good
+        assert name not in COMES_BY_ITSELF
+    else:
+        assert same(net, Network.load(path))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_checkpoint_leaves_out_what_is_not_finite(tmp_path):
+    """A moment too: the fit goes on, and the file is that of the steps before."""
+    net, checkpoint = network(), Checkpoint(tmp_path / "net.safetensors", every=1)
+
+    def spoiled(steps, history):
+        if steps == 3:
+            spoil(net.optimizer.moments[0])
+        return steps == 4
+
+    fit(net, 2, Adam(), callbacks=[(1, spoiled), checkpoint])
+    assert net.optimizer.steps == 4
+    assert Network.load(checkpoint.path).optimizer.steps == 2
+
+
+def test_a_schedule_that_cannot_be_loaded_is_said_before_the_fit(tmp_path):
+    net = network()
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match="schedules in schedules"):
+        fit(net, 1, SGD(deep()), callbacks=[Checkpoint(tmp_path / "net.safetensors")])
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 # ---- files that are replaced while they are needed -------------------------------------------------------------------
 
 TRAIN = """
