@@ -2,8 +2,9 @@
 
 Parameters stand as float32 tensors under the derivation's names, W1, b1, …; the optimizer's moments as moments.0.W1, …;
 with early stopping the best parameters so far as best.W1, …, and those of the end, where the network went back to
-the best, as last.W1, …. All else is JSON in the file's metadata. Nothing in a file is executed, and no memory is taken
-for what its header claims before the claim is found true.
+the best, as last.W1, …. The history's lists are float64 tensors, history.loss, …: a header ends at 100 MB. All else is
+JSON in the file's metadata. Nothing in a file is executed, and no memory is taken for what its header claims before the
+claim is found true.
 """
 
 import json
@@ -30,7 +31,8 @@ from .training import Best, History, Run
 if TYPE_CHECKING:
     from .network import Network
 
-FORMAT = "fastprop 1"
+FORMAT, OLD_FORMAT = "fastprop 2", "fastprop 1"  # which had the history in its JSON
+LISTS = tuple(name for name, value in vars(History()).items() if isinstance(value, list))
 OPTIMIZERS = {kind.__name__: kind for kind in (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop,
                                                optimizers.Adagrad)}  # fmt: skip
 SCHEDULES = ("constant", "step", "exponential", "cosine", "warm_up", "one_cycle")
@@ -56,7 +58,8 @@ def save(network: "Network", path: str | os.PathLike[str]) -> None:
     run = _run_of(network)
     tensors, metadata = _tensors(network, run), _metadata(network, run)
     for name, values in tensors.items():
-        _check_finite(name, values)
+        if not name.startswith("history."):  # losses may be anything
+            _check_finite(name, values)
     try:
         content = safetensors.numpy.save(tensors, metadata)
     except safetensors.SafetensorError as error:  # of so many layers or labels that a header cannot hold them
@@ -69,7 +72,7 @@ class _NotFiniteError(ValueError):
 
 
 def _check_finite(name: str, values: np.ndarray) -> None:
-    """What holds of every tensor of a file; moments may have overflowed."""
+    """What holds of every tensor of parameters or moments, which may have overflowed."""
     if np.isnan(values).any() or (not name.startswith("moments.") and np.isinf(values).any()):
         raise _NotFiniteError(f"{name} holds NaN or infinity, which files of networks do not.")
 
@@ -113,6 +116,8 @@ def _tensors(network: "Network", run: Run | None) -> dict[str, np.ndarray]:
         tensors |= _named(layout, "best.", run.best.parameters)
     if run is not None and run.last is not None:
         tensors |= _named(layout, "last.", run.last)
+    if run is not None:
+        tensors |= {f"history.{name}": np.fromiter(getattr(run.history, name), np.float64) for name in LISTS}
     return tensors
 
 
@@ -143,7 +148,7 @@ def _metadata(network: "Network", run: Run | None) -> dict[str, str]:
         },
         "fit": None if run is None else {
             **{name: getattr(run, name) for name in RUN},
-            "history": vars(run.history),
+            "history": {name: value for name, value in vars(run.history).items() if name not in LISTS},
             "best": run.best and {"loss": run.best.loss, "epoch": run.best.epoch},
             "last": run.last is not None,
         },
@@ -151,6 +156,8 @@ def _metadata(network: "Network", run: Run | None) -> dict[str, str]:
     metadata = {"format": FORMAT} | {name: json.dumps(value, default=_plain) for name, value in described.items()}
     try:
         _parts(metadata)
+        if run is not None:
+            _check_lengths(run)
     except (ValueError, TypeError) as error:
         raise ValueError(f"this network cannot be saved: {error}") from None
     return metadata
@@ -206,11 +213,13 @@ def load(path: str | os.PathLike[str], functions: Sequence[Activation | Loss] = 
 def _network(file: Any, functions: Sequence[Activation | Loss]) -> "Network":
     from .network import Network
 
-    described, optimizer, run = _parts(file.metadata() or {})
+    metadata = file.metadata() or {}
+    described, optimizer, run = _parts(metadata)
     n_moments = 0 if optimizer is None else optimizer.n_moments
     prefixes = ["", *(f"moments.{i}." for i in range(n_moments))]
     prefixes += ["best."] * bool(run and run.best) + ["last."] * bool(run and run.last is not None)
-    _check_shapes(file, described["sizes"], prefixes)
+    lists = LISTS if run is not None and metadata["format"] == FORMAT else ()
+    _check_shapes(file, described["sizes"], prefixes, lists)
     network = Network(
         described["sizes"], [_function(Activation, name, functions) for name in described["hidden"]],
         _function(Activation, described["output"], functions), _function(Loss, described["loss"], functions),
@@ -232,13 +241,16 @@ def _network(file: Any, functions: Sequence[Activation | Loss]) -> "Network":
             run.best.parameters = _flat(file, "best.", network._layout)
         if run.last is not None:
             run.last = _flat(file, "last.", network._layout)
+        for name in lists:
+            setattr(run.history, name, file.get_tensor(f"history.{name}").tolist())
+        _check_lengths(run)
         network._run = run
     return network
 
 
 def _parts(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Optimizer | None, Run | None]:
     """What the metadata says of the network, its optimizer and its fit, checked, without what stands in tensors."""
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, OLD_FORMAT):
         raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
     described, optimizer, run = (json.loads(metadata[name]) for name in ("network", "optimizer", "fit"))
     sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
@@ -248,13 +260,22 @@ def _parts(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Optimizer | Non
         "dropout": (inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)),
         "classes": inputs.classes("classes", described["classes"], max(2, sizes[-1])),
     }  # fmt: skip
-    return described, None if optimizer is None else _optimizer(optimizer), None if run is None else _run(run)
+    lists = metadata["format"] == OLD_FORMAT
+    return described, None if optimizer is None else _optimizer(optimizer), None if run is None else _run(run, lists)
 
 
-def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str]) -> None:
+def _check_lengths(run: Run) -> None:
+    """That the history's lists are as long as the fit, or shorter, those of validation that came later."""
+    for name in LISTS:
+        length = len(getattr(run.history, name))
+        if length > run.epoch or (length < run.epoch and not name.startswith("validation")):
+            raise ValueError(f"history.{name} has {length} values; its fit stands at epoch {run.epoch}.")
+
+
+def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str], lists: Sequence[str]) -> None:
     """That the file has the tensors of these sizes, all of them and no others."""
     found = set(file.keys())
-    if len(found) != 2 * (len(sizes) - 1) * len(prefixes):
+    if len(found) != 2 * (len(sizes) - 1) * len(prefixes) + len(lists):
         raise ValueError(f"it has {len(found)} tensors; sizes of {len(sizes)} widths need another number.")
     shapes = {
         f"{prefix}{kind}{l}": shape
@@ -262,13 +283,19 @@ def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str]) -> Non
         for l, (n_prev, n) in enumerate(pairwise(sizes), start=1)
         for kind, shape in (("W", [n, n_prev]), ("b", [n]))
     }
-    if found != set(shapes):
-        missing, unknown = sorted(set(shapes) - found), sorted(found - set(shapes))
+    expected = {*shapes, *(f"history.{name}" for name in lists)}
+    if found != expected:
+        missing, unknown = sorted(expected - found), sorted(found - expected)
         raise ValueError(f"tensors are missing: {missing[:5]}, or unknown: {unknown[:5]}.")
     for name, shape in shapes.items():
         part = file.get_slice(name)
         if list(part.get_shape()) != shape or part.get_dtype() != "F32":
             raise ValueError(f"{name} is {part.get_dtype()} {part.get_shape()}; sizes {sizes} need F32 {shape}.")
+    for name in lists:
+        part = file.get_slice(f"history.{name}")
+        dtype, shape = part.get_dtype(), part.get_shape()
+        if len(shape) != 1 or dtype != "F64":
+            raise ValueError(f"history.{name} is {dtype} {shape}; it must be F64 of one dimension.")
 
 
 def _read(file: Any, prefix: str, layout: ParameterLayout, flat: np.ndarray) -> None:
@@ -352,8 +379,11 @@ def _schedule(described: Any, depth: int = 0) -> Any:
     return schedules._made(name, settings)
 
 
-def _run(described: dict[str, Any]) -> Run:
-    """Where the fit stands, without its best and last parameters: they are empty where the file has them."""
+def _run(described: dict[str, Any], lists: bool) -> Run:
+    """Where the fit stands, without its best and last parameters: they are empty where the file has them.
+
+    `lists` tells whether the history's are in here.
+    """
     run = Run(
         rows=_whole("rows", described["rows"], 1), batch_size=inputs.whole("batch_size", described["batch_size"]),
         shuffle=inputs.flag("shuffle", described["shuffle"]),
@@ -363,11 +393,9 @@ def _run(described: dict[str, Any]) -> Run:
         cost=_number("cost", described["cost"]), weight=_number("weight", described["weight"]),
         seconds=_number("seconds", described["seconds"]),
     )  # fmt: skip
-    run.history = _history(described["history"])
-    if run.step > -(-run.rows // run.batch_size) or run.history.epochs != run.epoch:
+    run.history = _history(described["history"], lists)
+    if run.step > -(-run.rows // run.batch_size):
         raise ValueError(f"its fit stands at step {run.step} of epoch {run.epoch}, which it cannot.")
-    if any(len(values) > run.epoch for values in vars(run.history).values() if isinstance(values, list)):
-        raise ValueError("its history has lists that are longer than its epochs.")
     if described["best"]:
         loss, epoch = described["best"]["loss"], described["best"]["epoch"]
         run.best = Best(np.empty(0), _number("loss", loss, finite=False), _whole("epoch", epoch, -1, run.epoch - 1))
@@ -375,13 +403,12 @@ def _run(described: dict[str, Any]) -> Run:
     return run
 
 
-def _history(described: dict[str, Any]) -> History:
+def _history(described: dict[str, Any], lists: bool) -> History:
     history = History()
-    if set(described) != set(vars(history)):
+    if set(described) != set(vars(history)) - (set() if lists else set(LISTS)):
         raise ValueError(f"its history has {sorted(described)}.")
-    for name, value in described.items():
-        if isinstance(getattr(history, name), list):
-            setattr(history, name, [_any_number(f"history.{name}", x) for x in value])
+    for name in LISTS if lists else ():
+        setattr(history, name, [_any_number(f"history.{name}", x) for x in described[name]])
     history.best_epoch = None if described["best_epoch"] is None else _whole("best_epoch", described["best_epoch"], 0)
     history.running_loss = _any_number("running_loss", described["running_loss"])
     history.interrupted = inputs.flag("interrupted", described["interrupted"])

@@ -324,6 +324,22 @@ def test_what_is_saved_can_be_loaded(name, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_history_of_millions_of_epochs(tmp_path):
+    """It is no part of the header, which may have 100 MB."""
+    net, epochs, rng = network(), 1_750_000, np.random.default_rng(0)
+    fit(net, 1)
+    for name in ("loss", "seconds", "samples_per_second"):
+        setattr(net._run.history, name, rng.standard_normal(epochs).tolist())
+    net._run.history.loss[7] = math.nan
+    net._run.epoch = epochs
+    checkpoint = Checkpoint(tmp_path / "net.safetensors")
+    history = fit(net, epochs + 1, callbacks=[checkpoint], resume=True)
+    again = Network.load(checkpoint.path)
+    assert same(net, again)
+    for name, values in vars(history).items():
+        np.testing.assert_array_equal(getattr(again._run.history, name), values)
+
+
 def test_a_checkpoint_leaves_out_what_is_not_finite(tmp_path):
     """A moment too: the fit goes on, and the file is that of the steps before."""
     net, checkpoint = network(), Checkpoint(tmp_path / "net.safetensors", every=1)
@@ -485,6 +501,71 @@ def test_flipped_bits_are_refused_or_harmless(good, tmp_path):
         content = bytearray(good)
         content[place // 8] ^= 1 << place % 8
         refused(tmp_path / "net", bytes(content))
+
+
+def with_tensors(good, change):
+    """The file with its tensors and its metadata changed."""
+    length = int.from_bytes(good[:8], "little")
+    tensors, metadata = safetensors.load(good), json.loads(good[8 : 8 + length])["__metadata__"]
+    change(tensors, metadata)
+    return safetensors.save(tensors, metadata)
+
+
+HISTORIES = {
+    "is not there": lambda values: None,
+    "of float32": lambda values: values.astype(np.float32),
+    "of whole numbers": lambda values: values.astype(np.int64),
+    "of two dimensions": lambda values: values.reshape(1, -1),
+    "of none": lambda values: np.array(values[0]),
+    "too long": lambda values: np.append(values, 0.0),
+    "too short": lambda values: values[1:],
+    "empty": lambda values: values[:0],
+}
+
+
+@pytest.mark.parametrize("kind", HISTORIES)
+@pytest.mark.parametrize("name", ["loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second"])
+def test_a_hostile_history_is_refused(name, kind, good, tmp_path):
+    """Only that of validation may be shorter, which came later then."""
+
+    def change(tensors, metadata):
+        values = HISTORIES[kind](tensors.pop(f"history.{name}"))
+        if values is not None:
+            tensors[f"history.{name}"] = values
+
+    shorter = name.startswith("validation") and kind in ("too short", "empty")
+    assert refused(tmp_path / "net", with_tensors(good, change)) != shorter
+
+
+def to_the_old_format(tensors, metadata):
+    """Histories were JSON."""
+    described = json.loads(metadata["fit"])
+    for name in [name for name in tensors if name.startswith("history.")]:
+        described["history"][name.removeprefix("history.")] = tensors.pop(name).tolist()
+    metadata.update(format="fastprop 1", fit=json.dumps(described))
+
+
+def test_a_file_of_the_old_format_is_gone_on_with(tmp_path):
+    parts, whole, path = network(), network(), tmp_path / "net.safetensors"
+    expected = fit(whole, 6, Adam(0.01), validation=0.2)
+    fit(parts, 4, Adam(0.01), validation=0.2)
+    parts.save(path)
+    path.write_bytes(with_tensors(path.read_bytes(), to_the_old_format))
+    again = Network.load(path)
+    history = fit(again, 6, validation=0.2, resume=True)
+    assert (history.loss, history.validation_loss) == (expected.loss, expected.validation_loss)
+    assert same(whole, again)
+
+
+@pytest.mark.parametrize("value", [None, [], [1.0], [1.0, "x"], [1.0, None], [[1.0], [1.0]], {}, 7])
+def test_a_hostile_history_of_the_old_format_is_refused(value, good, tmp_path):
+    def change(tensors, metadata):
+        to_the_old_format(tensors, metadata)
+        described = json.loads(metadata["fit"])
+        described["history"]["loss"] = value
+        metadata["fit"] = json.dumps(described)
+
+    assert refused(tmp_path / "net", with_tensors(good, change))
 
 
 HEADERS = {
