@@ -73,6 +73,21 @@ def test_a_fit_gone_on_with_has_the_bits_of_one_that_never_stopped(name, tmp_pat
     assert (history.loss, history.validation_loss) == (expected.loss, expected.validation_loss)
 
 
+@pytest.mark.parametrize("lr", [
+    lambda: schedules.one_cycle(np.float32(0.05), 150), lambda: schedules.cosine(np.float32(0.05), np.int8(100)),
+    lambda: schedules.ReduceOnPlateau(np.float32(0.05), factor=np.float32(0.3), patience=1),
+])  # fmt: skip
+def test_settings_of_other_types_give_the_same_rates_from_a_file(lr, tmp_path):
+    net = network()
+    net.partial_fit(*data(), SGD(lr()))
+    again = through_a_file(net, tmp_path / "net.safetensors")
+    for schedule in (net.optimizer.lr, again.optimizer.lr):
+        if isinstance(schedule, schedules.ReduceOnPlateau):
+            schedule.observe(1.0)
+            schedule.observe(1.0)
+    np.testing.assert_array_equal(again.optimizer.rates(200), net.optimizer.rates(200))
+
+
 def test_in_a_new_process_too(tmp_path, run_python):
     whole, parts, path = network(), network(), tmp_path / "net.safetensors"
     fit(whole, 20, Adam(0.01))
