@@ -462,12 +462,16 @@ class Checkpoint:
         if self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder; a checkpoint is a file.")
         partial = re.compile(re.escape(f".{self.path.name}.") + r"[0-9a-f]{8}\.partial")
-        for left in self.path.parent.iterdir():
-            if partial.fullmatch(left.name):
-                left.unlink(missing_ok=True)
-        probe = self.path.with_name(f".{self.path.name}.probe.partial")
-        probe.touch()
-        probe.unlink()
+        try:
+            for left in self.path.parent.iterdir():
+                if partial.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
+            probe = self.path.with_name(f".{self.path.name}.probe.partial")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            message = f"{error.strerror}; a checkpoint needs a folder that can be written to"
+            raise OSError(error.errno, message, os.fspath(self.path)) from None
         self._network = network
 
     def __call__(self, count: int, history: History) -> None:
