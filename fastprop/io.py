@@ -38,6 +38,7 @@ OPTIMIZERS = {kind.__name__: kind for kind in (optimizers.SGD, optimizers.Adam, 
 SCHEDULES = ("constant", "step", "exponential", "cosine", "warm_up", "one_cycle")
 GENERATORS = ("PCG64", "PCG64DXSM")  # whose state is whole numbers alone
 MOST_DEPTH = 8  # of a schedule that is made of another
+MOST_JSON = 2 * 10**7  # characters: read, lists in lists take nearly 30 times their text
 
 
 def _safetensors() -> Any:
@@ -252,7 +253,10 @@ def _parts(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Optimizer | Non
     """What the metadata says of the network, its optimizer and its fit, checked, without what stands in tensors."""
     if metadata.get("format") not in (FORMAT, OLD_FORMAT):
         raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
-    described, optimizer, run = (json.loads(metadata[name]) for name in ("network", "optimizer", "fit"))
+    texts = [metadata[name] for name in ("network", "optimizer", "fit")]
+    if sum(map(len, texts)) > MOST_JSON:
+        raise ValueError(f"its metadata has more than {MOST_JSON} characters.")
+    described, optimizer, run = map(json.loads, texts)
     sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
     dropout, seed = described["dropout"]
     described |= {

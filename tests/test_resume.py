@@ -790,9 +790,103 @@ def test_hostile_metadata_is_refused(value, good, tmp_path):
                     )
 
 
-def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(good, tmp_path):
+def test_sizes_that_the_tensors_do_not_have_are_refused(good, tmp_path):
     for sizes in ([10**18, 3], [10**9, 10**9], [7, 33, 18, 4], [7, 33, 3], [7, 33, 18, 3, 3], [], [7]):
         assert refused(tmp_path / "net", with_metadata(good, "network", lambda d, sizes=sizes: d.update(sizes=sizes)))
+
+
+CAPPED = """
+import resource, sys
+from fastprop import Network
+Network.load(sys.argv[1])
+with open("/proc/self/status") as status:
+    size = next(int(line.split()[1]) for line in status if line.startswith("VmSize:"))
+resource.setrlimit(resource.RLIMIT_AS, ((size + 30 * 1024) * 1024,) * 2)
+Network.load(sys.argv[1])
+for path in sys.argv[2:]:
+    try:
+        Network.load(path)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone caps the address space of a process")
+def test_no_memory_is_taken_for_what_a_header_claims(tmp_path, run_python):
+    """A process that may have 30 MB more refuses, in a ValueError, what claims to be of hundreds."""
+    net, path = Network((4, 4)), tmp_path / "net.safetensors"
+    net.partial_fit(np.ones((3, 4)), np.ones((3, 4)), Adam())
+    net.fit(np.ones((3, 4)), np.ones((3, 4)), epochs=1, progress=False)
+    net.save(path)
+    content = path.read_bytes()
+    files = [
+        with_metadata(content, "network", lambda d, n=n: d.update(sizes=[n, n])) for n in (3000, 5000, 20_000, 10**7)
+    ]
+    files += [
+        with_metadata(content, "network", lambda d: d.update(sizes=[4] * 10**5)),
+        with_metadata(content, "fit", lambda d: d.update(epoch=10**9)),
+        with_header(content, lambda h: h["history.loss"].update(shape=[10**9])),
+        with_header(content, lambda h: h["W1"].update(shape=[5000, 5000])),
+    ]
+    paths = [tmp_path / str(i) for i in range(len(files))]
+    for claiming, text in zip(paths, files):
+        claiming.write_bytes(text)
+    assert run_python(CAPPED, path, *paths).count("or damaged: ") == len(files)
+
+
+MOST_HEADER = 10**8 - 1  # bytes; safetensors refuses longer ones
+
+
+def described(network):
+    """A header with this JSON of the network."""
+    metadata = {"format": "fastprop 2", "network": network, "optimizer": "null", "fit": "null"}
+    return '{"__metadata__":' + json.dumps(metadata) + "}"
+
+
+LONG_HEADERS = {
+    "spaces": lambda: "{",
+    "brackets": lambda: '{"W1":' + "[" * (MOST_HEADER - 6),
+    "brackets in the network's JSON": lambda: described("[" * (MOST_HEADER - 200)),
+    "a label": lambda: described('{"classes":["' + "x" * (MOST_HEADER - 200) + '"]}'),
+    "lists in the network's JSON": lambda: described("[" + "[]," * ((MOST_HEADER - 200) // 3) + "0]"),
+    "sizes": lambda: described('{"sizes":[' + "7," * ((MOST_HEADER - 200) // 2) + "7]}"),
+    "a million tensors": lambda: (
+        described("{}")[:-1]
+        + "".join(f',"{i:044d}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(980_000))
+        + "}"
+    ),
+}
+
+PEAK = """
+import sys
+from fastprop import Network
+def memory(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name)) * 1024
+Network.load(sys.argv[1])
+before = memory("VmRSS:")
+try:
+    Network.load(sys.argv[2])
+except ValueError as error:
+    print(str(error)[:200])
+print(memory("VmHWM:") - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the peak of a process")
+@pytest.mark.parametrize("name", LONG_HEADERS)
+def test_a_real_header_of_100_mb_is_refused_in_little_memory(name, good, tmp_path, run_python):
+    """In ten times the file where it has a million names, which are safetensors' own; less for other headers."""
+    small, path = tmp_path / "small", tmp_path / "long"
+    small.write_bytes(good)
+    text = LONG_HEADERS[name]().encode()
+    assert len(text) <= MOST_HEADER
+    text += b" " * (MOST_HEADER - len(text) - (name == "spaces")) + b"}" * (name == "spaces")
+    path.write_bytes(MOST_HEADER.to_bytes(8, "little") + text)
+    said, peak = run_python(PEAK, small, path).splitlines()
+    path.unlink()
+    assert "or damaged: " in said
+    assert int(peak) < 12 * MOST_HEADER
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
