@@ -212,6 +212,20 @@ def test_functions_of_ones_own_are_given_again(tmp_path):
         Network.load(path)
 
 
+def test_names_are_read_as_python_reads_them(tmp_path):
+    """In their NFKC form, under which generated code is found: the ligature ﬁ is f and i, wide letters are letters."""
+    fix = Activation("ﬁx", lambda z: z / (1 + math.exp(-z)), Activation.built_in["silu"].df)
+    waffle = Loss("waﬄe", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
+    assert (fix.name, waffle.name) == ("fix", "waffle")
+    net, X = Network((3, 5, 2), fix, loss=waffle, rng=0), np.ones((4, 3), np.float32)
+    net.partial_fit(X, np.ones((4, 2)))
+    again = through_a_file(net, tmp_path / "net.safetensors", functions=[fix, waffle])
+    np.testing.assert_array_equal(again.predict(X), net.predict(X))
+    for kind, name in (Activation, "ｒelu"), (Loss, "ｍse"):
+        with pytest.raises(ValueError, match="which is built in"):
+            kind(name, lambda *z: z[0], lambda *z: 1.0)
+
+
 def test_what_cannot_be_saved_is_said_before_the_fit(tmp_path):
     net = network()
     before = net.parameters.copy()
