@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -31,6 +32,7 @@ class Function:
     def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float]):
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name is {name!r}; it must be a name as Python's are, such as {self.example!r}.")
+        name = unicodedata.normalize("NFKC", name)  # as Python reads names: a ligature ﬁ is f and i
         if name in self.built_in:
             raise ValueError(f"name is {name!r}, which is built in. Choose another.")
         self.name, self.f, self.df = name, f, df

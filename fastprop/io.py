@@ -2,8 +2,9 @@
 
 Parameters stand as float32 tensors under the derivation's names, W1, b1, …; the optimizer's moments as moments.0.W1, …;
 with early stopping the best parameters so far as best.W1, …, and those of the end, where the network went back to
-the best, as last.W1, …. All else is JSON in the file's metadata. Nothing in a file is executed, and no memory is taken
-for what its header claims before the claim is found true.
+the best, as last.W1, …. The history's lists are float64 tensors, history.loss, …: a header ends at 100 MB. All else is
+JSON in the file's metadata. Nothing in a file is executed, and no memory is taken for what its header claims before the
+claim is found true.
 """
 
 import json
@@ -30,12 +31,14 @@ from .training import Best, History, Run
 if TYPE_CHECKING:
     from .network import Network
 
-FORMAT = "fastprop 1"
+FORMAT, OLD_FORMAT = "fastprop 2", "fastprop 1"  # which had the history in its JSON
+LISTS = tuple(name for name, value in vars(History()).items() if isinstance(value, list))
 OPTIMIZERS = {kind.__name__: kind for kind in (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop,
                                                optimizers.Adagrad)}  # fmt: skip
 SCHEDULES = ("constant", "step", "exponential", "cosine", "warm_up", "one_cycle")
 GENERATORS = ("PCG64", "PCG64DXSM")  # whose state is whole numbers alone
 MOST_DEPTH = 8  # of a schedule that is made of another
+MOST_JSON = 2 * 10**7  # characters: read, lists in lists take nearly 30 times their text
 
 
 def _safetensors() -> Any:
@@ -53,11 +56,32 @@ def _safetensors() -> Any:
 def save(network: "Network", path: str | os.PathLike[str]) -> None:
     """Write a network to a file; see :meth:`fastprop.Network.save`."""
     safetensors = _safetensors()
-    tensors, metadata = _tensors(network), _metadata(network)
+    run = _run_of(network)
+    tensors, metadata = _tensors(network, run), _metadata(network, run)
     for name, values in tensors.items():
-        if "." not in name and not np.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinity, which is not saved. The file that was there stays.")
-    _replace(Path(path), safetensors.numpy.save(tensors, metadata))
+        if not name.startswith("history."):  # losses may be anything
+            _check_finite(name, values)
+    try:
+        content = safetensors.numpy.save(tensors, metadata)
+    except safetensors.SafetensorError as error:  # of so many layers or labels that a header cannot hold them
+        raise ValueError(f"this network cannot be saved: {error}") from None
+    _replace(Path(path), content)
+
+
+class _NotFiniteError(ValueError):
+    """That a tensor is not what files hold."""
+
+
+def _check_finite(name: str, values: np.ndarray) -> None:
+    """What holds of every tensor of parameters or moments, which may have overflowed."""
+    if np.isnan(values).any() or (not name.startswith("moments.") and np.isinf(values).any()):
+        raise _NotFiniteError(f"{name} holds NaN or infinity, which files of networks do not.")
+
+
+def _run_of(network: "Network") -> Run | None:
+    """Where the fit stands, unless it came to parameters that are not finite: like one that diverged, it is over."""
+    run = network._run
+    return None if run is None or (run.last is not None and not np.isfinite(run.last).all()) else run
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -83,10 +107,9 @@ def _replace(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def _tensors(network: "Network") -> dict[str, np.ndarray]:
-    layout = network._layout
+def _tensors(network: "Network", run: Run | None) -> dict[str, np.ndarray]:
+    layout, optimizer = network._layout, network._optimizer
     tensors = _named(layout, "", network.parameters)
-    optimizer, run = network._optimizer, network._run
     if optimizer is not None and optimizer.moments is not None:
         for i, moment in enumerate(optimizer.moments):
             tensors |= _named(layout, f"moments.{i}.", moment)
@@ -94,6 +117,8 @@ def _tensors(network: "Network") -> dict[str, np.ndarray]:
         tensors |= _named(layout, "best.", run.best.parameters)
     if run is not None and run.last is not None:
         tensors |= _named(layout, "last.", run.last)
+    if run is not None:
+        tensors |= {f"history.{name}": np.fromiter(getattr(run.history, name), np.float64) for name in LISTS}
     return tensors
 
 
@@ -106,8 +131,9 @@ def _named(layout: ParameterLayout, prefix: str, flat: np.ndarray) -> dict[str, 
     }
 
 
-def _metadata(network: "Network") -> dict[str, str]:
-    optimizer, run = network._optimizer, network._run
+def _metadata(network: "Network", run: Run | None) -> dict[str, str]:
+    """All but the tensors, which can be read again: what is loaded is held against the same rules."""
+    optimizer = network._optimizer
     if optimizer is not None and OPTIMIZERS.get(type(optimizer).__name__) is not type(optimizer):
         raise ValueError(f"the optimizer {optimizer!r} is none of fastprop's, and is not saved.")
     described = {
@@ -123,12 +149,19 @@ def _metadata(network: "Network") -> dict[str, str]:
         },
         "fit": None if run is None else {
             **{name: getattr(run, name) for name in RUN},
-            "history": vars(run.history),
+            "history": {name: value for name, value in vars(run.history).items() if name not in LISTS},
             "best": run.best and {"loss": run.best.loss, "epoch": run.best.epoch},
             "last": run.last is not None,
         },
     }  # fmt: skip
-    return {"format": FORMAT} | {name: json.dumps(value, default=_plain) for name, value in described.items()}
+    metadata = {"format": FORMAT} | {name: json.dumps(value, default=_plain) for name, value in described.items()}
+    try:
+        _parts(metadata)
+        if run is not None:
+            _check_lengths(run)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"this network cannot be saved: {error}") from None
+    return metadata
 
 
 def _plain(value: Any) -> Any:
@@ -182,41 +215,71 @@ def _network(file: Any, functions: Sequence[Activation | Loss]) -> "Network":
     from .network import Network
 
     metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
-    described, optimizer, run = (json.loads(metadata[name]) for name in ("network", "optimizer", "fit"))
-    sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
-    made, n_moments = (None, 0) if optimizer is None else _optimizer(optimizer)
+    described, optimizer, run = _parts(metadata)
+    n_moments = 0 if optimizer is None else optimizer.n_moments
     prefixes = ["", *(f"moments.{i}." for i in range(n_moments))]
-    prefixes += ["best."] * bool(run and run["best"]) + ["last."] * bool(run and run["last"])
-    _check_shapes(file, sizes, prefixes)
-    dropout, seed = described["dropout"]
+    prefixes += ["best."] * bool(run and run.best) + ["last."] * bool(run and run.last is not None)
+    lists = LISTS if run is not None and metadata["format"] == FORMAT else ()
+    _check_shapes(file, described["sizes"], prefixes, lists)
     network = Network(
-        sizes, [_function(Activation, name, functions) for name in described["hidden"]],
+        described["sizes"], [_function(Activation, name, functions) for name in described["hidden"]],
         _function(Activation, described["output"], functions), _function(Loss, described["loss"], functions),
         init="zeros", l2=described["l2"], scale=described["scale"],
-        check_finite=described["check_finite"], rng=_generator(described["generator"]),
+        check_finite=described["check_finite"], rng=described["generator"],
     )  # fmt: skip
-    network._dropout = inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)
-    network.classes = described["classes"]
+    network._dropout, network.classes = described["dropout"], described["classes"]
     _read(file, "", network._layout, network.parameters)
-    if made is not None:
+    if optimizer is not None:
         length = network._layout.length
         moments = allocate(n_moments * length).reshape(n_moments, length)
         for i, moment in enumerate(moments):
             _read(file, f"moments.{i}.", network._layout, moment)
-        made.steps, made._moments = _whole("steps", optimizer["steps"], 0, 2**48), moments
-        made.bind(network, length)
-        network._optimizer = made
+        optimizer._moments = moments
+        optimizer.bind(network, length)
+        network._optimizer = optimizer
     if run is not None:
-        network._run = _run(file, run, network._layout)
+        if run.best:
+            run.best.parameters = _flat(file, "best.", network._layout)
+        if run.last is not None:
+            run.last = _flat(file, "last.", network._layout)
+        for name in lists:
+            setattr(run.history, name, file.get_tensor(f"history.{name}").tolist())
+        _check_lengths(run)
+        network._run = run
     return network
 
 
-def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str]) -> None:
+def _parts(metadata: Mapping[str, str]) -> tuple[dict[str, Any], Optimizer | None, Run | None]:
+    """What the metadata says of the network, its optimizer and its fit, checked, without what stands in tensors."""
+    if metadata.get("format") not in (FORMAT, OLD_FORMAT):
+        raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
+    texts = [metadata[name] for name in ("network", "optimizer", "fit")]
+    if sum(map(len, texts)) > MOST_JSON:
+        raise ValueError(f"its metadata has more than {MOST_JSON} characters.")
+    described, optimizer, run = map(json.loads, texts)
+    sizes = tuple(_whole("sizes", n, 1) for n in described["sizes"])
+    dropout, seed = described["dropout"]
+    described |= {
+        "sizes": sizes, "generator": _generator(described["generator"]),
+        "dropout": (inputs.number("dropout", dropout, least=0, below=1), _whole("seed", seed, 0, 2**62)),
+        "classes": inputs.classes("classes", described["classes"], max(2, sizes[-1])),
+    }  # fmt: skip
+    lists = metadata["format"] == OLD_FORMAT
+    return described, None if optimizer is None else _optimizer(optimizer), None if run is None else _run(run, lists)
+
+
+def _check_lengths(run: Run) -> None:
+    """That the history's lists are as long as the fit, or shorter, those of validation that came later."""
+    for name in LISTS:
+        length = len(getattr(run.history, name))
+        if length > run.epoch or (length < run.epoch and not name.startswith("validation")):
+            raise ValueError(f"history.{name} has {length} values; its fit stands at epoch {run.epoch}.")
+
+
+def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str], lists: Sequence[str]) -> None:
     """That the file has the tensors of these sizes, all of them and no others."""
     found = set(file.keys())
-    if len(found) != 2 * (len(sizes) - 1) * len(prefixes):
+    if len(found) != 2 * (len(sizes) - 1) * len(prefixes) + len(lists):
         raise ValueError(f"it has {len(found)} tensors; sizes of {len(sizes)} widths need another number.")
     shapes = {
         f"{prefix}{kind}{l}": shape
@@ -224,23 +287,35 @@ def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str]) -> Non
         for l, (n_prev, n) in enumerate(pairwise(sizes), start=1)
         for kind, shape in (("W", [n, n_prev]), ("b", [n]))
     }
-    if found != set(shapes):
-        missing, unknown = sorted(set(shapes) - found), sorted(found - set(shapes))
+    expected = {*shapes, *(f"history.{name}" for name in lists)}
+    if found != expected:
+        missing, unknown = sorted(expected - found), sorted(found - expected)
         raise ValueError(f"tensors are missing: {missing[:5]}, or unknown: {unknown[:5]}.")
     for name, shape in shapes.items():
         part = file.get_slice(name)
         if list(part.get_shape()) != shape or part.get_dtype() != "F32":
             raise ValueError(f"{name} is {part.get_dtype()} {part.get_shape()}; sizes {sizes} need F32 {shape}.")
+    for name in lists:
+        part = file.get_slice(f"history.{name}")
+        dtype, shape = part.get_dtype(), part.get_shape()
+        if len(shape) != 1 or dtype != "F64":
+            raise ValueError(f"history.{name} is {dtype} {shape}; it must be F64 of one dimension.")
 
 
 def _read(file: Any, prefix: str, layout: ParameterLayout, flat: np.ndarray) -> None:
     """The parts of a flat buffer, from their tensors."""
     for l in range(len(layout.sizes) - 1):
         for kind, part in zip("Wb", layout.views(flat, l)):
-            values = file.get_tensor(f"{prefix}{kind}{l + 1}")
-            if np.isnan(values).any() or (not prefix.startswith("moments") and np.isinf(values).any()):
-                raise ValueError(f"{prefix}{kind}{l + 1} holds NaN or infinity.")
+            name = f"{prefix}{kind}{l + 1}"
+            values = file.get_tensor(name)
+            _check_finite(name, values)
             part[...] = values
+
+
+def _flat(file: Any, prefix: str, layout: ParameterLayout) -> np.ndarray:
+    flat = allocate(layout.length)
+    _read(file, prefix, layout, flat)
+    return flat
 
 
 def _whole(name: str, value: Any, least: int, most: int = 2**53) -> int:
@@ -280,12 +355,13 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _optimizer(described: dict[str, Any]) -> tuple[Optimizer, int]:
-    """The optimizer, without its moments, and how many there are."""
+def _optimizer(described: dict[str, Any]) -> Optimizer:
+    """The optimizer, without its moments."""
     if described["kind"] not in OPTIMIZERS:
         raise ValueError(f"its optimizer is {described['kind']!r}; it must be one of {', '.join(OPTIMIZERS)}.")
     optimizer = OPTIMIZERS[described["kind"]](lr=_schedule(described["lr"]), **described["settings"])
-    return optimizer, optimizer.n_moments
+    optimizer.steps = _whole("steps", described["steps"], 0, 2**48)
+    return optimizer
 
 
 def _schedule(described: Any, depth: int = 0) -> Any:
@@ -294,19 +370,26 @@ def _schedule(described: Any, depth: int = 0) -> Any:
     name = described["schedule"]
     if name == "ReduceOnPlateau":
         given: dict[str, Any] = {key: _number(key, described[key]) for key in ("factor", "least", "patience")}
-        plateau = schedules.ReduceOnPlateau(_number("rate", described["rate"]), **given)
+        plateau = schedules.ReduceOnPlateau(1.0, **given)
+        plateau.rate = inputs.number("rate", _number("rate", described["rate"]), least=0)  # 0: it fell below all floats
         plateau.best = _number("best", described["best"], finite=False)
         plateau.waited = _whole("waited", described["waited"], 0)
         return plateau
-    if name not in SCHEDULES or depth > MOST_DEPTH:
+    if depth > MOST_DEPTH:
+        raise ValueError(f"it has more than {MOST_DEPTH} schedules in schedules.")
+    if name not in SCHEDULES:
         raise ValueError(f"its schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or ReduceOnPlateau.")
     settings = {key: _schedule(value, depth + 1) for key, value in described["settings"].items()}
     return schedules._made(name, settings)
 
 
-def _run(file: Any, described: dict[str, Any], layout: ParameterLayout) -> Run:
+def _run(described: dict[str, Any], lists: bool) -> Run:
+    """Where the fit stands, without its best and last parameters: they are empty where the file has them.
+
+    `lists` tells whether the history's are in here.
+    """
     run = Run(
-        rows=_whole("rows", described["rows"], 1), batch_size=_whole("batch_size", described["batch_size"], 1),
+        rows=_whole("rows", described["rows"], 1), batch_size=inputs.whole("batch_size", described["batch_size"]),
         shuffle=inputs.flag("shuffle", described["shuffle"]),
         fraction=inputs.number("fraction", described["fraction"], least=0, below=1),
         seed=_whole("seed", described["seed"], 0, 2**62), updates=_whole("updates", described["updates"], 0),
@@ -314,31 +397,22 @@ def _run(file: Any, described: dict[str, Any], layout: ParameterLayout) -> Run:
         cost=_number("cost", described["cost"]), weight=_number("weight", described["weight"]),
         seconds=_number("seconds", described["seconds"]),
     )  # fmt: skip
-    run.history = _history(described["history"])
-    if run.step > -(-run.rows // run.batch_size) or run.history.epochs != run.epoch:
+    run.history = _history(described["history"], lists)
+    if run.step > -(-run.rows // run.batch_size):
         raise ValueError(f"its fit stands at step {run.step} of epoch {run.epoch}, which it cannot.")
-    if any(len(values) not in (0, run.epoch) for values in vars(run.history).values() if isinstance(values, list)):
-        raise ValueError("its history has lists of different lengths.")
     if described["best"]:
-        best = described["best"]
-        run.best = Best(
-            allocate(layout.length), _number("loss", best["loss"], finite=False),
-            _whole("epoch", best["epoch"], -1, run.epoch - 1),
-        )  # fmt: skip
-        _read(file, "best.", layout, run.best.parameters)
-    if described["last"]:
-        run.last = allocate(layout.length)
-        _read(file, "last.", layout, run.last)
+        loss, epoch = described["best"]["loss"], described["best"]["epoch"]
+        run.best = Best(np.empty(0), _number("loss", loss, finite=False), _whole("epoch", epoch, -1, run.epoch - 1))
+    run.last = np.empty(0) if described["last"] else None
     return run
 
 
-def _history(described: dict[str, Any]) -> History:
+def _history(described: dict[str, Any], lists: bool) -> History:
     history = History()
-    if set(described) != set(vars(history)):
+    if set(described) != set(vars(history)) - (set() if lists else set(LISTS)):
         raise ValueError(f"its history has {sorted(described)}.")
-    for name, value in described.items():
-        if isinstance(getattr(history, name), list):
-            setattr(history, name, [_any_number(f"history.{name}", x) for x in value])
+    for name in LISTS if lists else ():
+        setattr(history, name, [_any_number(f"history.{name}", x) for x in described[name]])
     history.best_epoch = None if described["best_epoch"] is None else _whole("best_epoch", described["best_epoch"], 0)
     history.running_loss = _any_number("running_loss", described["running_loss"])
     history.interrupted = inputs.flag("interrupted", described["interrupted"])
@@ -360,7 +434,8 @@ class Checkpoint:
     every : int, optional
         Steps from one file to the next; None saves after each epoch. What is saved are the parameters of that moment,
         those of the best epoch beside them; the end of a fit is not, unless it falls on such a step: call
-        ``net.save`` then. A fit that diverged is not saved: the last file is from before.
+        ``net.save`` then. Parameters and moments that are not finite are not saved, nor is a fit that diverged: the
+        last file is from before.
 
     Raises
     ------
@@ -388,21 +463,27 @@ class Checkpoint:
 
     def begins(self, network: "Network") -> None:
         """Find out before the first step whether the network can be saved there."""
-        _metadata(network)
+        _metadata(network, None)
         if self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder; a checkpoint is a file.")
         partial = re.compile(re.escape(f".{self.path.name}.") + r"[0-9a-f]{8}\.partial")
-        for left in self.path.parent.iterdir():
-            if partial.fullmatch(left.name):
-                left.unlink(missing_ok=True)
-        probe = self.path.with_name(f".{self.path.name}.probe.partial")
-        probe.touch()
-        probe.unlink()
+        try:
+            for left in self.path.parent.iterdir():
+                if partial.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
+            probe = self.path.with_name(f".{self.path.name}.probe.partial")
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            message = f"{error.strerror}; a checkpoint needs a folder that can be written to"
+            raise OSError(error.errno, message, os.fspath(self.path)) from None
         self._network = network
 
     def __call__(self, count: int, history: History) -> None:
         assert self._network is not None
-        if self._network._run is not None and np.isfinite(self._network.parameters).all():
+        if self._network._run is None:  # it diverged
+            return
+        with suppress(_NotFiniteError):
             save(self._network, self.path)
 
     def __repr__(self) -> str:

@@ -57,33 +57,38 @@ def rates(lr: float | Schedule, first: int, count: int) -> np.ndarray:
     return values
 
 
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        number(name, value, above=0)
+def _own(name: str, value: Any, **bounds: float) -> Any:
+    """A setting as a Python number: a float32 would be computed with in float32, but in float64 after a file."""
+    result = number(name, value, **bounds)
+    return value if type(value) is int else result
+
+
+def _positive(**values: float) -> list[Any]:
+    return [_own(name, value, above=0) for name, value in values.items()]
 
 
 def constant(lr: float) -> Schedule:
     """The same rate for ever."""
-    _positive(lr=lr)
+    (lr,) = _positive(lr=lr)
     return _Vectorised("constant", lambda step: lr + 0 * step, lr=lr)
 
 
 def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """lr·factor^⌊step/every⌋"""
-    _positive(lr=lr, every=every, factor=factor)
+    lr, every, factor = _positive(lr=lr, every=every, factor=factor)
     return _Vectorised("step", lambda step: lr * factor ** (step // every), lr=lr, every=every, factor=factor)
 
 
 def exponential(lr: float, half_life: float) -> Schedule:
     """lr·2^(−step/half_life)"""
-    _positive(lr=lr, half_life=half_life)
+    lr, half_life = _positive(lr=lr, half_life=half_life)
     return _Vectorised("exponential", lambda step: lr * 0.5 ** (step / half_life), lr=lr, half_life=half_life)
 
 
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     """Half a cosine from lr to `final` in so many steps, and `final` from then on (Loshchilov and Hutter 2017)."""
-    _positive(lr=lr, steps=steps)
-    number("final", final, least=0)
+    lr, steps = _positive(lr=lr, steps=steps)
+    final = _own("final", final, least=0)
 
     def rate(step: Any) -> Any:
         return final + (lr - final) * (1 + np.cos(np.pi * np.minimum(step, steps) / steps)) / 2
@@ -93,8 +98,10 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
 
 def warm_up(steps: int, then: float | Schedule) -> Schedule:
     """Linearly up in so many steps, and then another schedule, whose step 0 follows, or a rate."""
-    _positive(steps=steps)
-    later = constant(then) if not callable(then) else then
+    (steps,) = _positive(steps=steps)
+    if not callable(then):
+        (then,) = _positive(then=then)
+    later = then if callable(then) else constant(then)
 
     def rate(step: Any) -> Any:
         after = later(np.maximum(step - steps, 0))
@@ -110,7 +117,7 @@ def one_cycle(lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end
 
     Smith and Topin 2019; the form of PyTorch's OneCycleLR.
     """
-    _positive(lr=lr, steps=steps, warm=warm, start=start, end=end)
+    lr, steps, warm, start, end = _positive(lr=lr, steps=steps, warm=warm, start=start, end=end)
     top = max(warm * steps - 1, 1e-9)
     rest = max(steps - 1 - top, 1e-9)
 
@@ -139,8 +146,8 @@ class ReduceOnPlateau:
     """
 
     def __init__(self, lr: float, factor: float = 0.1, patience: int = 10, least: float = 0.0):
-        _positive(lr=lr, factor=factor, patience=patience)
-        self.rate, self.factor, self.patience, self.least = lr, factor, patience, least
+        self.rate, self.factor, self.patience = _positive(lr=lr, factor=factor, patience=patience)
+        self.least = _own("least", least)
         self.best, self.waited = np.inf, 0
 
     def __call__(self, step: Any) -> Any:

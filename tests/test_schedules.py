@@ -36,6 +36,38 @@ def test_rates(name):
     )
 
 
+OF_FLOAT32 = {
+    "constant": lambda number: schedules.constant(number(0.3)),
+    "step": lambda number: schedules.step(number(0.8), every=number(10), factor=number(0.3)),
+    "exponential": lambda number: schedules.exponential(number(0.8), half_life=number(5.3)),
+    "cosine": lambda number: schedules.cosine(number(0.7), number(100), final=number(0.2)),
+    "warm_up": lambda number: schedules.warm_up(number(7), number(0.8)),
+    "one_cycle": lambda number: schedules.one_cycle(
+        number(0.05), 150, warm=number(0.3), start=number(25), end=number(1e4)
+    ),
+    "plateau": lambda number: lowered(
+        schedules.ReduceOnPlateau(number(0.7), factor=number(0.3), patience=number(1), least=number(1e-3))
+    ),
+}
+
+
+def lowered(plateau):
+    """After three epochs, the second and third without progress."""
+    for loss in (1, 1, 1):
+        plateau.observe(loss)
+    return plateau
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float16, lambda value: np.array(value, np.float32)])
+@pytest.mark.parametrize("name", OF_FLOAT32)
+def test_rates_are_float64_whatever_the_settings(name, number):
+    """A float32 computes as its value does in float64, so that a file, which holds that value, gives the same rates."""
+    given = OF_FLOAT32[name](number)
+    expected = OF_FLOAT32[name](lambda value: float(number(value)))
+    assert repr(given) == repr(expected)
+    np.testing.assert_array_equal(schedules.rates(given, 0, 200), schedules.rates(expected, 0, 200))
+
+
 def test_a_cycle_is_pytorchs():
     torch = pytest.importorskip("torch")
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -91,10 +123,17 @@ def test_a_schedule_that_gives_no_rate_is_told_so_before_anything_changes(value)
 @pytest.mark.parametrize("make", [
     lambda: schedules.cosine(0, 10), lambda: schedules.step(0.1, 0), lambda: schedules.exponential(0.1, -1),
     lambda: schedules.warm_up(0, 0.1), lambda: schedules.ReduceOnPlateau(0.1, patience=0),
+    lambda: schedules.warm_up(3, -1.0),
 ])  # fmt: skip
 def test_settings_out_of_their_range(make):
     with pytest.raises(ValueError, match="must be finite, above 0"):
         make()
+
+
+@pytest.mark.parametrize("least", [math.nan, math.inf, -math.inf])
+def test_a_least_rate_that_is_no_number(least):
+    with pytest.raises(ValueError, match=r"least is .*; it must be finite"):
+        schedules.ReduceOnPlateau(0.1, least=least)
 
 
 def test_a_schedule_says_what_it_is():
