@@ -201,3 +201,29 @@ def test_exchange_with_nothing_installed(run, monkeypatch, tmp_path):
     assert len(lines) == 3
     assert all("is not installed: pip install 'fastprop[" in line for line in lines)
     assert not list(tmp_path.iterdir())
+
+
+# ---- the diagnosis -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_diagnosis(run, tmp_path, seed):
+    """The first network learns little and is found sick before, during and after; the second is well, and learns."""
+    pytest.importorskip("matplotlib", reason="plots need matplotlib (extra plot)")
+    out = run("diagnosis.py", "--seed", seed, "--epochs", 40, "--picture", "pictures/of it/flow.png")
+    before, first, after, second, saved = re.split(r"\n\n(?=Network|Adam|saved)", out)
+    assert "1. learning rate too high" in before
+    assert "1. dead units" in after
+    rate = float(re.search(r"Lower the learning rate, to about ([\d.]+),", before)[1])
+    assert float(re.match(r"Adam\((.*)\)", first)[1]) == 0.3
+    assert float(re.match(r"Adam\((.*)\)", second)[1]) == pytest.approx(rate, rel=0.1)
+    tables = [[re.split("  +", line.strip()) for line in part.splitlines()[2:-1]] for part in (first, second)]
+    for table in tables:
+        assert [int(epoch) for epoch, *_ in table] == [1, 11, 21, 31, 40]
+    assert all("dead units" in found for *_, found in tables[0])
+    assert all(found == "nothing" for *_, found in tables[1])
+    costs = [float(cost) for _, cost, _ in tables[1]]
+    assert costs == sorted(costs, reverse=True)
+    assert percentages(first)[0] < 40 < 85 < percentages(second)[0]
+    assert saved == "saved pictures/of it/flow.png\n"
+    assert (tmp_path / "pictures" / "of it" / "flow.png").read_bytes().startswith(b"\x89PNG")
