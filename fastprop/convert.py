@@ -215,8 +215,9 @@ def from_torch(module: "nn.Module") -> Network:
     ModuleNotFoundError
         If PyTorch is not installed.
     ValueError
-        If a layer is none of these, stands elsewhere, takes another width than the one before it gives, or has
-        weights that are not finite: the first such layer is named by its index and its class.
+        If a layer is none of these, stands elsewhere, takes another width than the one before it gives, has weights
+        that are not finite, or has hooks or parametrizations, which compute more than its class does (pruning, a
+        weight or spectral norm): the first such layer is named by its index and its class.
     TypeError
         If module is no Sequential, or has complex weights.
 
@@ -255,7 +256,7 @@ def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
     scale = 1.0
     layers: list[_Dense] = []
     for where, layer in _modules_of(module, "module"):
-        what = f"{where}, {type(layer).__name__}({layer.extra_repr()}),"
+        what = _what(where, layer)
         kind, activation, last = type(layer), _activation_of(layer), layers[-1] if layers else None
         if kind is nn.Linear:
             dense = _Dense(_values(f"{where}.weight", layer.weight), np.zeros(layer.out_features, np.float32))
@@ -269,6 +270,8 @@ def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
         elif activation is not None:
             if not last or last.activation_at or last.dropout_at:
                 raise _misplaced(what)
+            if activation == "softmax" and len(last.b) == 1:
+                raise ValueError(f"{what} is a softmax of one output, which is always 1; use Sigmoid instead.")
             last.activation, last.activation_at = activation, what
         elif kind is nn.Dropout:
             if p := inputs.number(f"p of {where} (Dropout)", layer.p, least=0, below=1):
@@ -305,12 +308,34 @@ def _is_sequential(module: Any) -> bool:
 
 def _modules_of(module: Any, where: str) -> Iterator[tuple[str, Any]]:
     """The layers of a Sequential and of those inside it, in order, each with its place: ``module[2][0]``."""
+    _check_calls(module, where)
     for i, layer in enumerate(module):
         place = f"{where}[{i}]"
         if _is_sequential(layer):
             yield from _modules_of(layer, place)
         else:
+            _check_calls(layer, place)
             yield place, layer
+
+
+def _what(where: str, layer: Any) -> str:
+    return f"{where}, {type(layer).__name__}({layer.extra_repr()}),"
+
+
+def _check_calls(layer: Any, where: str) -> None:
+    """That a call of a module is its forward alone, on weights that stand in it."""
+    if hooks := [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]:
+        names = ", ".join(getattr(hook, "__name__", type(hook).__name__) for hook in hooks)
+        raise ValueError(
+            f"{_what(where, layer)} has forward hooks ({names}), whose work is not converted. Take them off, those of "
+            f"torch.nn.utils by prune.remove, remove_weight_norm or remove_spectral_norm."
+        )
+    if _torch().nn.utils.parametrize.is_parametrized(layer):
+        names = ", ".join(layer.parametrizations)
+        raise ValueError(
+            f"{_what(where, layer)} has parametrizations ({names}), which are not converted. Take them off with "
+            f"torch.nn.utils.parametrize.remove_parametrizations."
+        )
 
 
 def _activation_of(layer: Any) -> str | None:

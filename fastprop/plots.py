@@ -22,6 +22,9 @@ FEW_EPOCHS = 20  # whose points are marked
 CLOSE = 0.08  # of an axis: names of lines that end so close together would overlap
 FALL = 100  # of a loss, from where on its axis is logarithmic
 MOST_NAMES = 12  # layers whose widths are written under the axis
+A_ROW = 3  # findings of a title
+LETTER = 0.085  # inches that a letter of a name is wide
+ENTRIES = 20  # of a legend's column
 MOST_COUNTS = 30  # classes whose counts can be read
 GRID = 300  # points a side at which a boundary is looked for
 TINT = 0.4  # of a class's colour where the network is certain of it
@@ -47,6 +50,7 @@ def _line_axes(figure: Any, rows: int) -> Any:
     for axes in every:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+        axes.yaxis.get_offset_text().set(ha="right")  # 1e6: above the ticks, beside whatever stands above the axes
     return every
 
 
@@ -112,8 +116,9 @@ def learning_curves(history: History, path: str | os.PathLike[str] | None = None
     if history.best_epoch is not None:
         for axes in every:
             axes.axvline(history.best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
+        side = "left" if history.best_epoch < history.epochs / 2 else "right"
         every[0].annotate(f"kept: epoch {history.best_epoch + 1}", (history.best_epoch + 1, 1), (0, 3), color=GREY,
-                          xycoords=("data", "axes fraction"), textcoords="offset points", ha="center")  # fmt: skip
+                          xycoords=("data", "axes fraction"), textcoords="offset points", ha=side)  # fmt: skip
     every[-1].set_xlabel("epoch")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _saved(figure, path)
@@ -154,8 +159,8 @@ def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) ->
     above, below = _line_axes(figure, 2)
     last = layers[-1].dZ.norm
     if 0 < last < np.inf:
-        _guide(above, "exploding above", EXPLODING * last)
-        _guide(above, "vanishing below", VANISHING * last)
+        _guide(above, "exploding above", EXPLODING * last, "bottom")
+        _guide(above, "vanishing below", VANISHING * last, "top")
     _logarithmic(above, x, [("‖dZ‖", [l.dZ.norm for l in layers], BLUE)])
     lines = [("‖dW‖/‖W‖", [l.dW.norm / l.W.norm if l.W.norm else np.nan for l in layers], BLUE)]
     if report.cost_after is not None:
@@ -163,7 +168,9 @@ def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) ->
         below.axhline(USUAL_UPDATE, color=VERMILION, linewidth=1, linestyle=":")
         below.set_title("dotted: the usual update", loc="left", color=VERMILION, fontsize="small")
     _logarithmic(below, x, lines)
-    above.set_title("; ".join(finding.kind for finding in report.findings) or "nothing is found wrong")
+    kinds = [finding.kind for finding in report.findings]
+    rows = ["; ".join(kinds[i : i + A_ROW]) for i in range(0, len(kinds), A_ROW)]
+    above.set_title(";\n".join(rows) or "nothing is found wrong")
     above.set_ylabel("‖dZ‖ of a sample")
     below.set(ylabel="share of ‖W‖", xlabel="layer; the gradient comes from the right")
     if named:
@@ -188,10 +195,11 @@ def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequenc
                           textcoords="offset points", color=colour)  # fmt: skip
 
 
-def _guide(axes: Any, name: str, y: float) -> None:
+def _guide(axes: Any, name: str, y: float, side: str) -> None:
+    """A dashed line, its name beyond its end, where no other line goes."""
     axes.axhline(y, color=GREY, linewidth=1, linestyle="--")
-    axes.annotate(name, (0, y), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
-                  fontsize="small")  # fmt: skip
+    axes.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
+                  fontsize="small", va=side)  # fmt: skip
 
 
 def confusion_matrix(net: Network, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
@@ -223,17 +231,19 @@ def confusion_matrix(net: Network, X: Any, Y: Any, path: str | os.PathLike[str] 
     counts = np.zeros((n, n), int)
     np.add.at(counts, (classes, _probabilities(net, X).argmax(axis=1)), 1)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = min(max(4.0, 2.5 + 0.45 * n), 11)
-    figure = _figure(side + 0.8, side)
+    side, longest = min(max(4.0, 2.5 + 0.45 * n), 11), max(map(len, names)) if n <= MOST_COUNTS else 2
+    upright, room = n * longest > 8 * side, LETTER * longest
+    figure = _figure(side + 0.8 + room, side + upright * room)
     axes = figure.add_subplot(xlabel="predicted class", ylabel="true class")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     if n <= MOST_COUNTS:
+        size = min(10.0, 200 / n, 100 * (side - 1) / n / len(str(counts.max())))  # a digit is 0.64 as wide
         for row, column in zip(*counts.nonzero()):
             colour = "white" if shares[row, column] > 0.65 else "black"
             axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center",
-                      fontsize=min(10, 200 / n))  # fmt: skip
-        axes.set_xticks(range(n), names, rotation=90 if n * max(map(len, names)) > 8 * side else 0)
+                      fontsize=size)  # fmt: skip
+        axes.set_xticks(range(n), names, rotation=90 if upright else 0)
         axes.set_yticks(range(n), names)
     axes.set_title(f"{np.trace(counts) / len(X):.1%} of {len(X):,} are right")
     return _saved(figure, path)
@@ -266,7 +276,8 @@ def decision_boundary(net: Network, X: Any, Y: Any, path: str | os.PathLike[str]
     if isinstance(net, Network) and net.sizes[0] != 2:
         raise ValueError(f"this network has {net.sizes[0]} inputs (sizes[0]); a boundary is drawn in a plane, of 2.")
     X, classes, names = _of_classes(net, X, Y)
-    figure = _figure(6.5, 5)
+    columns = -(-len(names) // ENTRIES)
+    figure = _figure(5.8 + columns * (0.6 + LETTER * max(map(len, names))), 5)
     from matplotlib.colors import to_rgb
 
     axes = figure.add_subplot(xlabel="X[:, 0]", ylabel="X[:, 1]")
@@ -284,7 +295,7 @@ def decision_boundary(net: Network, X: Any, Y: Any, path: str | os.PathLike[str]
             axes.contour(x, y, lead, levels=[0], colors="black", linewidths=0.8)
         axes.scatter(*X[classes == k].T, s=np.clip(8000 / len(X), 10, 36), color=COLOURS[k % len(COLOURS)],
                      marker=MARKERS[k % len(MARKERS)], edgecolors="black", linewidths=0.4, label=name)  # fmt: skip
-    legend = axes.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    legend = axes.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), frameon=False, ncols=columns)
     for handle in legend.legend_handles:
         handle.set_sizes([36])
     return _saved(figure, path)

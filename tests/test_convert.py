@@ -388,7 +388,11 @@ BAD = {
         lambda nn: [nn.Linear(3, 4), to_torch(of((3, 2), scale=0.5))[0]],
         ["module[1], Scale(0.5)" + MISPLACED],
     ),
-    "softmax of one": (lambda nn: [nn.Linear(3, 1), nn.Softmax(1)], ["a softmax of one output is always 1"]),
+    "softmax of one": (
+        lambda nn: [nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1), nn.Softmax(1)],
+        ["module[3], Softmax(dim=1), is a softmax of one output, which is always 1"],
+    ),
+    "softmax of one, and the next": (lambda nn: [nn.Linear(3, 1), nn.Softmax(1), nn.Tanh()], ["module[1], Softmax("]),
     "nothing": (lambda nn: [], ["module has no Linear layer"]),
     "nothing but shape": (lambda nn: [nn.Flatten(), nn.Identity()], ["module has no Linear layer"]),
 }
@@ -400,6 +404,75 @@ def test_a_module_that_is_not_taken_is_told_by_its_first_bad_layer(what, nn):
     with pytest.raises(ValueError, match=re.escape(parts[0])) as raised:
         from_torch(nn.Sequential(*make(nn)))
     assert all(part in str(raised.value) for part in parts)
+
+
+# What a call of a module does beside its forward; each is done to the layer that is told.
+HOOKED = {
+    "pruned": lambda nn, layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+    "pruned twice": lambda nn, layer: [nn.utils.prune.l1_unstructured(layer, "weight", 0.3) for _ in range(2)],
+    "normed, by a hook": lambda nn, layer: nn.utils.weight_norm(layer),
+    "spectral, by a hook": lambda nn, layer: nn.utils.spectral_norm(layer),
+    "normed, parametrized": lambda nn, layer: nn.utils.parametrizations.weight_norm(layer),
+    "spectral, parametrized": lambda nn, layer: nn.utils.parametrizations.spectral_norm(layer),
+    "a hook": lambda nn, layer: layer.register_forward_hook(lambda layer, arguments, A: 2 * A),
+    "a hook before": lambda nn, layer: layer.register_forward_pre_hook(lambda layer, arguments: None),
+    "a hook of keywords": lambda nn, layer: layer.register_forward_hook(lambda *_: None, with_kwargs=True),
+}
+SAID = {"pruned": "(L1Unstructured)", "pruned twice": "(PruningContainer)", "normed, by a hook": "(WeightNorm)",
+        "normed, parametrized": "parametrizations (weight)", "a hook": "(<lambda>)"}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOOKED)
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_a_layer_that_computes_more_than_its_class_is_named(how, nn):
+    """A hook may change outputs, or make the weight anew: the one that stands there is that of the call before."""
+    import torch.nn.utils.prune  # noqa: F401
+
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 2)), nn.BatchNorm1d(2))
+    HOOKED[how](nn, module[2][0])
+    what = r"module\[2\]\[0\], (Parametrized)?Linear\(in_features=4, .*\), has (forward hooks|parametrizations) "
+    with pytest.raises(ValueError, match=what) as raised:
+        from_torch(module)
+    assert SAID.get(how, "") in str(raised.value)
+
+
+@pytest.mark.parametrize("place", ["module", "module[1]", "module[2]", "module[4]"])
+def test_hooks_are_found_wherever_they_are(place, nn):
+    """Of the module itself, of one inside it, of what is passed over, and of an activation."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Tanh()), nn.Identity(), nn.Linear(4, 2), nn.ReLU())
+    layer = module if place == "module" else module[int(place[-2])]
+    layer.register_forward_hook(lambda layer, arguments, A: 2 * A)
+    with pytest.raises(ValueError, match=rf"^{re.escape(place)}, {type(layer).__name__}\(.*\), has forward hooks"):
+        from_torch(module)
+
+
+def test_parametrizations_of_the_module_itself_are_refused(nn):
+    module = nn.Sequential(nn.Linear(3, 4))
+    module.register_parameter("gain", nn.Parameter(module[0].bias.detach().clone()))
+    nn.utils.parametrize.register_parametrization(module, "gain", nn.Identity())
+    with pytest.raises(ValueError, match=r"module, ParametrizedSequential\(\), has parametrizations \(gain\)"):
+        from_torch(module)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_what_took_its_hooks_off_is_taken(nn):
+    """As the error says, by each of the four ways; weights and outputs are then what the hooks made of them."""
+    from torch.nn.utils import prune
+
+    module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 4), nn.Linear(4, 3)).eval()
+    prune.l1_unstructured(module[0], "weight", 0.5)
+    nn.utils.weight_norm(module[1])
+    nn.utils.spectral_norm(module[2])
+    nn.utils.parametrizations.weight_norm(module[3])
+    X = np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)
+    expected = outputs(module, X)
+    prune.remove(module[0], "weight")
+    nn.utils.remove_weight_norm(module[1])
+    nn.utils.remove_spectral_norm(module[2])
+    nn.utils.parametrize.remove_parametrizations(module[3], "weight")
+    net = from_torch(module)
+    assert np.mean(net.layers[0].W == 0) == 0.5
+    assert_close(net.predict(X), expected, TOLERANCE)
 
 
 @pytest.mark.parametrize(("value", "said"), [(math.nan, "is nan"), (math.inf, "is inf"), (1e300, "range of float32")])

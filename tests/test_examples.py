@@ -154,3 +154,76 @@ def test_pipeline(run):
     assert len({line.split("%")[1] for line in tried}) == 4
     assert all(percentages(line)[0] > 94 for line in tried)
     assert min(percentages(last)) > 94
+
+
+# ---- the exchange ------------------------------------------------------------------------------------------------
+
+ONES = ("PyTorch", "from_torch", "onnxruntime", "NumPy")
+
+
+def test_exchange(run, tmp_path):
+    """Everybody predicts the same, and a network that comes back from PyTorch to the bit; both files are there."""
+    for library in ("torch", "onnx", "onnxruntime", "safetensors"):
+        pytest.importorskip(library)
+    lines = [line.split() for line in run("exchange.py", "--folder", "models/of it").splitlines()]
+    assert [name for name, _ in lines] == [*ONES]
+    differences = {name: float(number) for name, number in lines}
+    assert differences.pop("from_torch") == 0
+    assert all(0 < difference < 2e-6 for difference in differences.values())
+    files = sorted((tmp_path / "models" / "of it").iterdir())
+    assert [path.name for path in files] == ["exchange.onnx", "exchange.safetensors"]
+    with np.load(SCRIPTS / "data" / "digits.npz") as digits:
+        X, Y = digits["X"], digits["y"]
+    assert np.mean(Network.load(files[1]).predict(X).argmax(axis=1) == Y) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"),
+    [("torch", "PyTorch      is not installed: pip install 'fastprop[torch]'"),
+     ("onnx", "onnxruntime  or onnx is not installed: pip install 'fastprop[onnx]' onnxruntime"),
+     ("onnxruntime", "onnxruntime  or onnx is not installed: pip install 'fastprop[onnx]' onnxruntime"),
+     ("safetensors", "NumPy        safetensors is not installed: pip install 'fastprop[save]'")],
+)  # fmt: skip
+def test_exchange_goes_on_without_a_library(run, monkeypatch, absent, said):
+    """Whichever is absent, what installs it is named, and the others have their lines."""
+    for module in (absent, f"{absent}.numpy"):
+        monkeypatch.setitem(sys.modules, module, None)
+    lines = run("exchange.py").splitlines()
+    assert said in lines
+    expected = [one for one in ONES if one != "from_torch" or util.find_spec("torch")]
+    assert [line.split()[0] for line in lines] == expected
+
+
+def test_exchange_with_nothing_installed(run, monkeypatch, tmp_path):
+    for library in ("torch", "onnx", "onnxruntime", "safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, library, None)
+    lines = run("exchange.py").splitlines()
+    assert len(lines) == 3
+    assert all("is not installed: pip install 'fastprop[" in line for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the diagnosis -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_diagnosis(run, tmp_path, seed):
+    """The first network learns little and is found sick before, during and after; the second is well, and learns."""
+    pytest.importorskip("matplotlib", reason="plots need matplotlib (extra plot)")
+    out = run("diagnosis.py", "--seed", seed, "--epochs", 40, "--picture", "pictures/of it/flow.png")
+    before, first, after, second, saved = re.split(r"\n\n(?=Network|Adam|saved)", out)
+    assert "1. learning rate too high" in before
+    assert "1. dead units" in after
+    rate = float(re.search(r"Lower the learning rate, to about ([\d.]+),", before)[1])
+    assert float(re.match(r"Adam\((.*)\)", first)[1]) == 0.3
+    assert float(re.match(r"Adam\((.*)\)", second)[1]) == pytest.approx(rate, rel=0.1)
+    tables = [[re.split("  +", line.strip()) for line in part.splitlines()[2:-1]] for part in (first, second)]
+    for table in tables:
+        assert [int(epoch) for epoch, *_ in table] == [1, 11, 21, 31, 40]
+    assert all("dead units" in found for *_, found in tables[0])
+    assert all(found == "nothing" for *_, found in tables[1])
+    costs = [float(cost) for _, cost, _ in tables[1]]
+    assert costs == sorted(costs, reverse=True)
+    assert percentages(first)[0] < 40 < 85 < percentages(second)[0]
+    assert saved == "saved pictures/of it/flow.png\n"
+    assert (tmp_path / "pictures" / "of it" / "flow.png").read_bytes().startswith(b"\x89PNG")

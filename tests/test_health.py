@@ -1,7 +1,9 @@
 """diagnose: what it reports against NumPy, every finding on a network that is sick so, none on those that are well."""
 
+import ast
 import copy
 import doctest
+import inspect
 import json
 import math
 import re
@@ -12,7 +14,7 @@ from networks import AWKWARD, Case, bits, data, dense, names, network
 
 import fastprop
 from fastprop import SGD, Activation, Adagrad, Adam, AdamW, Health, Network, RMSprop, diagnose, schedules
-from fastprop.health import DEAD, LEAST_ROWS, Report
+from fastprop.health import DEAD, LEAST_ROWS, Finding, Report
 
 M = 200
 
@@ -286,6 +288,14 @@ def test_a_sick_network_is_found_so_with_its_remedy(name):
     assert re.search(remedy, found[kind].remedy)
     assert f"{kind}: {found[kind].text}" in str(report)
     assert f"Remedy: {found[kind].remedy}" in str(report)
+
+
+def test_every_kind_of_finding_is_among_the_sick():
+    """The kinds are those that the code makes a Finding of; its docstring lists them too."""
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(fastprop.health))) if isinstance(node, ast.Call)]
+    made = {ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "Finding"}
+    assert made == {kind for _, _, kind, *_ in SICK.values()}
+    assert made == set(re.findall(r'``"(.+?)"``', Finding.__doc__))
 
 
 def test_the_layers_are_named_shortly():

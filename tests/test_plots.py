@@ -1,5 +1,8 @@
 """What the pictures show: lines, names, ticks and counts against what was given; and what is refused."""
 
+import dataclasses
+import io
+import itertools
 import sys
 
 import numpy as np
@@ -7,9 +10,10 @@ import pytest
 from networks import Case, data, network
 
 from fastprop import SGD, Adam, History, Network, diagnose, plots
-from fastprop.health import EXPLODING, VANISHING
+from fastprop.health import EXPLODING, VANISHING, Finding, Spread
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib (extra plot)")
+from matplotlib.text import Text
 
 PNG = b"\x89PNG"
 
@@ -271,6 +275,124 @@ def test_a_class_that_is_nowhere_or_everywhere_needs_no_boundary():
     figure = plots.decision_boundary(net, [[1.0, 2.0]], [2])
     figure.draw_without_rendering()
     assert figure.axes[0].get_xlim() == (0.5, 1.5)
+
+
+# ---- what can be read --------------------------------------------------------------------------------------------
+
+
+def drawn(figure):
+    """The texts that a figure is rendered with, and the boxes that they fill; no ticks beyond the end of an axis."""
+    shown, draw = {}, Text.draw
+
+    def recorded(text, renderer):
+        draw(text, renderer)
+        if text.get_visible() and text.get_text().strip():
+            shown[text] = text.get_text(), text.get_window_extent(renderer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", recorded)
+        figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)
+    return list(shown.values())
+
+
+def unreadable(figure):
+    """What leaves the figure, and which texts lie upon one another, by more than half a pixel."""
+    shown, (width, height) = drawn(figure), figure.bbox.size
+    outside = [name for name, box in shown if min(box.x0, box.y0) < 0 or box.x1 > width or box.y1 > height]
+    upon = [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(shown, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
+    ]
+    return outside + upon
+
+
+def curves(epochs=40, unit=1.0, above=0.0, accuracy=True, **rest):
+    """Of a fit whose validation loss ends so much above the training loss."""
+    loss = unit * (0.5 + np.exp(-np.arange(epochs) / 8))
+    accuracies = np.linspace(0.4, 0.97, epochs).tolist() if accuracy else []
+    history = History(loss.tolist(), validation_loss=(loss + unit * above).tolist(), validation_accuracy=accuracies,
+                      **rest)  # fmt: skip
+    return plots.learning_curves(history)
+
+
+def flow(findings=(), **norms):
+    """Of a report with these findings, and other norms of dZ, dW and updates where they are given."""
+    found = report(SGD(0.1), (6, 20, 20, 3))
+    norms = {"dZ": [1, 1, 1], "dW": [1, 1, 1], "update": [0.1] * 3, **norms}
+    layers = (
+        dataclasses.replace(layer, W=Spread(1, 0, 1), dZ=Spread(dZ, 0, 1), dW=Spread(dW, 0, 1), update=update)
+        for layer, dZ, dW, update in zip(found.layers, norms["dZ"], norms["dW"], norms["update"])
+    )
+    findings = tuple(Finding(kind, (1,), "", "") for kind in findings)
+    return dataclasses.replace(found, layers=tuple(layers), findings=findings).plot()
+
+
+def matrix(n, m=1000, name=str):
+    """Of n classes and m samples, nine in ten of which are right."""
+    rng, net = np.random.default_rng(0), chosen(n)
+    net.classes = [name(k) for k in range(n)]
+    true = rng.integers(n, size=m)
+    X = np.eye(n, dtype=np.float32)[np.where(rng.random(m) < 0.9, true, rng.integers(n, size=m))]
+    return plots.confusion_matrix(net, X, true)
+
+
+def boundary(n, units=(1.0, 1.0), name=str):
+    net = Network((2, 8, n), output="softmax", rng=0)
+    net.classes = [name(k) for k in range(n)]
+    return plots.decision_boundary(net, units * np.random.default_rng(0).standard_normal((200, 2)), np.arange(200) % n)
+
+
+KINDS = ("inputs not scaled", "learning rate too high", "dead units", "saturated units", "exploding gradients",
+         "vanishing gradients", "saturated output")  # fmt: skip
+PICTURES = {
+    "curves": lambda: curves(best_epoch=30),
+    "curves of one epoch": lambda: curves(1, best_epoch=0),
+    "curves without validation": lambda: plots.learning_curves(History(loss=[0.3, 0.2])),
+    "curves of no epoch": lambda: plots.learning_curves(History(loss=[])),
+    "curves on a logarithmic axis": lambda: plots.learning_curves(History(loss=np.logspace(0, -9, 300).tolist())),
+    "curves of millions, the first kept": lambda: curves(unit=1e7, above=1, best_epoch=0),
+    "curves of millions, the third kept": lambda: curves(unit=1e7, above=1, best_epoch=2),
+    "curves that hardly fall": lambda: plots.learning_curves(History(loss=[0.693147, 0.6931469], best_epoch=1)),
+    "curves of many epochs": lambda: curves(100_000, best_epoch=99_000),
+    **{f"curves {gap} apart": lambda gap=gap: curves(2, above=gap, best_epoch=1) for gap in (0, 0.02, 0.05, 0.1, 0.2)},
+    "flow": lambda: report(SGD(0.1)).plot(),
+    "flow without updates": lambda: report().plot(),
+    "flow of zeros": lambda: report(SGD(0.1), dead=True).plot(),
+    "flow through one layer": lambda: report(SGD(0.1), (6, 3)).plot(),
+    "flow through as many as are named": lambda: report(SGD(0.1), (784, *[1024] * (plots.MOST_NAMES - 1), 3)).plot(),
+    "flow through more": lambda: report(SGD(0.1), (6, *[8] * 20, 3)).plot(),
+    "flow that explodes": lambda: flow(KINDS[:5], dZ=[1e38, 10, 1]),
+    "flow that vanishes": lambda: flow(KINDS[3:6], dZ=[1e-38, 0.1, 1]),
+    **{f"flow with {n} findings": lambda n=n: flow(KINDS[:n]) for n in range(1, 8)},
+    **{f"flow, {gap} apart": lambda gap=gap: flow(update=[1e-3, 1, 10**-gap]) for gap in (0, 0.1, 0.2, 0.3, 0.5)},
+    "matrix": lambda: matrix(10),
+    "matrix of two": lambda: matrix(2),
+    "matrix of two long names": lambda: matrix(2, name=("none of the diseases", "one of the diseases").__getitem__),
+    "matrix of names": lambda: matrix(6, name=("setosa", "versicolor", "virginica", "none", "two", "?").__getitem__),
+    "matrix of many long names": lambda: matrix(12, name="the class of the number {}".format),
+    "matrix of millions": lambda: matrix(10, 1_200_000),
+    "matrix of as many as are counted": lambda: matrix(plots.MOST_COUNTS, 400_000, "class {}".format),
+    "matrix of more": lambda: matrix(plots.MOST_COUNTS + 10),
+    "boundary": lambda: boundary(3),
+    "boundary of units": lambda: boundary(3, (1e6, 1e-6)),
+    "boundary of long names": lambda: boundary(3, name="the class of the number {}".format),
+    "boundary of many": lambda: boundary(30),
+    "boundary of very many": lambda: boundary(60, name="class {}".format),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_all_that_is_written_can_be_read(name):
+    """Every text lies inside the figure, and none upon another, of whatever axes."""
+    assert unreadable(PICTURES[name]()) == []
+
+
+def test_what_cannot_be_read_would_be_found():
+    figure = curves()
+    for x, text in ((0.4, "under"), (0.41, "upon"), (0.97, "far away")):
+        figure.text(x, 0.4, text).set_in_layout(False)
+    assert unreadable(figure) == ["far away", ("under", "upon")]
 
 
 # ---- colours -----------------------------------------------------------------------------------------------------
