@@ -271,6 +271,47 @@ def test_a_child_forked_while_another_thread_trains(run_python, layer):
     assert said.splitlines()[-1] == str([0] * 10)
 
 
+FORKING_IN_A_FIT = (
+    PARALLEL
+    + """
+import signal, threading
+X, Y = np.tile(X, (1000, 1)), np.tile(Y, 1000)  # slices of 70 ms: the fit holds its engine at nearly every fork
+net, optimizer = Network((20, 40, 5), output="softmax", rng=0), Adam()
+training, stop = threading.Event(), threading.Event()
+
+def look(steps, history):
+    training.set()
+    return stop.is_set()
+
+fit = threading.Thread(target=lambda: net.fit(X, Y, epochs=10**6, batch_size=100, optimizer=optimizer,
+                                              callbacks=[(1000, look)]))
+fit.start()
+training.wait()
+codes = []
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # ends a child that hangs
+        expected = net.loss(X[:100], Y[:100])
+        J = net.train_step(X[:100], Y[:100], optimizer)
+        net.fit(X[:1000], Y[:1000], epochs=1, optimizer=Adam())
+        os._exit(0 if np.isclose(J, expected) and np.isfinite(net.parameters).all() else 3)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.set()
+fit.join()
+print(codes)
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_goes_on_with_the_network_that_is_in_a_fit(run_python, layer):
+    """Its engine is in use by a thread that the child does not have: no hang, and the cost of its own step."""
+    said = run_python(FORKING_IN_A_FIT, timeout=240, NUMBA_THREADING_LAYER=layer)
+    assert said.splitlines()[-1] == str([0] * 5)
+
+
 POOLS = (
     PARALLEL
     + """
