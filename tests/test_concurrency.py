@@ -312,6 +312,102 @@ def test_a_child_goes_on_with_the_network_that_is_in_a_fit(run_python, layer):
     assert said.splitlines()[-1] == str([0] * 5)
 
 
+FORKING_IN_THE_FIRST_CALLS = (
+    PARALLEL
+    + """
+import signal, threading, time
+sys.unraisablehook = lambda what: os._exit(4)  # what a hook of fork raises
+Network((20, 40, 5))  # NumPy imports parts of itself when they are first used, under locks of Python
+called = threading.Thread(target=trained, args=(0,))
+called.start()
+children = []
+while called.is_alive():
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends a child that hangs
+        trained(0)
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.2)
+called.join()
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(len(codes) > 1, set(codes))
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_forked_in_the_first_calls(run_python, layer):
+    """While another thread loads what was compiled, or starts Numba's threads, with locks that it holds."""
+    run_python(PARALLEL + "trained(0)", NUMBA_THREADING_LAYER=layer)  # fills the cache
+    said = run_python(FORKING_IN_THE_FIRST_CALLS, NUMBA_THREADING_LAYER=layer)
+    assert said.splitlines()[-1] == "True {0}"
+
+
+COMPILING = """
+import os, signal, threading
+from numba.core.compiler_lock import global_compiler_lock
+from fastprop.kernels import jit
+
+def first(x):
+    for i in range(10):
+        x = x * i + 1 if x % 3 else x - i
+    return x
+
+def second(x):
+    return x + 1
+
+compiled = threading.Thread(target=lambda: jit.Routine(first, "int64(int64)").address)
+compiled.start()
+while compiled.is_alive() and global_compiler_lock._lock.acquire(blocking=False):
+    global_compiler_lock._lock.release()
+child = os.fork()
+if not child:
+    signal.alarm(60)  # ends a child that hangs
+    os._exit(0 if jit.Routine(second, "int64(int64)").address else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+compiled.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_forked_while_another_thread_compiles(run_python):
+    """It compiles what it needs: no lock of fastprop, Numba or LLVM is left closed."""
+    assert run_python(COMPILING) == "0\n"
+
+
+NOT_BY_FASTPROP = (
+    PARALLEL
+    + """
+import numba, warnings
+
+@numba.njit(parallel=True)
+def of_the_user(n):
+    total = 0
+    for i in numba.prange(n):
+        total += i
+    return total
+
+of_the_user(1000)
+child = os.fork()
+if not child:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained(0)
+    os._exit(len([w for w in caught if "forked" in str(w.message)]))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_of_a_process_that_computed_in_parallel_without_fastprop(run_python, layer):
+    """Numba's threads stay behind all the same; GNU OpenMP would end a child that asks for them."""
+    assert run_python(NOT_BY_FASTPROP, timeout=60, NUMBA_THREADING_LAYER=layer) == f"{ALONE_IN_THE_CHILD[layer]}\n"
+
+
 POOLS = (
     PARALLEL
     + """
