@@ -207,11 +207,29 @@ TRAINED = """
 import hashlib
 import numpy as np
 from fastprop import Adam, Network
+from fastprop.kernels import steps
 X = np.random.default_rng(0).random((64, 7), np.float32)
 net = Network((7, 9, 3), output="softmax", rng=0)
 net.fit(X, np.arange(64) % 3, epochs=2, batch_size=16, optimizer=Adam())
 print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdigest())
 """
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["none", "read-only"])
+def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path, given):
+    """No home, sources that cannot be written beside, and no cache folder, or one that is read-only: the same bits."""
+    (copied / "kernels" / "__pycache__").write_text("")
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):
+        folder = Path("/proc/self")  # for root, whom no mode stops
+    where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder) if given else ""}
+    said = run_python(
+        TRAINED + "print(steps.launch_alone._cache, steps.run._compiled._cache)", folder=copied.parent, **where
+    )
+    digest, caches = said.splitlines()
+    assert digest == run_python(TRAINED).strip()
+    assert caches.count("NullCache") == 2
 
 
 def test_cold_processes_started_at_once(copied, tmp_path):
