@@ -1,6 +1,6 @@
-"""Where the speed ends: optimisers, batches, widths, activations, phases of a step, single calls, drop-in functions.
+"""Where the speed ends: optimisers, batches, the order of sums, widths, activations, phases, calls, drop-in functions.
 
-    python benchmarks/limits.py [optimizers] [batches] [widths] [activations] [phases] [calls] [dropin]
+    python benchmarks/limits.py [optimizers] [batches] [order] [widths] [activations] [phases] [calls] [dropin]
 
 prints a table for each that is named, or for all. What a row compares is measured in turns in this one process, at one
 thread; figures are medians. The unit of a share is the FMA peak, measured in the same turns.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from unittest import mock
 
 import numba
 import numpy as np
@@ -22,7 +23,7 @@ from ratios import LR, REST, in_turns
 
 from fastprop import SGD, Activation, Adam, Network, dropin, reference, set_num_threads
 from fastprop.activations import ACTIVATIONS, HIDDEN
-from fastprop.kernels import steps
+from fastprop.kernels import plan, steps
 from fastprop.kernels.plan import BACKWARD, FORWARD, LOSS, STEP, TRANSPOSE, flops_per_sample
 from fastprop.optimizers import Optimizer
 
@@ -86,6 +87,21 @@ def batches() -> list[str]:
         seconds = seconds_of({str(batch): fit for batch, (fit, _) in works.items()})
         shares = (f"{100 * flops / seconds[str(batch)] / seconds['peak']:.0f}%" for batch, (_, flops) in works.items())
         lines.append(row(name, *shares))
+    return lines
+
+
+def order() -> list[str]:
+    """What it costs that the threads do not say in how many parts a step is summed: time at B=8192 over one part's."""
+    several = (plan.MOST_PARTS, 2 * plan.MOST_PARTS)
+    lines = header("shape", *(f"{parts} parts" for parts in several))
+    for name in ("s", "digits", "mnist"):
+        works = {}
+        for parts in (1, *several):
+            with mock.patch.object(plan, "MOST_PARTS", parts):
+                works[str(parts)], _ = epochs_of(named(name), 8192, SGD(LR))
+                works[str(parts)]()  # plans
+        seconds = seconds_of(works)
+        lines.append(row(name, *(f"{seconds[str(parts)] / seconds['1']:.2f}" for parts in several)))
     return lines
 
 
@@ -197,6 +213,7 @@ def dropin_functions() -> list[str]:
 TABLES = {
     "optimizers": optimizers,
     "batches": batches,
+    "order": order,
     "widths": widths,
     "activations": activations,
     "phases": phases,

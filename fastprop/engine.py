@@ -1,9 +1,11 @@
 """A plan with its workspace and its job record: what stands between the arrays of Python and the worker."""
 
+import os
 import threading
 from collections import defaultdict
 from time import perf_counter
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -70,7 +72,7 @@ class Engine:
     def __init__(self, plan: Plan, parameters: np.ndarray, gradients: np.ndarray, loss: int, l2: float = 0.0,
                  scale: float = 1.0, dropout: tuple[float, int] = (0.0, 0), checked: bool = True):  # fmt: skip
         self.plan = plan
-        self.available = pool.get_num_threads()  # when the work was shared out
+        self.available = pool.get_num_threads()  # when the work was shared out; 0: not to be used again
         self.rows, self.has_gradients, self._l2 = 0, False, l2
         self._lock = threading.Lock()
         self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
@@ -107,6 +109,7 @@ class Engine:
         self._set(drop_seed=seed, drop_keeps=min(max(round((1 - rate) * 2**32), 1), 2**32 - 1) if rate else 0)
         self._set(unchecked=not checked)
         self._read(np.dtype(np.float32))
+        _engines.add(self)
 
     def _read(self, dtype: np.dtype) -> None:
         """Have the rows of X read as float32, or as bytes."""
@@ -258,3 +261,20 @@ def plan_for(sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, *, keep
     """A plan for a batch, on as many threads as its work can use; with `vectors`, one sample stands in vectors."""
     count = estimate.threads_for(sizes, batch, pool.get_num_threads(), train=train)
     return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1)
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Have no engine that a thread of the parent was using, and may have left in the middle of a change, used again.
+
+    The networks make others; one that keeps a forward pass is still asked for it.
+    """
+    for engine in _engines:
+        engine._lock = threading.Lock()
+        engine.available = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 import warnings
+from contextlib import suppress
 
 import numba
 
@@ -23,7 +24,6 @@ _chosen: int | None = None
 _available: int | None = None
 _worker = 0
 _parallel = threading.Lock()
-_parallel_was_used = False
 _serial = False  # in a child of fork, without the threads of its parent
 _said = False
 
@@ -79,13 +79,11 @@ def run(job: int, threads: int, *call: int) -> tuple[float, float]:
     One parallel region at a time: Numba's workqueue layer aborts the process when two Python threads enter one. Who
     finds it taken does the work alone, with the same result; so does a forked child, whose pool stayed behind.
     """
-    global _parallel_was_used
     worker = _worker or _load()
     if threads > 1 and _serial:
         _say_serial()
     elif threads > 1 and _parallel.acquire(blocking=False):
         try:
-            _parallel_was_used = True
             return steps.launch(worker, job, threads, *call)
         finally:
             _parallel.release()
@@ -171,7 +169,8 @@ def _after_fork() -> None:
     global _available, _parallel, _serial
     _available = None
     _parallel = threading.Lock()
-    _serial = _serial or (_parallel_was_used and numba.threading_layer() not in SURVIVE_FORK)
+    with suppress(ValueError):  # none is loaded, nor was one being loaded at the fork: see kernels/jit.py
+        _serial = _serial or numba.threading_layer() not in SURVIVE_FORK
 
 
 def _say_serial() -> None:

@@ -62,9 +62,9 @@ def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another
     assert run_python(FOUND, **where) == "70 1\n"
     source = copied / "kernels" / "simd.py"
     text = source.read_text("utf-8")
-    before = "return builder.load(builder.gep(_data(context, builder, a, args[0]), [args[1]]))\n\n    return a.dtype("
+    before = "return builder.load(_element(context, builder, a, args))\n\n    return a.dtype("
     assert text.count(before) == 1, "this test edits `get`, and no longer finds it"
-    after = before.replace("[args[1]]", "[builder.add(args[1], args[1].type(1))]")
+    after = before.replace("args", "(args[0], builder.add(args[1], args[1].type(1)))")
     source.write_text(text.replace(before, after), "utf-8")  # get(a, i) now reads a[i + 1]
     assert run_python(FOUND, **where) == "69 0\n"
     assert run_python(FOUND, **where) == "69 1\n"
@@ -207,11 +207,29 @@ TRAINED = """
 import hashlib
 import numpy as np
 from fastprop import Adam, Network
+from fastprop.kernels import steps
 X = np.random.default_rng(0).random((64, 7), np.float32)
 net = Network((7, 9, 3), output="softmax", rng=0)
 net.fit(X, np.arange(64) % 3, epochs=2, batch_size=16, optimizer=Adam())
 print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdigest())
 """
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["none", "read-only"])
+def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path, given):
+    """No home, sources that cannot be written beside, and no cache folder, or one that is read-only: the same bits."""
+    (copied / "kernels" / "__pycache__").write_text("")
+    folder = tmp_path / "read-only"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):
+        folder = Path("/proc/self")  # for root, whom no mode stops
+    where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder) if given else ""}
+    said = run_python(
+        TRAINED + "print(steps.launch_alone._cache, steps.run._compiled._cache)", folder=copied.parent, **where
+    )
+    digest, caches = said.splitlines()
+    assert digest == run_python(TRAINED).strip()
+    assert caches.count("NullCache") == 2
 
 
 def test_cold_processes_started_at_once(copied, tmp_path):

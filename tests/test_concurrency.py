@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +14,7 @@ from networks import SHAPES, Case, bits, data, network
 import fastprop
 from fastprop import Adam, Network
 
-DIGITS = SHAPES[2]
+DIGITS, MNIST = SHAPES[2:4]
 WORKERS = 8
 
 
@@ -86,30 +88,52 @@ def test_predict_while_another_network_trains():
     assert all(each == training.result()[0] for each in training.result())
 
 
-def test_the_compiled_work_lets_other_threads_run():
-    """The interpreter's lock is free during an epoch: another thread counts meanwhile."""
-    import threading
-    import time
+@pytest.mark.parametrize("other", ["anything", "a prediction"])
+def test_a_prediction_lets_other_threads_run(other):
+    """The interpreter's lock is free in the compiled call: another thread runs Python, or predicts, all the while.
 
-    case = Case("long", (100, 300, 10), "relu", "softmax", 64)
-    net, (X, Y) = network(case), data(case, 5000)
-    net.fit(X, Y, epochs=1)
-    stop, stamps = threading.Event(), []
-
-    def watch():
-        while not stop.is_set():
-            stamps.append(time.perf_counter())
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
+    What it could do before and after the call is left out: that takes far less than a quarter of it.
+    """
     fastprop.set_num_threads(1)
-    while time.perf_counter() - began < 0.4:
-        net.fit(X, Y, epochs=2)
+    net, X = network(MNIST), np.zeros((40_000, 784), np.uint8)  # some 0.4 s
+    net.predict(X)
+    work = {"anything": lambda: time.sleep(0.001), "a prediction": lambda: net.predict(X[:256])}[other]
+    stop, seen = threading.Event(), []
+
+    def repeat():
+        while not stop.is_set():
+            began = time.perf_counter()
+            work()
+            seen.append((began, time.perf_counter()))
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    began = time.perf_counter()
+    net.predict(X)
+    quarter = (time.perf_counter() - began) / 4
     stop.set()
-    watcher.join()
-    assert len(stamps) > 20, "the slices of 70 ms kept the lock"
+    thread.join()
+    assert sum(began + quarter < first and last < began + 3 * quarter for first, last in seen) > 10
+
+
+@pytest.mark.skipif(os.environ.get("FASTPROP_QUIET") != "1", reason="FASTPROP_QUIET=1 says that two cores are idle")
+def test_four_threads_that_ask_are_nearly_twice_as_fast_as_one():
+    """Each call on one thread, so that only calls at the same time use the second core: 1.7 times in one round."""
+    fastprop.set_num_threads(1)
+    net, (X, _) = network(MNIST), data(MNIST, 1024)
+
+    def ask(_):
+        for _ in range(10):
+            net.predict(X)
+
+    def seconds(over):
+        began = time.perf_counter()
+        list(over(ask, range(4)))
+        return time.perf_counter() - began
+
+    with ThreadPoolExecutor(4) as pool:
+        seconds(pool.map)  # compiles, and starts the threads
+        assert any(seconds(map) >= 1.7 * seconds(pool.map) for _ in range(5))
 
 
 def has_layer(name):
@@ -179,12 +203,17 @@ SAME_ON_EVERY_LAYER = (
     PARALLEL
     + """
 import hashlib
-print(hashlib.sha256(b"".join(trained(seed) for seed in range(3))).hexdigest())
+X, Y = np.tile(X, (9, 1)), np.tile(Y, 9)
+for batch in (100, 1300):  # panels of one chunk, and several chunks
+    net = Network((20, 40, 5), output="softmax", dropout=0.3, rng=0)
+    net.fit(X, Y, epochs=3, batch_size=batch, optimizer=Adam())
+    print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdigest())
 """
 )
 
 
 def test_the_same_bits_on_every_layer_and_in_every_run(run_python):
+    """With dropout, in batches of one chunk and of several."""
     layers = [name for name in ("omp", "workqueue", "tbb") if has_layer(name)]
     said = [run_python(SAME_ON_EVERY_LAYER, NUMBA_THREADING_LAYER=name) for name in (*layers, layers[0])]
     assert len(set(said)) == 1
@@ -269,6 +298,143 @@ def test_a_child_forked_while_another_thread_trains(run_python, layer):
     its own accord that it could not join its threads.)"""
     said = run_python(FORKING_IN_THE_MIDDLE, timeout=60, NUMBA_THREADING_LAYER=layer)
     assert said.splitlines()[-1] == str([0] * 10)
+
+
+FORKING_IN_A_FIT = (
+    PARALLEL
+    + """
+import signal, threading
+X, Y = np.tile(X, (1000, 1)), np.tile(Y, 1000)  # slices of 70 ms: the fit holds its engine at nearly every fork
+net, optimizer = Network((20, 40, 5), output="softmax", rng=0), Adam()
+training, stop = threading.Event(), threading.Event()
+
+def look(steps, history):
+    training.set()
+    return stop.is_set()
+
+fit = threading.Thread(target=lambda: net.fit(X, Y, epochs=10**6, batch_size=100, optimizer=optimizer,
+                                              callbacks=[(1000, look)]))
+fit.start()
+training.wait()
+codes = []
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # ends a child that hangs
+        expected = net.loss(X[:100], Y[:100])
+        J = net.train_step(X[:100], Y[:100], optimizer)
+        net.fit(X[:1000], Y[:1000], epochs=1, optimizer=Adam())
+        os._exit(0 if np.isclose(J, expected) and np.isfinite(net.parameters).all() else 3)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.set()
+fit.join()
+print(codes)
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_goes_on_with_the_network_that_is_in_a_fit(run_python, layer):
+    """Its engine is in use by a thread that the child does not have: no hang, and the cost of its own step."""
+    said = run_python(FORKING_IN_A_FIT, timeout=240, NUMBA_THREADING_LAYER=layer)
+    assert said.splitlines()[-1] == str([0] * 5)
+
+
+FORKING_IN_THE_FIRST_CALLS = (
+    PARALLEL
+    + """
+import signal, threading, time
+sys.unraisablehook = lambda what: os._exit(4)  # what a hook of fork raises
+Network((20, 40, 5))  # NumPy imports parts of itself when they are first used, under locks of Python
+called = threading.Thread(target=trained, args=(0,))
+called.start()
+children = []
+while called.is_alive():
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends a child that hangs
+        trained(0)
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.05)
+called.join()
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+print(set(codes))
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_forked_in_the_first_calls(run_python, layer):
+    """While another thread loads what was compiled, or starts Numba's threads, with locks that it holds."""
+    run_python(PARALLEL + "trained(0)", NUMBA_THREADING_LAYER=layer)  # fills the cache
+    said = run_python(FORKING_IN_THE_FIRST_CALLS, NUMBA_THREADING_LAYER=layer)
+    assert said.splitlines()[-1] == "{0}"
+
+
+COMPILING = """
+import os, signal, threading
+from numba.core.compiler_lock import global_compiler_lock
+from fastprop.kernels import jit
+
+def first(x):
+    for i in range(10):
+        x = x * i + 1 if x % 3 else x - i
+    return x
+
+def second(x):
+    return x + 1
+
+compiled = threading.Thread(target=lambda: jit.Routine(first, "int64(int64)").address)
+compiled.start()
+while compiled.is_alive() and global_compiler_lock._lock.acquire(blocking=False):
+    global_compiler_lock._lock.release()
+child = os.fork()
+if not child:
+    signal.alarm(60)  # ends a child that hangs
+    os._exit(0 if jit.Routine(second, "int64(int64)").address else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+compiled.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_forked_while_another_thread_compiles(run_python):
+    """It compiles what it needs: no lock of fastprop, Numba or LLVM is left closed."""
+    assert run_python(COMPILING) == "0\n"
+
+
+NOT_BY_FASTPROP = (
+    PARALLEL
+    + """
+import numba, warnings
+
+@numba.njit(parallel=True)
+def of_the_user(n):
+    total = 0
+    for i in numba.prange(n):
+        total += i
+    return total
+
+of_the_user(1000)
+child = os.fork()
+if not child:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained(0)
+    os._exit(len([w for w in caught if "forked" in str(w.message)]))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_a_child_of_a_process_that_computed_in_parallel_without_fastprop(run_python, layer):
+    """Numba's threads stay behind all the same; GNU OpenMP would end a child that asks for them."""
+    assert run_python(NOT_BY_FASTPROP, timeout=60, NUMBA_THREADING_LAYER=layer) == f"{ALONE_IN_THE_CHILD[layer]}\n"
 
 
 POOLS = (

@@ -22,6 +22,7 @@ SHARED = (
     Case("one-column", (1, 3, 1), "sigmoid", "sigmoid", 200),
     Case("chunks", (20, 40, 5), "relu", "identity", 1300),
 )
+LARGE = Case("large", (20, 513, 520, 5), "relu", "identity", 1100)  # chunks, blocks and runs of rows of a large W
 
 
 OPTIMIZERS = {
@@ -61,11 +62,20 @@ def test_on_any_number_of_threads(case, options, name):
         assert train_and_look(case, threads, OPTIMIZERS[name](), **options) == one, f"{threads} threads"
 
 
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize(("name", "options"), [("sgd", {}), ("adamw", {"dropout": 0.3, "l2": 0.01})])
+def test_on_any_number_of_threads_with_a_large_W(name, options):
+    """The same; it takes ten times as long as those above, so that two optimisers have to do."""
+    one = train_and_look(LARGE, 1, OPTIMIZERS[name](), **options)
+    for threads in (2, 3, 8, 33):
+        assert train_and_look(LARGE, threads, OPTIMIZERS[name](), **options) == one, f"{threads} threads"
+
+
 def test_the_cases_take_every_path_of_the_planner(monkeypatch):
     """Each way that a plan may lay out or share its work is taken by some of the cases above, and some do without."""
     plans = [
         plan_for(case.sizes, [a.kind() for a in (*network(case)._hidden, network(case)._output)], case.batch)
-        for case in SHARED
+        for case in (*SHARED, LARGE)
     ]
     monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
     case = SHARED[-1]
@@ -80,6 +90,10 @@ def test_the_cases_take_every_path_of_the_planner(monkeypatch):
         "dA in place of A": [l["dZ"] == l["Z"] for l in layers],
         "activation apart": [bool(l["activation"]) for l in layers],
         "a ragged last panel": [plan.batch % 16 > 0 for plan in plans],
+        "a large W": [l["n"] * l["n_prev"] > plan_module.SMALL_WEIGHTS for l in layers],
+        "equation 4 in runs": [l["n"] > plan_module.ROW_BLOCK for l in layers],
+        "relu with dZ apart": [bool(l["relu"]) and l["dZ"] != l["Z"] for l in layers],
+        "rows of dW in blocks": [l["n"] > plan_module.ROWS_TOGETHER for l in layers],
     }
     assert {path for path, seen in taken.items() if len(set(seen)) < 2} == set()
 

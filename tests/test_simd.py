@@ -198,6 +198,33 @@ def test_load_first_and_store_first_do_not_touch_the_next_page(run_python):
     assert run_python(AT_THE_EDGE) == "untouched\n"
 
 
+CHECKED = """
+import numba
+import numpy as np
+from fastprop.kernels.simd import get, load, load_first, put, splat, store, store_first
+
+functions_of = {
+    16: (numba.njit(lambda a, i: store(a, 0, load(a, i))), numba.njit(lambda a, i: store(a, i, splat(1.0)))),
+    3: (numba.njit(lambda a, i: store(a, 0, load_first(a, i, 3))),
+        numba.njit(lambda a, i: store_first(a, i, splat(1.0), 3))),
+    1: (numba.njit(lambda a, i: get(a, i)), numba.njit(lambda a, i: put(a, i, np.float32(1)))),
+}
+for width, functions in functions_of.items():
+    for function in functions:
+        for i in (-1, 0, 20 - width, 21 - width):
+            try:
+                function(np.zeros(20, np.float32), i)
+                print(end=".")
+            except IndexError:
+                print(end="!")
+"""
+
+
+def test_what_lies_beyond_an_array_is_refused_where_numba_checks_bounds(run_python):
+    """Before its first element and beyond its last one, and not within; so the kernel tests may run with it."""
+    assert run_python(CHECKED, NUMBA_BOUNDSCHECK="1") == 6 * "!..!"
+
+
 def test_at_get_put():
     @numba.njit
     def run(a, x, n):

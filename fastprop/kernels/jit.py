@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import numba
@@ -82,7 +81,7 @@ class Routine:
     @property
     def address(self) -> int:
         if self._address is None:
-            with _compiling:
+            with global_compiler_lock:
                 self._compile()
         return self._address
 
@@ -95,7 +94,14 @@ class Routine:
                 self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
 
 
-_compiling = RLock()
+if hasattr(os, "register_at_fork"):
+    # No thread but the forking one goes on in the child: whatever is compiled, loaded, or started by Numba at the fork
+    # would stay half done there, behind a lock that is never released. So a fork waits for it.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 class _Compiled(CFunc):
@@ -115,14 +121,13 @@ def _announce() -> None:
 
 @contextmanager
 def _lightly_optimised() -> Iterator[None]:
-    """LLVM's first level of optimisation; the lock keeps Numba from compiling anybody else's function meanwhile."""
-    with global_compiler_lock:
-        before = numba.config.OPT
-        numba.config.OPT = type(before)(min(before, 1))
-        try:
-            yield
-        finally:
-            numba.config.OPT = before
+    """LLVM's first level of optimisation; under the lock, which keeps Numba from compiling any other function then."""
+    before = numba.config.OPT
+    numba.config.OPT = type(before)(min(before, 1))
+    try:
+        yield
+    finally:
+        numba.config.OPT = before
 
 
 def routine(signature: Any) -> Callable[[Callable], Routine]:

@@ -4,7 +4,7 @@ One width for every processor: on AVX-512 a vector is one register, on AVX2 two,
 splits it. What changes with the processor is only how many rows a tile may have (`TILE_ROWS`).
 
 Every function that takes memory `a` takes a flat array or a pointer, so that the kernels built on them can be called
-on arrays by a user's own compiled code, and on pointers by fastprop's. Nothing here checks bounds.
+on arrays by a user's own compiled code, and on pointers by fastprop's. Bounds of arrays are checked where Numba does.
 """
 
 import operator
@@ -228,6 +228,17 @@ def _data(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -
     return value
 
 
+def _element(context: Any, builder: ir.IRBuilder, a: types.Type, args: Any, width: ir.Value | int = 1) -> ir.Value:
+    """The address of ``a[i]``; where Numba checks bounds, an IndexError unless an array has `width` elements there."""
+    if isinstance(a, types.Array) and context.enable_boundscheck:
+        end = builder.add(args[1], I64(width) if isinstance(width, int) else width)
+        size = context.make_array(a)(context, builder, args[0]).nitems
+        before, beyond = builder.icmp_signed("<", args[1], I64(0)), builder.icmp_signed(">", end, size)
+        with cgutils.if_unlikely(builder, builder.or_(before, beyond)):
+            context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
+    return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+
+
 @intrinsic
 def at(typingctx, a, i):
     """The address of ``a[i]``, as a pointer."""
@@ -260,7 +271,7 @@ def load(typingctx, a, i):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        address = _element(context, builder, a, args, LANES)
         if a.dtype == types.float32:
             return load_vector(builder, address)
         return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), VECTOR)
@@ -275,7 +286,7 @@ def load_first(typingctx, a, i, count):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        address = _element(context, builder, a, args, args[2])
         if a.dtype == types.float32:
             return load_narrow(builder, address, args[2])
         return builder.uitofp(load_masked_bytes(builder, address, args[2]), VECTOR)
@@ -290,7 +301,7 @@ def store(typingctx, a, i, v):
         return None
 
     def codegen(context, builder, sig, args):
-        store_vector(builder, args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        store_vector(builder, args[2], _element(context, builder, a, args, LANES))
         return context.get_dummy_value()
 
     return types.void(a, types.intp, vector), codegen
@@ -303,7 +314,7 @@ def store_first(typingctx, a, i, v, count):
         return None
 
     def codegen(context, builder, sig, args):
-        store_masked(builder, args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]), args[3])
+        store_masked(builder, args[2], _element(context, builder, a, args, args[3]), args[3])
         return context.get_dummy_value()
 
     return types.void(a, types.intp, vector, types.intp), codegen
@@ -316,7 +327,7 @@ def get(typingctx, a, i):
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.load(builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        return builder.load(_element(context, builder, a, args))
 
     return a.dtype(a, types.intp), codegen
 
@@ -329,7 +340,7 @@ def put(typingctx, a, i, x):
     element = a.dtype
 
     def codegen(context, builder, sig, args):
-        builder.store(args[2], builder.gep(_data(context, builder, a, args[0]), [args[1]]))
+        builder.store(args[2], _element(context, builder, a, args))
         return context.get_dummy_value()
 
     return types.void(a, types.intp, element), codegen
