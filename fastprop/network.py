@@ -436,8 +436,8 @@ class Network:
         Any reader of safetensors opens it, such as ``safetensors.numpy.load_file`` and ``safetensors.torch.load_file``:
         float32 tensors ``W1`` of shape (n_1, n_0), ``b1`` of shape (n_1,), … ``WL``, ``bL``, as PyTorch's
         ``Linear(n_0, n_1)`` has its weight and bias. Of the same shapes are the optimizer's moments, ``moments.0.W1``,
-        …, and, of a fit with early stopping, the best parameters, ``best.W1``, …, and the last, ``last.W1``, …. All
-        else is JSON in the metadata.
+        …, and, of a fit with early stopping, the best parameters, ``best.W1``, …, and the last, ``last.W1``, …. The
+        history's lists are float64 tensors, ``history.loss``, …. All else is JSON in the metadata.
 
         Parameters
         ----------
@@ -449,7 +449,8 @@ class Network:
         ModuleNotFoundError
             If safetensors is not installed.
         ValueError
-            If the learning rate is a function of one's own, or the generator none of NumPy's PCG64.
+            If the learning rate is a function of one's own, the generator none of NumPy's PCG64, or a parameter not
+            finite: whatever :meth:`load` would refuse.
         OSError
             If the file cannot be written, as where the disk is full; what was there before stays.
         """
