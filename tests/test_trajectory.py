@@ -20,7 +20,9 @@ OPTIMIZERS = {
     "rmsprop, own settings": (RMSprop, rmsprop, {"lr": 0.003, "rho": 0.8, "epsilon": 1e-3}),
     "adagrad": (Adagrad, adagrad, {"lr": 0.01, "epsilon": 1e-4}),
     "sgd, clipped": (SGD, sgd, {"lr": 0.1, "clip_norm": 0.1}),
-    "adam, clipped": (Adam, adam, {"lr": 0.003, "clip_norm": 0.05, "epsilon": 1e-4}),
+    # Where a relu's Z comes within rounding of 0, paths fork. With a clip_norm of 0.05, of 24 starts 2 do so, by 2e-3,
+    # while the others agree to 4e-7; and the one that is tried here is one of the two.
+    "adam, clipped": (Adam, adam, {"lr": 0.003, "clip_norm": 0.06, "epsilon": 1e-4}),
     "sgd, scheduled": (SGD, sgd, {"lr": schedules.cosine(0.2, 150, 0.01)}),
     "adam, scheduled": (Adam, adam, {"lr": lambda step: 0.003 / (1 + step / 50)}),
 }
