@@ -72,9 +72,9 @@ class History:
 class _Pace:
     """How many steps to do at once, so that a slice lasts about `SLICE_SECONDS`, and on how many threads."""
 
-    def __init__(self, sizes: tuple[int, ...], batch: int):
+    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice):
         self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1))
-        self.choice = Choice()
+        self.choice = choice
 
     @staticmethod
     def _clip(steps: float) -> int:
@@ -295,7 +295,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     order = np.empty(m, np.uint32) if shuffle and n_steps > 1 else None  # one batch of all rows has no order
     if order is not None and run.step:
         passes.shuffled(address_of(order), m, run.seed, run.epoch)
-    pace = _Pace(network.sizes, batch)
+    pace = _Pace(network.sizes, batch, network._engine_for_batch(batch).choice)
     network._engine_for_batch(batch).train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
     with _uninterrupted():
         network._run, history = run, run.history

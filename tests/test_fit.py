@@ -408,7 +408,7 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
 
 def paced(speed, most, slices, sizes=(64, 64, 64)):
     """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
-    pace, chosen, now = training._Pace(sizes, 64), [], 0.0
+    pace, chosen, now = training._Pace(sizes, 64, training.Choice()), [], 0.0
     for _ in range(slices):
         steps, threads = pace.next(most, now)
         chosen.append((threads, steps / speed(threads)))
@@ -431,6 +431,29 @@ def test_where_other_processes_have_the_cores_fewer_threads_are_used():
     chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
     assert 1 in [threads for threads, _ in chosen[:40]]
     assert [threads for threads, _ in chosen[-20:]].count(2) > 15
+
+
+def test_short_fits_learn_from_those_before(monkeypatch):
+    """Fits of 20 ms each, too short for a trial in one of them, on cores that others have."""
+    case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
+    choice = network(case)._engine_for_batch(16).choice
+    for _ in range(60):
+        pace = training._Pace((64, 64, 64), 64, choice)
+        for _ in range(4):
+            steps, threads = pace.next(2, now)
+            steps = min(steps, 50 // threads)
+            pace.learn(steps, threads, steps * 1e-4 * threads)
+            now += steps * 1e-4 * threads
+        used.append(threads)
+    assert used[0] == 2
+    assert used[-20:].count(1) > 15, used
+    net, (X, Y), choices = network(case), data(case, 50), []
+    pace_of = training._Pace
+    monkeypatch.setattr(training, "_Pace", lambda *arguments: choices.append(arguments[-1]) or pace_of(*arguments))
+    for batch in (16, 16, 8):
+        net.fit(X, Y, epochs=1, batch_size=batch, progress=False)
+    assert choices[0] is choices[1]
+    assert choices[2] is not choices[1]
 
 
 def test_few_long_steps_are_not_spent_on_trials():
