@@ -15,7 +15,7 @@ import numpy as np
 
 from . import inputs
 from .kernels import estimate, passes
-from .kernels.scan import address_of, fits
+from .kernels.scan import address_of, first_outside
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 from .schedules import ReduceOnPlateau
@@ -360,7 +360,8 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         if best and best.epoch >= 0:
             run.last, history.best_epoch = network.parameters.copy(), best.epoch
             network.parameters[:] = best.parameters
-    if not fits(network.parameters.reshape(1, -1), network.parameters.size):
+    parameters = network.parameters
+    if first_outside(address_of(parameters), parameters.size, *inputs.FINITE) >= 0:
         warnings.warn(
             f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr is "
             f"{optimizer.rate:g}) or scale X, and begin with another network, or one that was saved.",
