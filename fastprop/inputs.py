@@ -19,6 +19,11 @@ FLOAT32 = np.dtype(np.float32)
 FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
 
 
+def is_finite(a: np.ndarray) -> bool:
+    """Whether contiguous float32 hold neither NaN nor infinity; without another array of their length."""
+    return bool(scan.first_outside(scan.address_of(a), a.size, *FINITE) < 0)
+
+
 def number(name: str, value: Any, *, above: float | None = None, least: float | None = None,
            below: float | None = None) -> float:  # fmt: skip
     """A float within its bounds, and within those of float32, in which it will be computed with."""

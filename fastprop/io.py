@@ -81,7 +81,7 @@ def _check_finite(name: str, values: np.ndarray) -> None:
 def _run_of(network: "Network") -> Run | None:
     """Where the fit stands, unless it came to parameters that are not finite: like one that diverged, it is over."""
     run = network._run
-    return None if run is None or (run.last is not None and not np.isfinite(run.last).all()) else run
+    return None if run is None or (run.last is not None and not inputs.is_finite(run.last)) else run
 
 
 def _replace(path: Path, content: bytes) -> None:

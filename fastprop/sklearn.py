@@ -140,7 +140,7 @@ class _AfterEpoch:
 
     def __call__(self, epoch: int, history: History) -> bool:
         estimator, J = self.estimator, history.loss[-1]
-        if not (np.isfinite(J) and np.isfinite(self.net.parameters).all()):
+        if not (np.isfinite(J) and inputs.is_finite(self.net.parameters)):
             if estimator._best is None:
                 raise ValueError(NOT_FINITE)
             return True  # to go back to the best; that it diverged is said by `fit`
@@ -337,7 +337,7 @@ class _Estimator:
             self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
         else:
             self._descend(X, Y, weights, held_out, incremental)
-        if not np.isfinite(self._networked().parameters).all():
+        if not inputs.is_finite(self._networked().parameters):
             raise ValueError(NOT_FINITE)
         return self
 

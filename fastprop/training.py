@@ -15,7 +15,7 @@ import numpy as np
 
 from . import inputs
 from .kernels import estimate, passes
-from .kernels.scan import address_of, first_outside
+from .kernels.scan import address_of
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 from .schedules import ReduceOnPlateau
@@ -295,8 +295,9 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
     order = np.empty(m, np.uint32) if shuffle and n_steps > 1 else None  # one batch of all rows has no order
     if order is not None and run.step:
         passes.shuffled(address_of(order), m, run.seed, run.epoch)
-    pace = _Pace(network.sizes, batch, network._engine_for_batch(batch).choice)
-    network._engine_for_batch(batch).train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
+    engine = network._engine_for_batch(batch)
+    pace = _Pace(network.sizes, batch, engine.choice)
+    engine.train(X, Y, weights, optimizer, moments, (0, 0))  # no step: compiles
     with _uninterrupted():
         network._run, history = run, run.history
         if run.last is not None:
@@ -360,8 +361,7 @@ def fit(network: "Network", X: Any, Y: Any, *, epochs: int, batch_size: int = 12
         if best and best.epoch >= 0:
             run.last, history.best_epoch = network.parameters.copy(), best.epoch
             network.parameters[:] = best.parameters
-    parameters = network.parameters
-    if first_outside(address_of(parameters), parameters.size, *inputs.FINITE) >= 0:
+    if not inputs.is_finite(network.parameters):
         warnings.warn(
             f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr is "
             f"{optimizer.rate:g}) or scale X, and begin with another network, or one that was saved.",

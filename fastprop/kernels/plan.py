@@ -150,8 +150,8 @@ SMALL_WEIGHTS = 2**18  # floats of a W that is read from the cache: 1 MB
 SMALL_CHUNK, LARGE_CHUNK = 256, 512
 SMALL_BLOCK, LARGE_BLOCK = 128, 256
 # Parts of a step over thousands of samples. The threads must not say how many, or they would show in the bits. Over one
-# part a thread that costs, at B=8192 on one thread: 17-64-64-6 3% (in 32 parts 8), 64-128-64-10 4% (6), 784-256-128-10
-# 1% (4).
+# part that costs, at B=8192 on one thread, in six runs of `benchmarks/limits.py order`: 17-64-64-6 −4 to 5% (in 32
+# parts −3 to 6), 64-128-64-10 0 to 4% (2 to 6), 784-256-128-10 −6 to 2% (1 to 6).
 MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, for it reads 16 columns of each: 4096 × 4096 over 512 samples at 87% of the
 # peak, all rows at once 65 to 83%.
