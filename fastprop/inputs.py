@@ -20,7 +20,7 @@ FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
 
 
 def is_finite(a: np.ndarray) -> bool:
-    """Whether contiguous float32 hold neither NaN nor infinity; without another array of their length."""
+    """Whether a contiguous float32 array holds neither NaN nor infinity; allocates no temporary of its length."""
     return bool(scan.first_outside(scan.address_of(a), a.size, *FINITE) < 0)
 
 

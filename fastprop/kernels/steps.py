@@ -91,7 +91,7 @@ from .simd import (
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 SHUFFLING, ONE, TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
 RUN = 4096  # parameters whose squares are summed by one thread
-UNIT = np.float32(2.0**-70)  # in which the squares of a run of the greatest float32 do not overflow
+UNIT = np.float32(2.0**-70)  # scales gradients whose squares overflow: RUN squares of the largest float32 stay finite
 # A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
