@@ -135,6 +135,7 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 from fastprop import Adam, Network
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
 rng = np.random.default_rng(5)
 X, Y = rng.standard_normal((3000, 7), dtype=np.float32), rng.integers(0, 3, 3000)
 def network():
