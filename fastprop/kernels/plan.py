@@ -149,9 +149,10 @@ SMALL_WEIGHTS = 2**18  # floats of a W that is read from the cache: 1 MB
 # short ones where the activations are. 17-64-64-6 at B=1000 on two threads: 83% of the peak, 76 with chunks of 512.
 SMALL_CHUNK, LARGE_CHUNK = 256, 512
 SMALL_BLOCK, LARGE_BLOCK = 128, 256
-# Parts of a step over thousands of samples. The threads must not say how many, or they would show in the bits. Over one
-# part that costs, at B=8192 on one thread, in six runs of `benchmarks/limits.py order`: 17-64-64-6 −4 to 5% (in 32
-# parts −3 to 6), 64-128-64-10 0 to 4% (2 to 6), 784-256-128-10 −6 to 2% (1 to 6).
+# Parts of a step over thousands of samples. Their number must not depend on the threads, or the threads would show in
+# the bits. What 16 cost over a single part, at B=8192 on one thread of a Zen 4, medians of eight runs of
+# `benchmarks/limits.py order`: 17-64-64-6 0% (in 32 parts 2), 64-128-64-10 4% (7.5), 784-256-128-10 1.5% (5). Single
+# runs gave from −7 to 19%.
 MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, for it reads 16 columns of each: 4096 × 4096 over 512 samples at 87% of the
 # peak, all rows at once 65 to 83%.
