@@ -29,9 +29,9 @@ import numpy as np
 import peers
 from peers import CASES, PEERS, SIMPLECHAINS
 
+from fastprop.core.threads import available
 from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample
-from fastprop.threads import available
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"

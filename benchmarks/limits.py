@@ -146,7 +146,7 @@ def phases() -> list[str]:
         X, Y = random_data(case, case.batch)
         net = Network(case.sizes, output=case.output, rng=0)
         net.train_step(X, Y, SGD(LR))
-        engine, do, works = net._training, 0, {}
+        engine, do, works = net.engines.last, 0, {}
         assert engine is not None
         for name, part in (("forward", FORWARD | TRANSPOSE), ("cost", LOSS), ("backward", BACKWARD), ("all", STEP)):
             do |= part
@@ -172,9 +172,9 @@ def calls() -> list[str]:
         X, Y = random_data(case, batch)
         net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
         net.train_step(X, Y, optimizer)
-        engine = net._training
+        engine = net.engines.last
         assert engine is not None
-        call = (steps.run.address, engine._where, 1, STEP, batch, 0, 1, X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0)
+        call = (steps.run.address, engine.address, 1, STEP, batch, 0, 1, X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0)
         works = {
             "train_step": lambda net=net, X=X, Y=Y, optimizer=optimizer: net.train_step(X, Y, optimizer),
             "predict": lambda net=net, X=X: net.predict(X),

@@ -22,9 +22,9 @@ from numba.core.codegen import get_host_cpu_features
 from ratios import LR, in_turns
 
 from fastprop import SGD, Network, set_num_threads
+from fastprop.core.threads import available
 from fastprop.kernels import estimate
 from fastprop.kernels.plan import flops_per_sample
-from fastprop.threads import available
 
 COUNTS = (1, 2, 4, 8, 16, 64)
 ROUNDS = 3

@@ -1,16 +1,16 @@
 """Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
 
 from .activations import Activation
+from .core.model import Layer
+from .core.threads import get_num_threads, set_num_threads
 from .health import Health, diagnose
-from .io import Checkpoint
 from .losses import Loss
-from .network import Layer, Network
+from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from .threads import get_num_threads, set_num_threads
-from .training import History
+from .training.files import Checkpoint
+from .training.history import History
+from .versions import __version__ as __version__
 from .versions import show_versions
-
-__version__ = "0.1.0"
 
 __all__ = [
     "SGD",

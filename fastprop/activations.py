@@ -1,4 +1,4 @@
-"""Activations: A = g(Z) and equation 1's g′, built in or one's own.
+"""Activations: A = g(Z) and the g′ of equation 1, built in or custom.
 
 ==============  =====================================================================================
 name            g(z)
@@ -12,44 +12,68 @@ name            g(z)
 ``tanh``        tanh z
 ``softplus``    log(1 + eᶻ)
 ``silu``        z/(1 + e⁻ᶻ) (Elfwing et al. 2018)
-``gelu``        z·Φ(z), Φ the normal distribution's: z/2·(1 + erf(z/√2)) (Hendrycks and Gimpel 2016)
-``gelu_tanh``   z/2·(1 + tanh(√(2/π)·(z + 0.044715·z³))), the same, approximately
-``softmax``     e^z / Σ e^z over the layer's units; an output alone
+``gelu``        z·Φ(z) = z/2·(1 + erf(z/√2)), Φ being the normal distribution (Hendrycks and Gimpel 2016)
+``gelu_tanh``   z/2·(1 + tanh(√(2/π)·(z + 0.044715·z³))), an approximation of gelu
+``softmax``     e^z / Σ e^z over the layer's units; for the output layer only
 ==============  =====================================================================================
 """
 
 import math
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from .functions import Function, compiled, indented
+from .functions.function import Function, compiled
+from .functions.symbolic import Lines
 from .kernels import elementwise
 from .kernels.elementwise import ACTIVATION, DERIVATIVE
 from .kernels.jit import Routine
 from .kernels.plan import LayerKind
-from .symbolic import Lines
+
+ACTIVATION_SOURCE = """
+def NAME(A, Z, n):
+    for i in range(n):
+        z = load(Z, LANES * i)
+        LINES
+        store(A, LANES * i, RESULT + splat(0.0))
+"""
+DERIVATIVE_SOURCE = """
+def NAME(dZ, dA, Z, A, n):
+    for i in range(n):
+        z = load(Z, LANES * i)
+        LINES
+        store(dZ, LANES * i, load(dA, LANES * i) * RESULT)
+"""
 
 
 class Activation(Function):
-    """An activation of one's own, compiled into the kernels like those that are built in.
+    """A custom activation, compiled into the kernels like the built-in ones.
 
     Parameters
     ----------
     name : str
     f, df : callable (z: float) → float
-        The activation and its derivative: arithmetic, comparisons, and ``exp``, ``expm1``, ``log``, ``log1p``,
-        ``tanh``, ``sqrt``, ``erf``, ``abs``, ``min`` and ``max``, of :mod:`math` or of NumPy.
+        The activation and its derivative. They may use arithmetic, comparisons, and ``exp``, ``expm1``, ``log``,
+        ``log1p``, ``tanh``, ``sqrt``, ``erf``, ``abs``, ``min`` and ``max``, of :mod:`math` or of NumPy.
 
     Attributes
     ----------
     value, slope : Expression
-        What f and df do, as it is compiled (:mod:`fastprop.symbolic`).
+        f and df as they are compiled (:mod:`fastprop.functions.symbolic`).
+    init : str
+        The default initializer of a layer with this activation, a name of :mod:`fastprop.initializers`.
+    span : (float, float) or None
+        The range of A, if both its ends are approached where the slope vanishes.
+    torch : (str, dict) or None
+        The class in ``torch.nn``, and for each of its settings the accepted values, the first of which is written.
+    onnx : tuple or None
+        The ONNX operators, line by line: each is an operator and its arguments, which are Z, the RESULT of the line
+        before, and numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If f or df does anything else, or df is not the derivative of f: it is held against central differences at 50
-        points in [−4, 4].
+        If f or df does anything else, or if df is not the derivative of f: it is compared with central differences at
+        50 points in [−4, 4].
 
     Examples
     --------
@@ -65,50 +89,47 @@ class Activation(Function):
 
     arguments, others, example = ("z",), ((),), "mish"
     built_in: ClassVar[dict[str, "Activation"]] = {}
-    _by_hand: tuple[Routine | None, Routine | None] | None = None  # the routines of some that are built in
+    init: str = "glorot"
+    span: tuple[float, float] | None = None
+    torch: tuple[str, dict[str, tuple[Any, ...]]] | None = None
+    onnx: tuple[tuple[Any, ...], ...] | None = None
+    by_hand: tuple[Routine | None, Routine | None] | None = None  # handwritten routines of some built-in activations
 
     @cached_property
-    def _routines(self) -> tuple[Routine, Routine]:
+    def generated(self) -> tuple[Routine, Routine]:
+        """The routines of the activation and of equation 1, generated from f and df."""
         lines, slope = Lines(z="z"), Lines(z="z")
         g, d = lines.name_of(self.value), slope.name_of(self.slope)
-        activation = (
-            "def NAME(A, Z, n):\n"
-            "    for i in range(n):\n"
-            "        z = load(Z, LANES * i)\n"
-            f"{indented(lines.lines, 2)}"
-            f"        store(A, LANES * i, {g} + splat(0.0))\n"
-        )
-        derivative = (
-            "def NAME(dZ, dA, Z, A, n):\n"
-            "    for i in range(n):\n"
-            "        z = load(Z, LANES * i)\n"
-            f"{indented(slope.lines, 2)}"
-            f"        store(dZ, LANES * i, load(dA, LANES * i) * {d})\n"
-        )
         return (
-            compiled(f"{self.name}_activation", ACTIVATION, activation),
-            compiled(f"{self.name}_derivative", DERIVATIVE, derivative),
+            compiled(f"{self.name}_activation", ACTIVATION, ACTIVATION_SOURCE, LINES=lines.lines, RESULT=g),
+            compiled(f"{self.name}_derivative", DERIVATIVE, DERIVATIVE_SOURCE, LINES=slope.lines, RESULT=d),
         )
 
     def kind(self, from_Z: bool = False) -> LayerKind:
-        """What the plan needs to know, where g′ may be computed from Z only, if asked; compiles the routines."""
+        """Compile the routines, and return what the plan needs to know; with `from_Z`, g′ must not read A."""
         relu = self is ACTIVATIONS["relu"]
-        if self._by_hand is None or (from_Z and self._by_hand[1] and not relu):
-            traced = self._routines
-            return LayerKind(traced[0].address, traced[1].address, from_Z=True)
-        activation, derivative = self._by_hand
-        return LayerKind(activation.address if activation else 0, derivative.address if derivative else 0, relu)
+        if self.by_hand is None or (from_Z and self.by_hand[1] and not relu):
+            activation, derivative = self.generated
+            return LayerKind(activation.address, derivative.address, from_Z=True)
+        activation_by_hand, derivative_by_hand = self.by_hand
+        return LayerKind(
+            activation_by_hand.address if activation_by_hand else 0,
+            derivative_by_hand.address if derivative_by_hand else 0,
+            relu,
+        )
 
 
 ACTIVATIONS = Activation.built_in
 
+# ---- the built-in activations ------------------------------------------------------------------------------------
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+Z, RESULT = "Z", "result"  # arguments of ONNX operators
+_ROOT = math.sqrt(2 / math.pi)
+
 
 def _sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z))
-
-
-SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-_ROOT = math.sqrt(2 / math.pi)
 
 
 def _gelu_slope(z: float) -> float:
@@ -124,25 +145,113 @@ def _gelu_tanh_slope(z: float) -> float:
     return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * _ROOT * (1 + 3 * 0.044715 * z * z)
 
 
-Activation.add("identity", lambda z: z, lambda z: 1.0)
-Activation.add("relu", lambda z: z if z > 0 else 0.0, lambda z: 1.0 if z > 0 else 0.0)
-Activation.add("leaky_relu", lambda z: z if z > 0 else 0.01 * z, lambda z: 1.0 if z > 0 else 0.01)
-Activation.add("elu", lambda z: z if z > 0 else math.expm1(z), lambda z: 1.0 if z > 0 else math.exp(z))
+Activation.add("identity", lambda z: z, lambda z: 1.0, onnx=(), by_hand=(None, None))
+Activation.add(
+    "relu",
+    lambda z: z if z > 0 else 0.0,
+    lambda z: 1.0 if z > 0 else 0.0,
+    init="he",
+    torch=("ReLU", {}),
+    onnx=(("Relu", Z),),
+    by_hand=(elementwise.relu_activation, elementwise.relu_derivative),
+)
+Activation.add(
+    "leaky_relu",
+    lambda z: z if z > 0 else 0.01 * z,
+    lambda z: 1.0 if z > 0 else 0.01,
+    init="he",
+    torch=("LeakyReLU", {"negative_slope": (0.01,)}),
+    onnx=(("LeakyRelu", Z),),
+)
+Activation.add(
+    "elu",
+    lambda z: z if z > 0 else math.expm1(z),
+    lambda z: 1.0 if z > 0 else math.exp(z),
+    init="he",
+    torch=("ELU", {"alpha": (1.0,)}),
+    onnx=(("Elu", Z),),
+)
 Activation.add(
     "selu",
     lambda z: SELU_SCALE * (z if z > 0 else SELU_ALPHA * math.expm1(z)),
     lambda z: SELU_SCALE * (1.0 if z > 0 else SELU_ALPHA * math.exp(z)),
+    init="lecun",
+    torch=("SELU", {}),
+    onnx=(("Selu", Z),),
 )
-Activation.add("sigmoid", _sigmoid, lambda z: _sigmoid(z) * (1 - _sigmoid(z)))
-Activation.add("tanh", math.tanh, lambda z: 1 - math.tanh(z) ** 2)
-Activation.add("softplus", lambda z: max(z, 0.0) + math.log1p(math.exp(-abs(z))), _sigmoid)
-Activation.add("silu", lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1 + z * (1 - _sigmoid(z))))
-Activation.add("gelu", lambda z: 0.5 * z * (1 + math.erf(z / math.sqrt(2))), _gelu_slope)
-Activation.add("gelu_tanh", lambda z: 0.5 * z * (1 + _inner(z)), _gelu_tanh_slope)
-Activation.add("softmax", None, None)
-ACTIVATIONS["identity"]._by_hand = (None, None)
-ACTIVATIONS["relu"]._by_hand = (elementwise.relu_activation, elementwise.relu_derivative)
-ACTIVATIONS["sigmoid"]._by_hand = (elementwise.sigmoid_activation, elementwise.sigmoid_derivative)
-ACTIVATIONS["tanh"]._by_hand = (elementwise.tanh_activation, elementwise.tanh_derivative)
-ACTIVATIONS["softmax"]._by_hand = (elementwise.softmax_activation, None)
+Activation.add(
+    "sigmoid",
+    _sigmoid,
+    lambda z: _sigmoid(z) * (1 - _sigmoid(z)),
+    span=(0.0, 1.0),
+    torch=("Sigmoid", {}),
+    onnx=(("Sigmoid", Z),),
+    by_hand=(elementwise.sigmoid_activation, elementwise.sigmoid_derivative),
+)
+Activation.add(
+    "tanh",
+    math.tanh,
+    lambda z: 1 - math.tanh(z) ** 2,
+    span=(-1.0, 1.0),
+    torch=("Tanh", {}),
+    onnx=(("Tanh", Z),),
+    by_hand=(elementwise.tanh_activation, elementwise.tanh_derivative),
+)
+Activation.add(
+    "softplus",
+    lambda z: max(z, 0.0) + math.log1p(math.exp(-abs(z))),
+    _sigmoid,
+    torch=("Softplus", {"beta": (1.0,), "threshold": (20.0,)}),  # beyond 20, z is the nearest float32
+    onnx=(("Softplus", Z),),
+)
+Activation.add(
+    "silu",
+    lambda z: z * _sigmoid(z),
+    lambda z: _sigmoid(z) * (1 + z * (1 - _sigmoid(z))),
+    init="he",
+    torch=("SiLU", {}),
+    onnx=(("Sigmoid", Z), ("Mul", Z, RESULT)),
+)
+# gelu is written as PyTorch exports it, a pattern that ONNX runtimes recognise and compute in one operator.
+Activation.add(
+    "gelu",
+    lambda z: 0.5 * z * (1 + math.erf(z / math.sqrt(2))),
+    _gelu_slope,
+    init="he",
+    torch=("GELU", {"approximate": ("none",)}),
+    onnx=(
+        ("Div", Z, math.sqrt(2)),
+        ("Erf", RESULT),
+        ("Add", RESULT, 1.0),
+        ("Mul", Z, RESULT),
+        ("Mul", RESULT, 0.5),
+    ),
+)
+Activation.add(
+    "gelu_tanh",
+    lambda z: 0.5 * z * (1 + _inner(z)),
+    _gelu_tanh_slope,
+    init="he",
+    torch=("GELU", {"approximate": ("tanh",)}),
+    onnx=(
+        ("Mul", Z, Z),
+        ("Mul", RESULT, 0.044715),
+        ("Add", RESULT, 1.0),
+        ("Mul", Z, RESULT),
+        ("Mul", RESULT, math.sqrt(2 / math.pi)),
+        ("Tanh", RESULT),
+        ("Add", RESULT, 1.0),
+        ("Mul", Z, RESULT),
+        ("Mul", RESULT, 0.5),
+    ),
+)
+Activation.add(
+    "softmax",
+    None,
+    None,
+    span=(0.0, 1.0),
+    torch=("Softmax", {"dim": (1, -1, None)}),
+    onnx=(("Softmax", Z),),
+    by_hand=(elementwise.softmax_activation, None),
+)
 HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")

@@ -1,10 +1,10 @@
-"""Networks to PyTorch and back, and to ONNX files (extras ``torch`` and ``onnx``).
+"""Conversion of networks to PyTorch and back, and to ONNX files (extras ``torch`` and ``onnx``).
 
-What is converted is what `predict` computes: scale, W, b and the activations; with PyTorch dropout too. A module and
-a model have no loss, penalty or optimizer.
+Converted is what `predict` computes: scale, W, b and the activations, and for PyTorch also dropout. Modules and models
+have no loss, penalty or optimizer. The PyTorch module and the ONNX operators of each activation stand in
+:mod:`fastprop.activations`.
 """
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,51 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import inputs, io
+from .activations import ACTIVATIONS, RESULT, Z
+from .checks import number
+from .core.arrays import float32
 from .network import Network
+from .training.files import replace_file
+from .versions import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["from_torch", "to_onnx", "to_torch"]
 
-# Activations as classes of torch.nn, with their settings: the first value of each is made, any of them is taken.
-MODULES: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
-    "relu": ("ReLU", {}),
-    "leaky_relu": ("LeakyReLU", {"negative_slope": (0.01,)}),
-    "elu": ("ELU", {"alpha": (1.0,)}),
-    "selu": ("SELU", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "softplus": ("Softplus", {"beta": (1.0,), "threshold": (20.0,)}),  # beyond 20, z is the nearest float32
-    "silu": ("SiLU", {}),
-    "gelu": ("GELU", {"approximate": ("none",)}),
-    "gelu_tanh": ("GELU", {"approximate": ("tanh",)}),
-    "softmax": ("Softmax", {"dim": (1, -1, None)}),
-}
 OPSET = 13
-MOST_BYTES = 2**31 - 2**20  # of parameters: protobuf's limit, less what surrounds them
-# Activations in the operators of that opset, line by line: an operator and its arguments, which are Z, the result of
-# the line before, and numbers. gelu is written as PyTorch exports it, which runtimes know and compute in one go.
-Z, RESULT = "Z", "result"
-OPERATORS: dict[str, tuple[tuple[Any, ...], ...]] = {
-    "identity": (),
-    "relu": (("Relu", Z),),
-    "leaky_relu": (("LeakyRelu", Z),),
-    "elu": (("Elu", Z),),
-    "selu": (("Selu", Z),),
-    "sigmoid": (("Sigmoid", Z),),
-    "tanh": (("Tanh", Z),),
-    "softplus": (("Softplus", Z),),
-    "silu": (("Sigmoid", Z), ("Mul", Z, RESULT)),
-    "gelu": (("Div", Z, math.sqrt(2)), ("Erf", RESULT), ("Add", RESULT, 1.0), ("Mul", Z, RESULT), ("Mul", RESULT, 0.5)),
-    "gelu_tanh": (
-        ("Mul", Z, Z), ("Mul", RESULT, 0.044715), ("Add", RESULT, 1.0), ("Mul", Z, RESULT),
-        ("Mul", RESULT, math.sqrt(2 / math.pi)), ("Tanh", RESULT), ("Add", RESULT, 1.0), ("Mul", Z, RESULT),
-        ("Mul", RESULT, 0.5),
-    ),
-    "softmax": (("Softmax", Z),),
-}  # fmt: skip
+MOST_BYTES = 2**31 - 2**20  # of parameters: protobuf's limit, less the rest of the model
 
 
 def _torch() -> Any:
@@ -80,15 +49,15 @@ def _onnx() -> Any:
 
 
 def _check(net: Any) -> None:
-    """That it is a network of functions that others have too."""
+    """Check that it is a network of built-in functions."""
     if not isinstance(net, Network):
         raise TypeError(f"net is {net!r}; it must be a Network.")
-    for function in (*net._hidden, net._output, net._loss):
+    for function in (*net.architecture.activations, net.architecture.loss):
         if function.label is function:
             kind = type(function).__name__
             raise ValueError(
-                f"net has {function!r}, one's own, which others do not have; only networks of built-in functions are "
-                f"converted. Use one of {', '.join(function.built_in)} as its {kind}."
+                f"net has {function!r}, a custom {kind}, which others do not have; only networks of built-in functions "
+                f"are converted. Use one of {', '.join(function.built_in)} as its {kind}."
             )
 
 
@@ -97,11 +66,11 @@ def _check(net: Any) -> None:
 
 @cache
 def _scale_class() -> Any:
-    """The module X·scale; made when asked for, since its base class is PyTorch's."""
+    """Return the class of the module X·scale, which is made on demand, since its base class is PyTorch's."""
     base: Any = _torch().nn.Module
 
     class Scale(base):
-        """X·scale, of floats or bytes: how a network reads its rows."""
+        """X·scale, for X of float32 or uint8: how a network reads its rows."""
 
         def __init__(self, scale: float):
             super().__init__()
@@ -124,34 +93,34 @@ def _scale(scale: float) -> Any:
 
 
 def to_torch(net: Network) -> "nn.Sequential":
-    """A network as a PyTorch module with the same outputs (extra ``torch``).
+    """Convert a network to a PyTorch module with the same outputs (extra ``torch``).
 
     Parameters
     ----------
     net : Network
-        Of activations and a loss that are built in.
+        With built-in activations and a built-in loss.
 
     Returns
     -------
     module : torch.nn.Sequential
-        For each layer a Linear, its activation, unless that is the identity, and after hidden layers Dropout, if the
-        network has it. A scale other than 1 is a module of fastprop's own before them all, ``Scale``, which takes
-        bytes too. In eval mode, on the CPU, float32; its parameters are copies, and can be trained. Outputs are those
-        of ``net.predict``, after the softmax or sigmoid, to float32's rounding.
+        For each layer a Linear and its activation, unless that is the identity, and after hidden layers Dropout, if the
+        network has it. A scale other than 1 becomes a module ``Scale`` of fastprop before them all, which also takes
+        uint8. The module is in eval mode, on the CPU, in float32; its parameters are copies, and can be trained. The
+        outputs are those of ``net.predict``, after the softmax or sigmoid, up to float32 rounding.
 
     Raises
     ------
     ModuleNotFoundError
         If PyTorch is not installed.
     ValueError
-        If an activation or the loss is one's own.
+        If an activation or the loss is a custom function.
     TypeError
         If net is no network.
 
     Notes
     -----
-    The module has no loss. To train it on, ``module[:-1]`` has the outputs before the softmax or sigmoid, which
-    ``CrossEntropyLoss`` and ``BCEWithLogitsLoss`` take.
+    The module has no loss. To continue training, ``module[:-1]`` returns the outputs before the softmax or sigmoid,
+    which ``CrossEntropyLoss`` and ``BCEWithLogitsLoss`` take.
 
     Examples
     --------
@@ -171,18 +140,24 @@ def to_torch(net: Network) -> "nn.Sequential":
         linear.weight, linear.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (layer.W, layer.b))
         modules.append(linear)
         if activation != "identity":
-            kind, settings = MODULES[activation]
-            modules.append(getattr(torch.nn, kind)(**{name: values[0] for name, values in settings.items()}))
+            modules.append(_module_of(activation))
         if net.dropout:
             modules.append(torch.nn.Dropout(net.dropout))
     if net.dropout:
-        modules.pop()  # outputs are not dropped
+        modules.pop()  # the outputs have no dropout
     return torch.nn.Sequential(*modules).eval()
+
+
+def _module_of(activation: str) -> Any:
+    form = ACTIVATIONS[activation].torch
+    assert form is not None, f"{activation} has no PyTorch module"
+    kind, settings = form
+    return getattr(_torch().nn, kind)(**{name: values[0] for name, values in settings.items()})
 
 
 @dataclass
 class _Dense:
-    """A Linear of a module, with the activation and the Dropout behind it; `…_at` is what an error calls them."""
+    """A Linear of a module, with the activation and the Dropout behind it; errors name them by `…_at`."""
 
     W: np.ndarray
     b: np.ndarray
@@ -193,12 +168,12 @@ class _Dense:
 
 
 def from_torch(module: "nn.Module") -> Network:
-    """A network with the outputs of a PyTorch module (extra ``torch``).
+    """Convert a PyTorch module to a network with the same outputs (extra ``torch``).
 
     Parameters
     ----------
     module : torch.nn.Sequential
-        Of Linear layers, each followed by at most one activation: ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh,
+        Linear layers, each followed by at most one activation: ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh,
         Softplus, SiLU or GELU with PyTorch's default settings, or GELU with ``approximate="tanh"``; at the end also
         Softmax over the features. Hidden layers may have Dropout behind the activation, all of them with the same p,
         which becomes the network's. A Sequential inside it counts as its layers; Identity, ``Flatten()`` and
@@ -215,9 +190,9 @@ def from_torch(module: "nn.Module") -> Network:
     ModuleNotFoundError
         If PyTorch is not installed.
     ValueError
-        If a layer is none of these, stands elsewhere, takes another width than the one before it gives, has weights
+        If a layer is none of these, stands elsewhere, takes another width than the one before it returns, has weights
         that are not finite, or has hooks or parametrizations, which compute more than its class does (pruning, a
-        weight or spectral norm): the first such layer is named by its index and its class.
+        weight or spectral norm). The error names the first such layer by its index and its class.
     TypeError
         If module is no Sequential, or has complex weights.
 
@@ -251,7 +226,7 @@ def from_torch(module: "nn.Module") -> Network:
 
 
 def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
-    """The scale and the layers of a Sequential, or an error that names the first module that does not belong."""
+    """Return the scale and the layers of a Sequential; an error names the first module that does not belong."""
     nn = _torch().nn
     scale = 1.0
     layers: list[_Dense] = []
@@ -274,7 +249,7 @@ def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
                 raise ValueError(f"{what} is a softmax of one output, which is always 1; use Sigmoid instead.")
             last.activation, last.activation_at = activation, what
         elif kind is nn.Dropout:
-            if p := inputs.number(f"p of {where} (Dropout)", layer.p, least=0, below=1):
+            if p := number(f"p of {where} (Dropout)", layer.p, least=0, below=1):
                 if not last or last.dropout_at:
                     raise _misplaced(what)
                 last.dropout, last.dropout_at = p, what
@@ -288,7 +263,7 @@ def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
 
 
 def _dropout_of(hidden: list[_Dense], output: _Dense) -> float:
-    """The one probability with which all hidden units are dropped."""
+    """Return the one probability with which all hidden units are dropped."""
     if output.dropout_at:
         raise _misplaced(output.dropout_at)
     rates = {layer.dropout for layer in hidden} or {0.0}
@@ -307,7 +282,7 @@ def _is_sequential(module: Any) -> bool:
 
 
 def _modules_of(module: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """The layers of a Sequential and of those inside it, in order, each with its place: ``module[2][0]``."""
+    """Yield the layers of a Sequential and of those inside it, in order, each with its place: ``module[2][0]``."""
     _check_calls(module, where)
     for i, layer in enumerate(module):
         place = f"{where}[{i}]"
@@ -323,7 +298,7 @@ def _what(where: str, layer: Any) -> str:
 
 
 def _check_calls(layer: Any, where: str) -> None:
-    """That a call of a module is its forward alone, on weights that stand in it."""
+    """Check that a call of a module only runs its forward, on weights that it holds itself."""
     if hooks := [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]:
         names = ", ".join(getattr(hook, "__name__", type(hook).__name__) for hook in hooks)
         raise ValueError(
@@ -339,19 +314,24 @@ def _check_calls(layer: Any, where: str) -> None:
 
 
 def _activation_of(layer: Any) -> str | None:
-    """Which activation a module is, if any."""
+    """Return the name of the activation that a module is, if any."""
     nn = _torch().nn
-    for name, (kind, settings) in MODULES.items():
+    for name, kind, settings in _modules():
         if type(layer) is getattr(nn, kind) and all(getattr(layer, key) in given for key, given in settings.items()):
             return name
     return None
 
 
+def _modules() -> list[tuple[str, str, dict[str, tuple[Any, ...]]]]:
+    """Return the activations that PyTorch has: name, class in torch.nn, and settings."""
+    return [(name, *function.torch) for name, function in ACTIVATIONS.items() if function.torch]
+
+
 def _known() -> str:
-    """The modules that are taken."""
+    """Return the modules that are accepted, for an error."""
     activations = (
         f"{kind}({', '.join(f'{key}={values[0]!r}' for key, values in settings.items())})"
-        for kind, settings in MODULES.values()
+        for _, kind, settings in _modules()
     )
     return f"Linear, {', '.join(activations)}, Dropout, Identity and Flatten()"
 
@@ -364,10 +344,10 @@ def _misplaced(what: str) -> ValueError:
 
 
 def _values(name: str, tensor: Any) -> np.ndarray:
-    """A parameter as float32, finite."""
+    """Return a parameter as finite float32."""
     torch = _torch()
     dtype = torch.promote_types(tensor.dtype, torch.float32)  # NumPy has no bfloat16
-    return inputs.float32(name, tensor.detach().cpu().to(dtype).numpy())
+    return float32(name, tensor.detach().cpu().to(dtype).numpy())
 
 
 # ---- ONNX --------------------------------------------------------------------------------------------------------
@@ -379,27 +359,28 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     net : Network
-        Of activations and a loss that are built in.
+        With built-in activations and a built-in loss.
     path : path-like
-        In a folder that is there; the file is replaced at once.
+        In an existing folder; the file is replaced atomically.
 
     Raises
     ------
     ModuleNotFoundError
         If onnx is not installed.
     ValueError
-        If an activation or the loss is one's own, or there are more parameters than fit in the 2 GB of an ONNX file.
+        If an activation or the loss is a custom function, or there are more parameters than the 2 GB of an ONNX file
+        can hold.
     TypeError
         If net is no network.
     OSError
-        If the file cannot be written; what was there before stays.
+        If the file cannot be written; an existing file stays as it was.
 
     Notes
     -----
-    The model's input is ``X``, float32 of shape (m, n_0) for any m, which is multiplied by the network's scale in the
-    model; its output is ``Y_hat``, (m, n_L), that of ``net.predict`` to float32's rounding. The weights are
+    The model's input is ``X``, float32 of shape (m, n_0) for any m, which the model multiplies by the network's scale;
+    its output is ``Y_hat``, of shape (m, n_L), equal to ``net.predict`` up to float32 rounding. The weights are
     initializers ``W1``, ``b1``, …. Each layer is a Gemm and its activation; silu, gelu and gelu_tanh, which later
-    opsets have, are made of smaller operators, so that older runtimes read the file too.
+    opsets have, are composed of smaller operators, so that older runtimes can read the file too.
 
     Examples
     --------
@@ -410,19 +391,17 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     onnx = _onnx()
     if 4 * net.n_parameters > MOST_BYTES:
         raise ValueError(f"net has {net.n_parameters:,} parameters; an ONNX file holds at most {MOST_BYTES // 4:,}.")
-    io._replace(Path(path), _model(onnx, net).SerializeToString())
+    replace_file(Path(path), _model(onnx, net).SerializeToString())
 
 
 def _model(onnx: Any, net: Network) -> Any:
-    """The network as a ModelProto."""
-    from . import __version__
-
+    """Return the network as a ModelProto."""
     make, nodes, A = onnx.helper, [], "X"
     arrays: dict[str, np.ndarray] = {}
     constants: dict[float, str] = {}
 
     def node(operator: str, arguments: list[Any], result: str, **attributes: Any) -> str:
-        """Add a node, and the numbers among its arguments as constants; its result."""
+        """Add a node, with the numbers among its arguments as constants; return the name of its result."""
         names = [x if isinstance(x, str) else constants.setdefault(x, f"c{len(constants) + 1}") for x in arguments]
         nodes.append(make.make_node(operator, names, [result], **attributes))
         return result
@@ -431,7 +410,8 @@ def _model(onnx: Any, net: Network) -> Any:
         A = node("Mul", [A, net.scale], "A0")
     for l, (layer, activation) in enumerate(zip(net.layers, (*net.hidden, net.output), strict=True), start=1):
         last = "Y_hat" if l == len(net.layers) else f"A{l}"
-        lines = OPERATORS[activation]
+        lines = ACTIVATIONS[activation].onnx
+        assert lines is not None, f"{activation} has no ONNX operators"
         arrays[f"W{l}"], arrays[f"b{l}"] = layer.W, layer.b
         A = of = node("Gemm", [A, f"W{l}", f"b{l}"], f"Z{l}" if lines else last, transB=1)
         for i, (operator, *arguments) in enumerate(lines, start=1):

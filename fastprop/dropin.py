@@ -1,7 +1,7 @@
-"""The source's functions on dictionaries, computed by the kernels: a drop-in for :mod:`fastprop.reference`.
+"""The derivation's functions on dictionaries, computed by the kernels: a drop-in for :mod:`fastprop.reference`.
 
-Same signatures, keys and shapes (samples are columns), and to float32 rounding the same values. Arrays may have any
-real dtype and memory order; what comes back has the dtype that NumPy would have given it. Everything is computed in
+Signatures, keys and shapes are the same (samples are columns), and so are the values up to float32 rounding. Arrays may
+have any real dtype and memory order; results have the dtype that NumPy would have given them. Everything is computed in
 float32.
 """
 
@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from . import inputs, reference, threads
+from . import reference
 from .activations import ACTIVATIONS, Activation
-from .engine import Engine, plan_for
+from .checks import choice, generator, number
+from .core import arrays, threads
+from .core.architecture import checked_hidden, checked_sizes
+from .core.engine import Engine, plan_for
 from .kernels import passes, updates
 from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
 from .kernels.scan import address_of
-from .losses import PAIRS, default_for, routine_of
+from .losses import PAIRS, default_for, loss_routine
 from .reference import Arrays
 
 __all__ = ["backpropagation", "compute_cost", "forward_propagation", "initialise_parameters", "update_parameters"]
@@ -40,14 +43,14 @@ def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
     Raises
     ------
     ValueError, TypeError
-        If a width or the seed is none.
+        If a width or the seed is invalid.
     """
-    return reference.initialise_parameters(inputs.sizes(sizes), inputs.generator(rng))
+    return reference.initialise_parameters(checked_sizes(sizes), generator(rng))
 
 
 def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "softmax",
                         hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
-    """The cache of one forward pass: Z = W·A_prev + b, A = g(Z).
+    """Run one forward pass, Z = W·A_prev + b and A = g(Z), and return its cache.
 
     Parameters
     ----------
@@ -68,12 +71,12 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
         If a name, key, shape or value does not fit.
     """
     layers, sizes = _layers(parameters)
-    L, last = len(layers), ACTIVATIONS[inputs.choice("output", output, list(PAIRS))]
-    columns = inputs.columns("X", X, sizes[0])
-    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), last, columns.shape[1])
+    L, last = len(layers), ACTIVATIONS[choice("output", output, list(PAIRS))]
+    columns = arrays.columns("X", X, sizes[0])
+    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), last, columns.shape[1])
     bench.put_parameters(layers)
     bench.pack(0, "A_prev", columns)
-    bench.run(FORWARD | OUTPUT)
+    bench.execute(FORWARD | OUTPUT)
     cache = {"A0": X}
     narrow = _all_float32(X, *parameters.values())
     for l in range(1, L + 1):
@@ -86,43 +89,43 @@ def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "so
 
 
 def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> float:
-    """The mean over the batch of the loss that is paired with the output, computed from Z.
+    """Compute the mean over the batch of the loss that is paired with the output, from Z.
 
     Parameters
     ----------
     cache : dict
-        Of `forward_propagation`; its Z of the last layer is read.
+        The result of `forward_propagation`; its Z of the last layer is read.
     Y : array_like of shape (n_L, m)
     output : {"softmax", "sigmoid", "identity"}
 
     Returns
     -------
     float
-        J, as :func:`fastprop.reference.compute_cost`.
+        J, as in :func:`fastprop.reference.compute_cost`.
 
     Raises
     ------
     ValueError, TypeError
         If a name, key, shape or value does not fit.
     """
-    paired = _paired(ACTIVATIONS[inputs.choice("output", output, list(PAIRS))])
+    paired = _paired(ACTIVATIONS[choice("output", output, list(PAIRS))])
     last = f"Z{(len(_mapping('cache', cache)) - 1) // 2}"
-    Z = inputs.array(last, _entry("cache", cache, last))
+    Z = arrays.array(last, _entry("cache", cache, last))
     if Z.ndim != 2 or 0 in Z.shape:
         raise ValueError(f"cache[{last!r}] has shape {Z.shape}; it must be (n_L, m).")
-    Z = inputs.columns(last, Z, *Z.shape)
-    Y = inputs.columns("Y", Y, *Z.shape)
+    Z = arrays.columns(last, Z, *Z.shape)
+    Y = arrays.columns("Y", Y, *Z.shape)
     return passes.cost_of_columns(paired, address_of(Z), address_of(Y), *Z.shape)
 
 
 def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any],
                     hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
-    """The four equations, from the cache of a forward pass.
+    """Compute the four equations from the cache of a forward pass.
 
     Parameters
     ----------
     cache : dict
-        Of `forward_propagation`.
+        The result of `forward_propagation`.
     Y : array_like of shape (n_L, m)
     parameters : dict
         {"W1": (n_1, n_0), "b1": (n_1, 1), …}
@@ -141,18 +144,18 @@ def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, A
     layers, sizes = _layers(parameters)
     L = len(sizes) - 1
     given = [_entry("cache", cache, f"A{l}") for l in range(L + 1)]
-    columns = [inputs.columns("A0", given[0], sizes[0])]
+    columns = [arrays.columns("A0", given[0], sizes[0])]
     m = columns[0].shape[1]
-    columns += [inputs.columns(f"A{l}", given[l], sizes[l], m) for l in range(1, L + 1)]
-    targets = inputs.columns("Y", Y, sizes[-1], m)
-    # dZ = A_L − Y whatever the output: that of an identity output whose Z is A_L
-    bench = _Bench.take(sizes, inputs.hidden(hidden, L - 1), ACTIVATIONS["identity"], m)
+    columns += [arrays.columns(f"A{l}", given[l], sizes[l], m) for l in range(1, L + 1)]
+    targets = arrays.columns("Y", Y, sizes[-1], m)
+    # dZ = A_L − Y for every paired output: the same as that of an identity output whose Z is A_L
+    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), ACTIVATIONS["identity"], m)
     bench.put_parameters(layers)
     for l in range(L):
         bench.pack(l, "A_prev", columns[l], transposed=True)
     bench.pack(L - 1, "Z", columns[L])
     bench.pack_targets(targets)
-    bench.run(LOSS | BACKWARD | GRADIENTS)
+    bench.execute(LOSS | BACKWARD | GRADIENTS)
     grads = {}
     narrow = _all_float32(Y, *given, *parameters.values())
     for l in range(L, 0, -1):
@@ -168,7 +171,7 @@ def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, A
 
 
 def _widen(grads: Arrays, l: int, L: int, given: list[Any], Y: Any, parameters: Mapping[str, Any]) -> None:
-    """The dtypes that NumPy would have given layer l."""
+    """Convert the arrays of layer l to the dtypes that NumPy would have given them."""
     if l < L:
         grads[f"dA{l}"] = grads[f"dA{l}"].astype(_dtype(parameters[f"W{l + 1}"], grads[f"dZ{l + 1}"]))
         grads[f"dZ{l}"] = grads[f"dZ{l}"].astype(_dtype(grads[f"dA{l}"], given[l]))
@@ -184,7 +187,7 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
     Parameters
     ----------
     parameters, grads : dict
-        {"W1", "b1", …} and at least {"dW1", "db1", …}, of the same shapes; any other names will do too.
+        {"W1", "b1", …} and at least {"dW1", "db1", …}, of the same shapes; other names are allowed too.
     learning_rate : float
 
     Returns
@@ -197,12 +200,12 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
     ValueError, TypeError
         If a key, shape or value does not fit.
     """
-    rate = inputs.number("learning_rate", learning_rate)
+    rate = number("learning_rate", learning_rate)
     if type(parameters) is dict and type(grads) is dict and _is_narrow(learning_rate):
         updated = {}
         for name, theta in parameters.items():
             gradient = grads.get(f"d{name}")
-            if not (inputs.is_float32(theta) and inputs.is_float32(gradient)):
+            if not (arrays.is_float32(theta) and arrays.is_float32(gradient)):
                 break
             updated[name] = out = np.empty_like(theta)
             if not updates.descend(out, theta, gradient, rate):
@@ -216,14 +219,14 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
 
 
 def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: float) -> np.ndarray:
-    """One array's update, whatever its dtype and layout."""
-    narrow_theta, narrow_gradient = inputs.float32(name, theta), inputs.float32(f"d{name}", gradient)
+    """Update one array of any dtype and layout."""
+    narrow_theta, narrow_gradient = arrays.float32(name, theta), arrays.float32(f"d{name}", gradient)
     if narrow_gradient.shape != narrow_theta.shape:
         raise ValueError(
             f"d{name} has shape {narrow_gradient.shape}; {name} has {narrow_theta.shape}. They must be the same."
         )
     dtype = _dtype(theta, gradient, learning_rate)
-    if dtype != np.float32:  # a float64 parameter keeps the digits that a small step needs
+    if dtype != np.float32:  # in float64, where the digits of a small step count
         return (np.asarray(theta) - learning_rate * np.asarray(gradient)).astype(dtype, copy=False)
     out = np.empty(narrow_theta.shape, np.float32)
     updates.descend(out.reshape(-1, 1), narrow_theta.reshape(-1, 1), narrow_gradient.reshape(-1, 1), rate)
@@ -231,35 +234,35 @@ def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: flo
 
 
 def _paired(output: Activation) -> int:
-    """The address of the cost that is paired with an output."""
-    return routine_of(output, default_for(output)).address
+    """Return the address of the loss routine that is paired with an output."""
+    return loss_routine(output, default_for(output)).address
 
 
 def _is_narrow(x: Any) -> bool:
-    """Whether a number leaves the float32 that it is multiplied by as it is."""
+    """Return whether the product of a float32 array with this number is float32 in NumPy."""
     return isinstance(x, int | float | np.float32) and not isinstance(x, np.float64)
 
 
 class _Bench:
-    """A plan that keeps everything, its engine, and the ways in and out of its panels.
+    """An engine that keeps the whole cache, with conversions of columns into its panels and back.
 
-    Kept for the next call with the same sizes, since making one costs more than a call on small networks: a few in
-    each Python thread, and none of more than 64 MB.
+    It is stored for the next call with the same sizes, since making one costs more than a call on a small network: a
+    few in each Python thread, and none of more than 64 MB.
     """
 
     @classmethod
     def take(cls, sizes: tuple[int, ...], hidden: tuple[Activation, ...], output: Activation, m: int) -> "_Bench":
-        """One that no one is using."""
+        """Return a bench that is not in use."""
         key = (sizes, hidden, output, m, threads.get_num_threads())
         return _kept.benches.pop(key, None) or cls(key)
 
     def put_back(self) -> None:
-        """Let a later call have it."""
+        """Store the bench for a later call."""
         benches = _kept.benches
         if self.floats <= 2**24:
             benches[self.key] = self
         if len(benches) > 4:
-            del benches[next(iter(benches))]  # the one that was put back first
+            del benches[next(iter(benches))]  # the one that was stored first
 
     def __init__(self, key: tuple[Any, ...]):
         self.key = key
@@ -268,7 +271,7 @@ class _Bench:
         self.m, L = m, len(sizes) - 1
         parameters, gradients = allocate(layout.length), allocate(layout.length)
         kinds = [activation.kind() for activation in (*hidden, output)]
-        plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # one sample too stands in a panel, for `pack`
+        plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # so that a single sample too is in a panel, for `pack`
         self.engine = Engine(plan, parameters, gradients, _paired(output))
         self.floats = len(self.engine.work) + 2 * layout.length
         self._parameters = [layout.views(parameters, l) for l in range(L)]
@@ -300,12 +303,12 @@ class _Bench:
         passes.unpack(address_of(out), self._where[l][name], *out.shape)
         return out
 
-    def run(self, do: int) -> None:
-        self.engine.run(do, self.m, 0, 1)
+    def execute(self, do: int) -> None:
+        self.engine.execute(do, self.m, 0, 1)
 
 
 class _Kept(local):
-    """The benches of each Python thread."""
+    """The stored benches of each Python thread."""
 
     def __init__(self) -> None:
         self.benches: dict[tuple[Any, ...], _Bench] = {}
@@ -315,18 +318,18 @@ _kept = _Kept()
 
 
 def _all_float32(*operands: Any) -> bool:
-    """Whether all are arrays of float32, so that every result is one."""
+    """Return whether all operands are float32 arrays, so that every result is one."""
     return {type(a) is np.ndarray and a.dtype for a in operands} == {np.dtype(np.float32)}
 
 
 def _dtype(*operands: Any) -> np.dtype:
-    """What NumPy's arithmetic gives: a float64 operand widens, a plain Python number does not."""
+    """Return the dtype of NumPy's arithmetic: a float64 operand widens, a plain Python number does not."""
     dtype = np.result_type(*(a if isinstance(a, int | float) else np.asarray(a).dtype for a in operands))
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _layers(parameters: Any) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[int, ...]]:
-    layers = inputs.parameters(parameters)
+    layers = arrays.parameters(parameters)
     return layers, (layers[0][0].shape[1], *(len(b) for _, b in layers))
 
 

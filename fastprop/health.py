@@ -1,38 +1,38 @@
-"""A network's health: what the two passes and a step make of each layer, what is wrong there, and the remedy."""
+"""Diagnosis of a network: what the passes and a step do in each layer, what is wrong there, and the remedy."""
 
 import copy
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import inputs
+from . import plots
 from .activations import Activation
+from .checks import whole
+from .core.model import Layer, Model
+from .kernels.scan import FLOAT32_MAX
 from .losses import PAIRS, is_paired
-from .network import Layer, Network
 from .optimizers import Optimizer
-from .training import History
 
-# Where a finding begins. Sources are in the Notes of `diagnose`; measured were networks of up to 12 hidden layers, on
-# scikit-learn's digits in 0 … 1, after 20 epochs of batches of 64: those that learn come to accuracies of 0.85 to 0.93.
-LARGE_INPUT = 10.0  # SGD(0.1) learns pixels in 0 … 10; in 0 … 16 it kills half of a layer, in 0 … 30 it learns nothing
-SMALL_INPUT = 0.01  # in 0 … 0.1 it comes to 0.79, in 0 … 0.01 to 0.31
+# The thresholds of the findings. Sources are in the Notes of `diagnose`. The measurements are of networks of up to 12
+# hidden layers on scikit-learn's digits, scaled to 0 … 1, after 20 epochs with batches of 64; those that learn reach
+# accuracies of 0.85 to 0.93.
+LARGE_INPUT = 10.0  # SGD(0.1) learns pixels in 0 … 10; in 0 … 16 half of a layer dies, in 0 … 30 nothing is learned
+SMALL_INPUT = 0.01  # in 0 … 0.1 it reaches an accuracy of 0.79, in 0 … 0.01 of 0.31
 USUAL_UPDATE = 1e-3
-HIGH_UPDATE = 0.1  # Adam(0.01) begins with 0.07 and learns, Adam(0.03) with 0.2 and loses half of a layer
-LOW_UPDATE = 1e-5  # an accuracy as before training, with SGD and with Adam; at 1e-4 it begins to rise
-LOW_GRADIENT = 1e-3  # ‖dW‖/‖W‖ of untrained networks is 0.05 to 0.5, that of trained ones falls below this
-DEAD = 0.5  # networks that learn come to 0.31 at most, and 0.45 on scikit-learn's diabetes; Adam(0.1) to 0.88
-LEAST_ROWS = 30  # with them, a unit that is on for a sample in ten is 0 for all with a probability of 0.9³⁰ = 0.04
-SATURATED = 0.5  # tanh networks that learn well come to 0.43, those that learn less to 0.7 and more
-END = 0.01  # of the range: there a slope is below 1/25 of its greatest
-EXPLODING = 1e3  # networks that learn come to 21, and 160 with diabetes' targets as they are, up to 346
-VANISHING = 1e-2  # three layers of sigmoids have 0.02, and learn with Adam alone; six 2e-4, and learn little with it
-WRONG = 0.1  # 0.03 of the unseen digits after 300 epochs
-
-RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softmax": (0.0, 1.0)}
+HIGH_UPDATE = 0.1  # Adam(0.01) starts at 0.07 and learns; Adam(0.03) starts at 0.2, and half of a layer dies
+LOW_UPDATE = 1e-5  # the accuracy stays as before training, with SGD and with Adam; at 1e-4 it begins to rise
+LOW_GRADIENT = 1e-3  # ‖dW‖/‖W‖ of untrained networks is 0.05 to 0.5; that of trained ones falls below this
+DEAD = 0.5  # networks that learn have at most 0.31, and 0.45 on scikit-learn's diabetes; with Adam(0.1) 0.88
+LEAST_ROWS = 30  # a unit that is on for one sample in ten is 0 for all of them with a probability of 0.9³⁰ = 0.04
+SATURATED = 0.5  # tanh networks that learn well have 0.43, those that learn less 0.7 and more
+END = 0.01  # of the range from its end: there the slope is below 1/25 of its maximum
+EXPLODING = 1e3  # networks that learn have up to 21, and 160 with the targets of diabetes unscaled, up to 346
+VANISHING = 1e-2  # three layers of sigmoids have 0.02, and learn only with Adam; six have 2e-4, and hardly learn
+WRONG = 0.1  # it is 0.03 of the unseen digits after 300 epochs
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Spread:
     Attributes
     ----------
     norm : float
-        Of W and dW √Σx²; of X, Z, A and dZ √(Σx²/m), the root mean square of the samples' norms, which does not depend
-        on how many samples there are.
+        √Σx² for W and dW; √(Σx²/m) for X, Z, A and dZ, the root mean square of the samples' norms, which does not
+        depend on the number of samples.
     least, greatest : float
     """
 
@@ -54,7 +54,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """One layer.
+    """The state of one layer.
 
     Attributes
     ----------
@@ -64,14 +64,14 @@ class LayerHealth:
     activation : str
     W, Z, A, dZ, dW : Spread
     dead : float or None
-        Share of the units whose g′(Z) is 0 for every sample, with relu those whose A is: their dZ is 0, whatever dA is.
-        None for a sigmoid, tanh or softmax.
+        The share of the units whose g′(Z) is 0 for every sample, so that their dZ is 0 whatever dA is. None for a
+        sigmoid, tanh or softmax.
     saturated : float or None
-        For a sigmoid, tanh or softmax alone: share of A within a hundredth of an end of the range. In the output layer
-        those count that are further than half the range from their targets, since a right answer may be certain; of
-        a softmax, samples that are given a wrong class with more than 0.99.
+        For a sigmoid, tanh or softmax only: the share of A within a hundredth of an end of the range. In the output
+        layer only those count that are further than half the range from their targets, since a right answer may be
+        certain; with a softmax, samples with a probability above 0.99 for a wrong class.
     update : float or None
-        ‖ΔW‖/‖W‖ of the optimizer's next step; None where there is no optimizer, or W is 0.
+        ‖ΔW‖/‖W‖ of the optimizer's next step; None if there is no optimizer, or W is 0.
     """
 
     layer: int
@@ -90,7 +90,7 @@ class LayerHealth:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong.
+    """A problem in a network.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Finding:
         ``"dead units"``, ``"saturated units"``, ``"exploding gradients"``, ``"vanishing gradients"`` or
         ``"saturated output"``.
     layers : tuple of int
-        Where, from 1 to L.
+        The layers concerned, from 1 to L.
     text, remedy : str
     """
 
@@ -111,24 +111,30 @@ class Finding:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What :func:`diagnose` finds; ``print(report)`` shows it.
+    """The result of :func:`diagnose`; ``print(report)`` shows it as a table.
 
     Attributes
     ----------
     network : str
     rows : int
-        Samples that it was looked at with.
+        The number of samples examined.
     cost, cost_after : float
-        On these samples, before and after the optimizer's next step on them; the latter None without an optimizer.
+        On these samples, before and after the optimizer's next step on them; the latter is None without an optimizer.
     optimizer : str or None
     rate : float or None
         The learning rate of that step.
     X : Spread
-        Of the inputs, times the network's `scale`.
+        The inputs, times the network's `scale`.
     layers : tuple of LayerHealth
     findings : tuple of Finding
-        Causes before effects; empty where all is well.
+        Causes before effects; empty if nothing is wrong.
+    usual_update, exploding, vanishing : float
+        The usual ‖ΔW‖/‖W‖, and the shares of the output's ‖dZ‖ beyond which gradients explode or vanish.
     """
+
+    usual_update: ClassVar[float] = USUAL_UPDATE
+    exploding: ClassVar[float] = EXPLODING
+    vanishing: ClassVar[float] = VANISHING
 
     network: str
     rows: int
@@ -141,13 +147,11 @@ class Report:
     findings: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as dictionaries, tuples, text and numbers, such as :mod:`json` takes."""
+        """Return the report as dictionaries, tuples, strings and numbers, which :mod:`json` can write."""
         return asdict(self)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """The gradient's flow through the layers, by :func:`fastprop.plots.gradient_flow` (extra ``plot``)."""
-        from . import plots
-
+        """Plot the gradients of the layers with :func:`fastprop.plots.gradient_flow` (extra ``plot``)."""
         return plots.gradient_flow(self, path)
 
     def __repr__(self) -> str:
@@ -173,22 +177,22 @@ class Report:
         ])  # fmt: skip
 
 
-def diagnose(net: Network, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
-    """Look into each layer of a network, and say what is wrong and what helps.
+def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
+    """Examine each layer of a network, and report what is wrong and what helps.
 
-    A forward and a backward pass give Z, A, dZ and dW, a step of the optimizer the update. All of it happens in a copy:
-    nothing of the network, its gradients, its last forward pass, its generator, its optimizer or its fit changes.
+    A forward and a backward pass give Z, A, dZ and dW, and a step of the optimizer gives the update. Everything runs on
+    a copy: the network, its gradients, its last forward pass, its generator, its optimizer and its fit do not change.
 
     Parameters
     ----------
     net : Network
     X : array_like of shape (m, n_0)
-        Some hundred rows, drawn at random from those that it is trained on. With fewer than 30 nothing is said of dead
-        units: one that is on for a sample in ten is off in 29 by chance once in twenty times.
+        Some hundred rows, drawn at random from those that it is trained on. With fewer than 30 rows dead units are not
+        reported: a unit that is on for one sample in ten is off in 29 of them by chance once in twenty times.
     Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
     optimizer : Optimizer, optional
-        None takes ``net.optimizer``. A network that was not trained yet has none: then nothing is said of the learning
-        rate, unless the optimizer that it is to be trained with is given here.
+        None takes ``net.optimizer``. A network that was not trained yet has none; then the learning rate is not
+        examined, unless the optimizer that will train it is given here.
 
     Returns
     -------
@@ -197,28 +201,28 @@ def diagnose(net: Network, X: Any, Y: Any, optimizer: Optimizer | None = None) -
     Raises
     ------
     ValueError, TypeError
-        If X or Y does not fit, or the optimizer is another network's.
+        If X or Y does not fit, or the optimizer belongs to another network.
 
     Notes
     -----
     The ratio of update to weight, ‖ΔW‖/‖W‖, is measured: the copy makes the step that the optimizer would make next on
     these rows, with its moments, schedule, clipping and weight decay and with the network's penalty and dropout, and
-    ΔW is what it changed. A step of ``fit`` has a batch of them alone, whose gradient is noisier and mostly larger.
+    ΔW is the change. A step of ``fit`` sees only one batch, whose gradient is noisier and mostly larger.
 
-    What is found:
+    The findings:
 
     - *inputs not scaled*: the root mean square of a feature is above 10, or no |x| is above 0.01. Inputs should have
       means near 0 and variances of about 1 (LeCun et al. 1998, Efficient BackProp, section 4.3).
     - *learning rate too high*: the step changes a W by more than a tenth, where a thousandth is usual (Karpathy 2015,
-      CS231n, Neural Networks Part 3), and does not lower the cost of the very rows that it is made for.
+      CS231n, Neural Networks Part 3), and does not lower the cost of the very rows that it is computed from.
     - *learning rate too low*: the step changes no W by more than 1e-5 of it, although a gradient has more than 1e-3 of
-      its W. Schedules are not judged so: they may be low on purpose.
+      its W. Schedules are exempt: they may be low on purpose.
     - *dead units*: more than half of a layer, as too high a learning rate leaves them (CS231n, Part 1).
     - *saturated units*: more than half of a hidden layer's A lie at an end of the range.
     - *exploding* and *vanishing gradients*: ‖dZ‖ of a layer is above a thousand times, or below a hundredth of, that of
-      the output. Where weights start well it is about the same in all layers (Glorot and Bengio 2010, He et al. 2015).
+      the output. With good initial weights it is about the same in all layers (Glorot and Bengio 2010, He et al. 2015).
     - *saturated output*: more than a tenth of the outputs are certain and wrong.
-    - *not finite*: the cost, or a value in some layer; nothing else is looked for then.
+    - *not finite*: the cost, or a value in some layer; nothing else is examined then.
 
     Examples
     --------
@@ -227,16 +231,16 @@ def diagnose(net: Network, X: Any, Y: Any, optimizer: Optimizer | None = None) -
     >>> diagnose(net, X, X.sum(axis=1) > 0)
     Report(inputs not scaled)
     """
-    if not isinstance(net, Network):
+    if not isinstance(net, Model):
         raise TypeError(f"net is {net!r}; it must be a Network.")
-    X, Y = inputs.batch(X, Y, *net._ends)
+    X, Y = net.architecture.check_batch(X, Y)
     twin = copy.deepcopy(net)
     optimizer = net.optimizer if optimizer is None else optimizer
-    its = None if optimizer is None else _lent(optimizer, net, twin)
+    its = None if optimizer is None else _copy_for(twin, optimizer, net)
     twin.forward(X)
     cost = twin.backward(Y)
     dense = Y if Y.ndim == 2 else np.eye(net.sizes[-1], dtype=np.float32)[Y]
-    with np.errstate(all="ignore"):  # what is not finite shows
+    with np.errstate(all="ignore"):  # values that are not finite are reported
         report = Report(
             repr(net), len(X), cost, None, None if its is None else repr(optimizer), None if its is None else its.rate,
             _spread(X, len(X), net.scale), tuple(_layer(twin, layer, dense) for layer in twin.layers),
@@ -251,33 +255,44 @@ def diagnose(net: Network, X: Any, Y: Any, optimizer: Optimizer | None = None) -
     return replace(report, findings=tuple(_findings(net, X, dense, its, report, lost)))
 
 
-def _lent(optimizer: Any, net: Network, twin: Network) -> Optimizer:
-    """A copy of a network's optimizer, or of a new one, for a step of its twin."""
-    its, owner = copy.copy(optimizer), getattr(optimizer, "_owner", None)
+def _copy_for(twin: Model, optimizer: Any, net: Model) -> Optimizer:
+    """Return a copy of the optimizer for a step of a copy of its network."""
+    its, owner = copy.copy(optimizer), getattr(optimizer, "owner", None)
     if owner is not None and owner() is not net:
-        its._owner = owner  # and not to be lent
-    twin._moments_of(its)
+        its.owner = owner  # so that the optimizer of another network is refused
+    twin.bind(its)
     return its
 
 
-# ---- what there is -----------------------------------------------------------------------------------------------
+# ---- the state of the layers -------------------------------------------------------------------------------------
 
 
-def _layer(network: Network, layer: Layer, Y: np.ndarray) -> LayerHealth:
-    activation = (*network._hidden, network._output)[layer._index]
-    Z, A, m = layer.Z, layer.A, len(Y)
-    is_output = layer._index == len(network.sizes) - 2
-    bounded = activation.name in RANGES
+def _layer(model: Model, layer: Layer, Y: np.ndarray) -> LayerHealth:
+    activation, m = layer.activation, len(Y)
+    Z, A = layer.Z, layer.A
+    is_output = layer.index == len(model.sizes) - 2
+    dead = saturated = None
+    if activation.span is None:
+        dead = float(np.mean(~activation(Z, deriv=True).any(axis=0)))
+    else:
+        saturated = _saturated(activation, A, Y if is_output else None)
     return LayerHealth(
-        layer._index + 1, layer.n_prev, layer.n, activation.name,
-        W=_spread(layer.W), Z=_spread(Z, m), A=_spread(A, m), dZ=_spread(layer.dZ, m), dW=_spread(layer.dW),
-        dead=None if bounded else float(np.mean(~activation(Z, deriv=True).any(axis=0))),
-        saturated=_saturated(activation, A, Y if is_output else None) if bounded else None,
-    )  # fmt: skip
+        layer.index + 1,
+        layer.n_prev,
+        layer.n,
+        activation.name,
+        W=_spread(layer.W),
+        Z=_spread(Z, m),
+        A=_spread(A, m),
+        dZ=_spread(layer.dZ, m),
+        dW=_spread(layer.dW),
+        dead=dead,
+        saturated=saturated,
+    )
 
 
 def _norm(values: np.ndarray) -> float:
-    """√Σx², summed in float64, where no square of a float32 overflows."""
+    """Return √Σx², summed in float64, in which no square of a float32 overflows."""
     return math.sqrt(np.einsum("ij,ij->", values, values, dtype=np.float64))
 
 
@@ -286,11 +301,12 @@ def _spread(values: np.ndarray, m: int = 1, scale: float = 1.0) -> Spread:
 
 
 def _saturated(activation: Activation, A: np.ndarray, Y: np.ndarray | None) -> float:
-    """Share of A at an end of the range; with targets, of what is wrong besides."""
-    low, high = RANGES[activation.name]
+    """Return the share of A at an end of the range; with targets, the share that is also wrong."""
+    assert activation.span is not None
+    low, high = activation.span
     margin = END * (high - low)
-    if activation.name == "softmax":
-        assert Y is not None  # a softmax is the output
+    if activation.label == "softmax":
+        assert Y is not None  # a softmax is always the output
         rows, top = np.arange(len(A)), A.argmax(axis=1)
         return float(np.mean((A[rows, top] > high - margin) & (Y[rows, top] < 0.5)))
     at_end = np.minimum(A - low, high - A) < margin
@@ -300,7 +316,7 @@ def _saturated(activation: Activation, A: np.ndarray, Y: np.ndarray | None) -> f
 
 
 def _lost(report: Report) -> str:
-    """What is not finite, the first in the order of the passes; empty where all is."""
+    """Return the first value that is not finite, in the order of the passes; an empty string if all are finite."""
     forward = [(l, name) for l in report.layers for name in ("W", "Z", "A")]
     backward = [(l, name) for l in reversed(report.layers) for name in ("dZ", "dW")]
     places = (
@@ -311,11 +327,12 @@ def _lost(report: Report) -> str:
     return next(places, "" if math.isfinite(report.cost) else "the cost")
 
 
-# ---- what is wrong -----------------------------------------------------------------------------------------------
+# ---- the findings ------------------------------------------------------------------------------------------------
 
 
-def _findings(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer | None, report: Report,
-              lost: str) -> Iterator[Finding]:  # fmt: skip
+def _findings(
+    net: Model, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer | None, report: Report, lost: str
+) -> Iterator[Finding]:
     if lost:
         rate = "" if report.rate is None else f" (lr is {report.rate:g})"
         yield Finding(
@@ -354,7 +371,7 @@ def _of_rate(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
     step = f"a step of {type(optimizer).__name__} with lr {report.rate:g} changes"
     if largest > HIGH_UPDATE and not report.cost_after < report.cost:
         layers = tuple(l.layer for l, update in judged if update > HIGH_UPDATE)
-        lr = report.rate * USUAL_UPDATE / min(largest, inputs.FLOAT32_MAX)
+        lr = report.rate * USUAL_UPDATE / min(largest, FLOAT32_MAX)
         yield Finding(
             "learning rate too high", layers,
             f"{step} W of {_named(layers)} by up to {largest:.2g} of its norm, and the cost of the rows that it is "
@@ -416,13 +433,15 @@ def _of_flow(layers: tuple[LayerHealth, ...]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _of_output(net: Network, Y: np.ndarray, last: LayerHealth) -> Iterator[Finding]:
+def _of_output(net: Model, Y: np.ndarray, last: LayerHealth) -> Iterator[Finding]:
     if last.saturated is None or last.saturated <= WRONG:
         return
-    low, high = RANGES[last.activation]
+    output = net.architecture.output
+    assert output.span is not None
+    low, high = output.span
     if Y.min() < low or Y.max() > high:
         remedy = f'Scale Y into {low:g} … {high:g}, or use output="identity".'
-    elif last.activation in PAIRS and not is_paired(net._output, net._loss):
+    elif last.activation in PAIRS and not is_paired(output, net.architecture.loss):
         remedy = (
             f'Use loss="{PAIRS[last.activation]}", the pair of a {last.activation}: its dZ, Ŷ - Y, does not vanish.'
         )
@@ -436,7 +455,7 @@ def _of_output(net: Network, Y: np.ndarray, last: LayerHealth) -> Iterator[Findi
     )  # fmt: skip
 
 
-# ---- in words ----------------------------------------------------------------------------------------------------
+# ---- text --------------------------------------------------------------------------------------------------------
 
 
 def _named(layers: Sequence[int]) -> str:
@@ -458,7 +477,7 @@ def _range(spread: Spread) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of a table, its first column to the left, the others to the right."""
+    """Return the lines of a table, with its first column aligned left and the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
@@ -470,20 +489,20 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 class Health:
-    """A callback of ``fit`` that keeps what :func:`diagnose` finds as the network trains.
+    """A callback of ``fit`` that collects reports of :func:`diagnose` while the network trains.
 
     Parameters
     ----------
     X, Y
-        As of :func:`diagnose`.
+        See :func:`diagnose`.
     every : int, optional
-        Steps from one report to the next; None makes one after each epoch.
+        The number of steps between two reports; None makes one after each epoch.
 
     Attributes
     ----------
     records : list of (int, Report)
-        With `every` the steps made so far, without it the epoch (from 0), and the report of that moment, of all fits
-        that it was given to.
+        The steps so far, or without `every` the epoch (from 0), and the report of that moment, of all fits that the
+        callback was used in.
 
     Raises
     ------
@@ -502,18 +521,18 @@ class Health:
 
     def __init__(self, X: Any, Y: Any, every: int | None = None):
         self.records: list[tuple[int, Report]] = []
-        self.every = None if every is None else inputs.whole("every", every)
+        self.every = None if every is None else whole("every", every)
         self._given = X, Y
-        self._network: Network | None = None
+        self._model: Model | None = None
 
-    def begins(self, network: Network) -> None:
-        """Find out before the first step whether X and Y fit the network."""
-        X, Y = self._given
-        self._rows, self._network = inputs.batch(X, Y, *network._ends), network
+    def begins(self, model: Model) -> None:
+        """Check before the first step that X and Y fit the network."""
+        self._rows = model.architecture.check_batch(*self._given)
+        self._model = model
 
-    def __call__(self, count: int, history: History) -> None:
-        assert self._network is not None
-        self.records.append((count, diagnose(self._network, *self._rows)))
+    def __call__(self, count: int, history: Any) -> None:
+        assert self._model is not None
+        self.records.append((count, diagnose(self._model, *self._rows)))
 
     def __repr__(self) -> str:
         return f"Health({len(self.records)} reports, every={self.every})"

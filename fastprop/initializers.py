@@ -1,7 +1,8 @@
-"""How weights start; biases start at zero.
+"""Initial weights; biases start at zero.
 
-An initialiser is a callable (n, n_prev, rng) → W of shape (n, n_prev): ``"he"``, ``"he_uniform"``, ``"glorot"``,
-``"glorot_normal"``, ``"lecun"``, ``"orthogonal"``, ``"zeros"``, or one's own.
+An initializer is a callable (n, n_prev, rng) → W of shape (n, n_prev): ``"he"``, ``"he_uniform"``, ``"glorot"``,
+``"glorot_normal"``, ``"lecun"``, ``"orthogonal"``, ``"zeros"``, or a custom one. Each activation names its default
+(:attr:`fastprop.Activation.init`): He for relu and its relatives, LeCun for selu, Glorot for all others.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ Initializer = Callable[[int, int, np.random.Generator], np.ndarray]
 
 
 def he(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
-    """Normal, variance 2/n_prev: keeps the variance of Z through relu layers (He et al. 2015)."""
+    """Normal, variance 2/n_prev: preserves the variance of Z through relu layers (He et al. 2015)."""
     return rng.standard_normal((n, n_prev)) * np.sqrt(2 / n_prev)
 
 
@@ -34,29 +35,22 @@ def glorot_normal(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def lecun(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
-    """Normal, variance 1/n_prev (LeCun et al. 1998); what selu is made for."""
+    """Normal, variance 1/n_prev (LeCun et al. 1998); the initializer that selu is designed for."""
     return rng.standard_normal((n, n_prev)) * np.sqrt(1 / n_prev)
 
 
 def orthogonal(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
-    """Orthonormal rows, or columns where there are fewer, uniformly distributed (Saxe et al. 2014)."""
+    """Orthonormal rows, or columns if W has fewer columns, uniformly distributed (Saxe et al. 2014)."""
     Q, R = np.linalg.qr(rng.standard_normal((max(n, n_prev), min(n, n_prev))))
-    Q *= np.sign(np.diag(R))  # without it, Q would depend on the sign that the factorisation happens to choose
+    Q *= np.sign(np.diag(R))  # otherwise Q would depend on the signs that the factorization happens to choose
     return Q if n >= n_prev else Q.T
 
 
 def zeros(n: int, n_prev: int, rng: np.random.Generator) -> np.ndarray:
-    """All zero: for a network whose parameters are set afterwards."""
+    """All zeros, for a network whose parameters are set afterwards."""
     return np.zeros((n, n_prev))
 
 
 INITIALIZERS: dict[str, Initializer] = {
-    initialize.__name__: initialize
-    for initialize in (he, he_uniform, glorot, glorot_normal, lecun, orthogonal, zeros)
-}  # fmt: skip
-RELU_LIKE = {"relu", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh"}
-
-
-def default_for(activation: str) -> Initializer:
-    """He for relu and what is much like it, LeCun for selu, Glorot for all others."""
-    return he if activation in RELU_LIKE else lecun if activation == "selu" else glorot
+    function.__name__: function for function in (he, he_uniform, glorot, glorot_normal, lecun, orthogonal, zeros)
+}

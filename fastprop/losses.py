@@ -1,4 +1,4 @@
-"""Losses: what is averaged over the batch to the cost J, built in or one's own.
+"""Losses: the function whose mean over the batch is the cost J, built in or custom.
 
 =======================  ==================================  ======================  ======================
 name                     of a sample, Σ over its outputs     ∂/∂ŷ                    paired output
@@ -11,9 +11,9 @@ name                     of a sample, Σ over its outputs     ∂/∂ŷ         
 ``poisson``              e^ŷ − y·ŷ: ŷ is the log of a rate   e^ŷ − y
 =======================  ==================================  ======================  ======================
 
-The cost of a paired output is computed from Z, and its dZ is Ŷ − Y: neither can overflow. Any other pair takes the
-general way, dZ = ∂J/∂Ŷ ∗ g′(Z), with a softmax dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ); there the logarithms' arguments are kept
-between 1e-7 and 1 − 1e-7, and the derivative is 0 beyond.
+If the loss is paired with the output, the cost is computed from Z, and dZ is Ŷ − Y: neither can overflow. Any other
+combination takes the general path, dZ = ∂J/∂Ŷ ∗ g′(Z), with a softmax dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ). On this path the
+arguments of logarithms are clipped to [1e-7, 1 − 1e-7], and the derivative beyond is 0.
 """
 
 import math
@@ -21,35 +21,38 @@ from functools import lru_cache
 from typing import ClassVar
 
 from .activations import ACTIVATIONS, Activation
-from .functions import Function, compiled, indented
+from .functions.function import Function, compiled
+from .functions.symbolic import Lines
 from .kernels import elementwise
 from .kernels.elementwise import LOSS
 from .kernels.jit import Routine
-from .symbolic import Lines
+from .kernels.scan import FLOAT32_MAX
 
-LEAST = 1e-7  # of a probability whose logarithm is taken
+LEAST = 1e-7  # the least probability of which the logarithm is taken
 
 
 class Loss(Function):
-    """A loss of one's own, compiled into the kernels like those that are built in.
+    """A custom loss, compiled into the kernels like the built-in ones.
 
     Parameters
     ----------
     name : str
     f, df : callable (y_hat: float, y: float) → float
-        The loss of one output, which is summed over a sample's outputs, and its derivative by y_hat; of what
-        :class:`fastprop.Activation` may be made of.
+        The loss of one output, which is summed over a sample's outputs, and its derivative by y_hat. They may use what
+        the functions of an :class:`fastprop.Activation` may use.
 
     Attributes
     ----------
     value, slope : Expression
-        What f and df do, as it is compiled (:mod:`fastprop.symbolic`).
+        f and df as they are compiled (:mod:`fastprop.functions.symbolic`).
+    targets : (float, float)
+        The range of the targets.
 
     Raises
     ------
     TypeError, ValueError
-        If f or df does anything else, or df is not the derivative of f: it is held against central differences at 50
-        points in [−4, 4], with y = 0, 0.3 and 1.
+        If f or df does anything else, or if df is not the derivative of f: it is compared with central differences at
+        50 points in [−4, 4], with y = 0, 0.3 and 1.
 
     Examples
     --------
@@ -64,9 +67,12 @@ class Loss(Function):
 
     arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
+    targets: tuple[float, float] = (-FLOAT32_MAX, FLOAT32_MAX)
 
 
 LOSSES = Loss.built_in
+
+# ---- the built-in losses -----------------------------------------------------------------------------------------
 
 
 def _sign(x: float) -> float:
@@ -95,72 +101,82 @@ def _binary_crossentropy_slope(y_hat: float, y: float) -> float:
 Loss.add("mse", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
 Loss.add("mae", lambda y_hat, y: abs(y_hat - y), lambda y_hat, y: _sign(y_hat - y))
 Loss.add("huber", _huber, lambda y_hat, y: min(max(y_hat - y, -1.0), 1.0))
-Loss.add("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope)
+Loss.add("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope, targets=(0.0, 1.0))
 Loss.add(
     "cross_entropy",
     lambda y_hat, y: -y * math.log(max(y_hat, LEAST)),
     lambda y_hat, y: 0.0 if y_hat <= LEAST else -y / y_hat,
 )
-Loss.add("poisson", lambda y_hat, y: math.exp(y_hat) - y * y_hat, lambda y_hat, y: math.exp(y_hat) - y)
+Loss.add(
+    "poisson",
+    lambda y_hat, y: math.exp(y_hat) - y * y_hat,
+    lambda y_hat, y: math.exp(y_hat) - y,
+    targets=(0.0, FLOAT32_MAX),
+)
+
+# ---- the compiled cost and dZ of an output with a loss -----------------------------------------------------------
+
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}
-_PAIRED_ROUTINES = {
+PAIRED_ROUTINES = {
     "identity": elementwise.identity_mse,
     "sigmoid": elementwise.sigmoid_binary_crossentropy,
     "softmax": elementwise.softmax_cross_entropy,
 }
 
+# dZ = ∂J/∂ŷ · g′(z)
+ELEMENTWISE_SOURCE = """
+def NAME(dZ, Z, Y, weight, n):
+    w, cost = load(weight, 0), splat(0.0)
+    for i in range(n):
+        z, y = load(Z, LANES * i), load(Y, LANES * i)
+        LINES
+        cost = cost + COST
+        store(dZ, LANES * i, weighted_dZ(SLOPE * DERIVATIVE, w))
+    return weighted_cost(cost, weight)
+"""
+# dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ): the Jacobian of softmax, diag(Ŷ) − Ŷ·Ŷᵀ, times dŶ
+SOFTMAX_SOURCE = """
+def NAME(dZ, Z, Y, weight, n):
+    w, cost, product = load(weight, 0), splat(0.0), splat(0.0)
+    softmax_of_panel(dZ, Z, n)
+    for i in range(n):
+        y_hat, y = load(dZ, LANES * i), load(Y, LANES * i)
+        LINES
+        cost, product = cost + COST, fma(y_hat, SLOPE, product)
+    for i in range(n):
+        y_hat, y = load(dZ, LANES * i), load(Y, LANES * i)
+        AGAIN
+        store(dZ, LANES * i, weighted_dZ(y_hat * (DERIVATIVE - product), w))
+    return weighted_cost(cost, weight)
+"""
+
 
 def is_paired(output: Activation, loss: Loss) -> bool:
-    """Whether dZ = Ŷ − Y."""
+    """Return whether dZ of the output layer is Ŷ − Y."""
     return isinstance(output.label, str) and loss.label == PAIRS.get(output.label)
 
 
 def default_for(output: Activation) -> Loss:
-    """The loss paired with an output; of another output the mean squared error."""
+    """Return the loss that is paired with an output; for an output without one the mean squared error."""
     return LOSSES[PAIRS.get(output.label, "mse") if isinstance(output.label, str) else "mse"]
 
 
 @lru_cache(maxsize=256)
-def routine_of(output: Activation, loss: Loss) -> Routine:
-    """The compiled cost and dZ, for one panel, of an output with a loss."""
+def loss_routine(output: Activation, loss: Loss) -> Routine:
+    """Return the routine that computes the cost and dZ of one panel, for an output with a loss."""
     if is_paired(output, loss):
-        return _PAIRED_ROUTINES[output.name]
-    source = _of_softmax(loss) if output is ACTIVATIONS["softmax"] else _of_each(output, loss)
-    return compiled(f"{output.name}_{loss.name}", LOSS, source)
-
-
-def _of_each(output: Activation, loss: Loss) -> str:
-    """dZ = ∂J/∂ŷ · g′(z)"""
+        return PAIRED_ROUTINES[output.name]
+    name = f"{output.name}_{loss.name}"
+    if output is ACTIVATIONS["softmax"]:
+        lines, again = Lines(y_hat="y_hat", y="y"), Lines(y_hat="y_hat", y="y")
+        cost, slope, derivative = lines.name_of(loss.value), lines.name_of(loss.slope), again.name_of(loss.slope)
+        return compiled(
+            name, LOSS, SOFTMAX_SOURCE,
+            LINES=lines.lines, COST=cost, SLOPE=slope, AGAIN=again.lines, DERIVATIVE=derivative,
+        )  # fmt: skip
     lines = Lines(z="z", y="y")
     lines.let("y_hat", lines.name_of(output.value))
-    cost, dA, slope = (lines.name_of(e) for e in (loss.value, loss.slope, output.slope))
-    return (
-        "def NAME(dZ, Z, Y, weight, n):\n"
-        "    w, cost = load(weight, 0), splat(0.0)\n"
-        "    for i in range(n):\n"
-        "        z, y = load(Z, LANES * i), load(Y, LANES * i)\n"
-        f"{indented(lines.lines, 2)}"
-        f"        cost = cost + {cost}\n"
-        f"        store(dZ, LANES * i, _counted({dA} * {slope}, w))\n"
-        "    return _weighted(cost, weight)\n"
-    )
-
-
-def _of_softmax(loss: Loss) -> str:
-    """dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ): the Jacobian of softmax, diag(Ŷ) − Ŷ·Ŷᵀ, times dŶ"""
-    first, second = Lines(y_hat="y_hat", y="y"), Lines(y_hat="y_hat", y="y")
-    cost, dA, again = first.name_of(loss.value), first.name_of(loss.slope), second.name_of(loss.slope)
-    return (
-        "def NAME(dZ, Z, Y, weight, n):\n"
-        "    w, cost, product = load(weight, 0), splat(0.0), splat(0.0)\n"
-        "    softmax_of_panel(dZ, Z, n)\n"
-        "    for i in range(n):\n"
-        "        y_hat, y = load(dZ, LANES * i), load(Y, LANES * i)\n"
-        f"{indented(first.lines, 2)}"
-        f"        cost, product = cost + {cost}, fma(y_hat, {dA}, product)\n"
-        "    for i in range(n):\n"
-        "        y_hat, y = load(dZ, LANES * i), load(Y, LANES * i)\n"
-        f"{indented(second.lines, 2)}"
-        f"        store(dZ, LANES * i, _counted(y_hat * ({again} - product), w))\n"
-        "    return _weighted(cost, weight)\n"
-    )
+    cost, slope, derivative = (lines.name_of(e) for e in (loss.value, loss.slope, output.slope))
+    return compiled(
+        name, LOSS, ELEMENTWISE_SOURCE, LINES=lines.lines, COST=cost, SLOPE=slope, DERIVATIVE=derivative
+    )  # fmt: skip

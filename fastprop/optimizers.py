@@ -1,6 +1,6 @@
-"""Optimisers: hyper-parameters, and the moments over the flat parameters.
+"""Optimizers: their hyperparameters, and their moments over the flat parameters.
 
-The loops themselves are in :mod:`fastprop.kernels.updates`.
+The update loops themselves are in :mod:`fastprop.kernels.updates`.
 """
 
 import inspect
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import schedules
-from .inputs import flag, number
+from .checks import flag, number
 from .kernels import updates
 from .kernels.jit import Routine
 from .kernels.plan import allocate
@@ -20,15 +20,15 @@ Rate = float | Callable[[int], float]
 
 
 def _fixed(name: str) -> property:
-    """A hyper-parameter that is set once: moments and routines were chosen by it."""
+    """A read-only hyperparameter: the moments and the routines are chosen by it."""
     return property(lambda self: getattr(self, f"_{name}"))
 
 
 class Optimizer:
-    """What every optimiser is: settings, a prepared step, an update, and moments of one network's parameters.
+    """The base class: hyperparameters, two compiled routines, and the moments of one network's parameters.
 
-    The moments belong to the first network that the optimiser trains, and stay with it from call to call; for another
-    network make another optimiser.
+    The moments belong to the first network that the optimizer trains and persist from call to call. Make another
+    optimizer for another network.
 
     Attributes
     ----------
@@ -37,44 +37,50 @@ class Optimizer:
     rate : float
         The learning rate of the next step.
     clip_norm : float or None
-        The most that the norm of all gradients together may be.
+        The largest norm of all gradients together; larger gradients are scaled down to it.
     steps : int
-        Updates made so far.
+        The number of updates made so far.
     moments : ndarray of shape (n_moments, length) or None
         In the layout of ``net.parameters``; None before the first step.
+    owner : weakref or None
+        The network that the moments belong to; None before the first step, and in a copy.
+    scheduled : bool
+        Whether the learning rate is a schedule.
+    scalars : ndarray of float64
+        The hyperparameters as `prepare` reads them.
     """
 
     clip_norm = _fixed("clip_norm")
 
     @property
     def n_moments(self) -> int:
-        """How many moments there are of each parameter."""
+        """The number of moments per parameter."""
         return 0
 
     @property
     def plain(self) -> bool:
-        """Whether the update is W −= lr·dW and no more, which the tile of dW does itself."""
+        """Whether the update is W −= lr·dW alone, which the register tile of dW performs itself."""
         return False
 
     @property
     def prepare(self) -> Routine:
-        """The compiled preparation of a step."""
+        """The routine that prepares a step."""
         raise NotImplementedError
 
     @property
     def update(self) -> Routine:
-        """The compiled loop over the parameters."""
+        """The routine that updates the parameters in one loop."""
         raise NotImplementedError
 
     def __init__(self, lr: Rate, clip_norm: float | None, *settings: float):
         if type(self) is Optimizer:
-            raise TypeError("Optimizer is what all optimizers have in common. Use one of them, such as SGD or Adam.")
+            raise TypeError("Optimizer is the base class of all optimizers. Use one of them, such as SGD or Adam.")
         self.lr = lr
         self._clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
         self.steps = 0
-        self._settings = np.array([*settings, 0.0])
+        self.scalars = np.array([*settings, 0.0])
+        self.owner: Any = None
         self._moments: np.ndarray | None = None
-        self._owner: Any = None
 
     @property
     def lr(self) -> Rate:
@@ -90,7 +96,7 @@ class Optimizer:
         return float(self.rates(1)[0])
 
     def rates(self, count: int) -> np.ndarray:
-        """The learning rates of the next steps, float64."""
+        """Return the learning rates of the next `count` steps, in float64."""
         return schedules.rates(self.lr, self.steps, count)
 
     @property
@@ -98,25 +104,36 @@ class Optimizer:
         return self._moments
 
     def bind(self, network: Any, length: int) -> np.ndarray:
-        """The moments for the `length` parameters of a network, made on first use."""
+        """Return the moments for the `length` parameters of a network, making them on first use.
+
+        Raises
+        ------
+        ValueError
+            If the moments belong to another network.
+        """
         moments = self._moments
-        if moments is not None and self._owner is not None and self._owner() is network:
+        if moments is not None and self.owner is not None and self.owner() is network:
             return moments
-        if moments is not None and self.n_moments and self.steps:
-            if self._owner is not None or moments.shape[1] != length:
+        # A copy, or an optimizer from a pickle or a file, continues with the next network of its length.
+        adopted = moments is not None and self.owner is None and (not self.n_moments or moments.shape[1] == length)
+        if not adopted:
+            if moments is not None and self.n_moments and self.steps:
                 raise ValueError(
                     f"this {type(self).__name__} holds the moments of another network. "
                     f"Make one optimizer for each network that you train."
                 )
-        elif moments is None or self._owner is not None or (self.n_moments and moments.shape[1] != length):
-            # new, or another network's: a copy goes on with its steps
-            self.steps = 0
-            self._moments = moments = allocate(self.n_moments * length).reshape(self.n_moments, length)
-        self._owner = weakref.ref(network)
-        return moments
+            self.restore(allocate(self.n_moments * length).reshape(self.n_moments, length), steps=0)
+        self.owner = weakref.ref(network)
+        assert self._moments is not None
+        return self._moments
+
+    def restore(self, moments: np.ndarray, steps: int) -> None:
+        """Continue from given moments, of shape (n_moments, length), after `steps` updates."""
+        self._moments = moments
+        self.steps = steps
 
     def settings(self) -> dict[str, Any]:
-        """What it was made with, beside lr."""
+        """Return the arguments that it was made with, except lr."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "lr"}
 
     def __repr__(self) -> str:
@@ -125,8 +142,8 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles and copies: the moments go along, and belong to the next network of their length."""
-        return {**self.__dict__, "_owner": None}
+        """Return the state for pickles and copies, whose moments will belong to the next network of their length."""
+        return {**self.__dict__, "owner": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -144,20 +161,20 @@ class SGD(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, above 0, or a schedule.
+        The learning rate, above 0, or a schedule (:mod:`fastprop.schedules`).
     momentum : float
         In [0, 1).
     nesterov : bool
-        Needs a momentum above 0.
+        Requires a momentum above 0.
     weight_decay : float
         At least 0; applies to weights and biases alike.
     clip_norm : float, optional
-        Gradients whose norm, all of them together, is larger are scaled down to it (Pascanu et al. 2013).
+        If the norm of all gradients together is larger, they are scaled down to it (Pascanu et al. 2013).
 
     Raises
     ------
     ValueError, TypeError
-        For a value out of its range, or of the wrong kind.
+        If a value is out of its range, or of the wrong type.
     """
 
     prepare = updates.sgd_prepare
@@ -174,7 +191,7 @@ class SGD(Optimizer):
 
     @property
     def n_moments(self) -> int:
-        """The velocity, where there is a momentum."""
+        """1 for the velocity if there is a momentum, else 0."""
         return 1 if self.momentum else 0
 
     @property
@@ -184,7 +201,7 @@ class SGD(Optimizer):
 
     @property
     def update(self) -> Routine:
-        """The compiled loop, with or without momentum."""
+        """The update loop, with or without momentum."""
         return updates.momentum_update if self.momentum else updates.sgd_update
 
 
@@ -197,25 +214,25 @@ class Adam(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, above 0, or a schedule.
+        The learning rate, above 0, or a schedule (:mod:`fastprop.schedules`).
     beta_1, beta_2 : float
         In [0, 1).
     epsilon : float
         At least 1e-37, so that it is not 0 in float32.
     clip_norm : float, optional
-        As of :class:`SGD`.
+        See :class:`SGD`.
 
     Raises
     ------
     ValueError, TypeError
-        For a value out of its range, or of the wrong kind.
+        If a value is out of its range, or of the wrong type.
     """
 
     n_moments = 2
     prepare = updates.adam_prepare
     update = updates.adam_update
     beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
-    _weight_decay = 0.0  # AdamW's
+    _weight_decay = 0.0  # set by AdamW
 
     def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  clip_norm: float | None = None):  # fmt: skip
@@ -228,19 +245,19 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    Adam's step, and θ ← θ − lr·weight_decay·θ: the decay does not pass through the moments.
+    Adam's step, and θ ← θ − lr·weight_decay·θ: the decay bypasses the moments.
 
     Parameters
     ----------
     lr, beta_1, beta_2, epsilon, clip_norm
-        As of :class:`Adam`.
+        See :class:`Adam`.
     weight_decay : float
         At least 0; applies to weights and biases alike.
 
     Raises
     ------
     ValueError, TypeError
-        As of :class:`Adam`.
+        If a value is out of its range, or of the wrong type.
     """
 
     weight_decay = _fixed("weight_decay")
@@ -259,18 +276,18 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, above 0, or a schedule.
+        The learning rate, above 0, or a schedule (:mod:`fastprop.schedules`).
     rho : float
         In [0, 1).
     epsilon : float
         At least 1e-37, so that it is not 0 in float32.
     clip_norm : float, optional
-        As of :class:`SGD`.
+        See :class:`SGD`.
 
     Raises
     ------
     ValueError, TypeError
-        For a value out of its range, or of the wrong kind.
+        If a value is out of its range, or of the wrong type.
     """
 
     n_moments = 1
@@ -292,16 +309,16 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, above 0, or a schedule.
+        The learning rate, above 0, or a schedule (:mod:`fastprop.schedules`).
     epsilon : float
         At least 1e-37, so that it is not 0 in float32.
     clip_norm : float, optional
-        As of :class:`SGD`.
+        See :class:`SGD`.
 
     Raises
     ------
     ValueError, TypeError
-        For a value out of its range, or of the wrong kind.
+        If a value is out of its range, or of the wrong type.
     """
 
     n_moments = 1
@@ -312,3 +329,7 @@ class Adagrad(Optimizer):
     def __init__(self, lr: Rate = 0.01, epsilon: float = 1e-10, clip_norm: float | None = None):
         self._epsilon = number("epsilon", epsilon, least=1e-37)
         super().__init__(lr, clip_norm, self.epsilon)
+
+
+# The optimizers by name, for files and tests.
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad)}

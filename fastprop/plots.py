@@ -1,33 +1,32 @@
-"""Pictures (extra ``plot``): learning curves, the gradient's flow, a confusion matrix, a decision boundary.
+"""Plots (extra ``plot``): learning curves, gradient flow, a confusion matrix, a decision boundary.
 
-Each function returns a matplotlib Figure, which a notebook shows, and saves it where a path is given, in the format
-that its suffix names. The colours are those of Okabe and Ito (2008), which people who see fewer can tell apart.
+Each function returns a matplotlib Figure, which a notebook displays, and saves it if a path is given, in the format of
+its suffix. The colours are those of Okabe and Ito (2008), which colour-blind people can tell apart.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from . import inputs, training
-from .health import EXPLODING, USUAL_UPDATE, VANISHING, Report
-from .network import Network
-from .training import History
+from .core import arrays
+from .core.model import Model
 
 BLUE, VERMILION, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
-MARKERS = "os^DvPX"  # 7 beside 8 colours: 56 classes differ
-FEW_EPOCHS = 20  # whose points are marked
-CLOSE = 0.08  # of an axis: names of lines that end so close together would overlap
-FALL = 100  # of a loss, from where on its axis is logarithmic
-MOST_NAMES = 12  # layers whose widths are written under the axis
-A_ROW = 3  # findings of a title
-LETTER = 0.085  # inches that a letter of a name is wide
-ENTRIES = 20  # of a legend's column
-MOST_COUNTS = 30  # classes whose counts can be read
-GRID = 300  # points a side at which a boundary is looked for
-TINT = 0.4  # of a class's colour where the network is certain of it
+MARKERS = "os^DvPX"  # 7 markers and 8 colours distinguish 56 classes
+FEW_EPOCHS = 20  # up to which each epoch is marked
+CLOSE = 0.08  # of an axis: the names of lines that end closer together would overlap
+FALL = 100  # if a loss falls by this factor, its axis is logarithmic
+MOST_NAMES = 12  # layers up to which their widths are written under the axis
+A_ROW = 3  # findings in a row of the title
+LETTER = 0.085  # inches, the width of a letter
+ENTRIES = 20  # in a column of a legend
+MOST_COUNTS = 30  # classes up to which their counts are written
+GRID = 300  # points per side at which a decision boundary is evaluated
+TINT = 0.4  # the opacity of a class's colour at a probability of 1
 
 
 def _figure(width: float, height: float) -> Any:
@@ -45,17 +44,17 @@ def _saved(figure: Any, path: str | os.PathLike[str] | None) -> Any:
 
 
 def _line_axes(figure: Any, rows: int) -> Any:
-    """Axes for lines, one above the other."""
+    """Return axes for lines, one above the other."""
     every = figure.subplots(rows, sharex=True, squeeze=False)[:, 0]
     for axes in every:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        axes.yaxis.get_offset_text().set(ha="right")  # 1e6: above the ticks, beside whatever stands above the axes
+        axes.yaxis.get_offset_text().set(ha="right")  # such as 1e6: above the ticks, beside a title above the axes
     return every
 
 
 def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], marker: str) -> None:
-    """One line or two, each with its name at its end; where they end close together, one above and one below."""
+    """Draw one or two lines, each with its name at its end; if the ends are close, one name above and one below."""
     for name, values, colour in lines:
         axes.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
     axes.set_xlim(0.5, max(x, default=1) + 0.5)
@@ -72,18 +71,18 @@ def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], m
         axes.annotate(name, end, (8, 0), textcoords="offset points", color=colour, va=side if close else "center")
 
 
-def learning_curves(history: History, path: str | os.PathLike[str] | None = None) -> Any:
-    """The losses over the epochs, and the accuracy below them where there is one.
+def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Plot the losses over the epochs, and below them the accuracy if there is one.
 
-    The losses' axis is logarithmic where they fall by more than a hundred times; a dotted line is the epoch whose
-    parameters early stopping kept.
+    The axis of the losses is logarithmic if they fall by more than a factor of a hundred. A dotted line marks the epoch
+    whose parameters early stopping kept.
 
     Parameters
     ----------
     history : History
-        Of :meth:`fastprop.Network.fit`.
+        The result of :meth:`fastprop.Network.fit`.
     path : path-like, optional
-        Where the picture is saved.
+        Where the figure is saved.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def learning_curves(history: History, path: str | os.PathLike[str] | None = None
     TypeError
         If history is something else.
     """
-    if not isinstance(history, History):
+    if not hasattr(history, "validation_accuracy"):
         raise TypeError(f"history is {history!r}; it must be a History, which fit returns.")
     figure = _figure(7, 6 if history.validation_accuracy else 4)
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -124,18 +123,18 @@ def learning_curves(history: History, path: str | os.PathLike[str] | None = None
     return _saved(figure, path)
 
 
-def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) -> Any:
-    """What comes back through the layers: ‖dZ‖ above; below the gradient and the update of W, as shares of its norm.
+def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Plot the gradients by layer: ‖dZ‖ above, and below the gradient and the update of W as shares of its norm.
 
-    Dashed lines show from where on :func:`fastprop.diagnose` speaks of exploding and vanishing gradients, a dotted one
-    the usual update. A cross at the bottom is a 0, for which a logarithmic axis has no place.
+    Dashed lines mark the thresholds beyond which :func:`fastprop.diagnose` reports exploding and vanishing gradients, a
+    dotted line the usual update. A cross at the bottom is a 0, which a logarithmic axis cannot show.
 
     Parameters
     ----------
     report : Report
-        Of :func:`fastprop.diagnose`.
+        The result of :func:`fastprop.diagnose`.
     path : path-like, optional
-        Where the picture is saved.
+        Where the figure is saved.
 
     Returns
     -------
@@ -148,7 +147,7 @@ def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) ->
     TypeError
         If report is something else.
     """
-    if not isinstance(report, Report):
+    if not hasattr(report, "findings"):
         raise TypeError(f"report is {report!r}; it must be a Report, which diagnose returns.")
     layers = report.layers
     x = [l.layer for l in layers]
@@ -159,13 +158,13 @@ def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) ->
     above, below = _line_axes(figure, 2)
     last = layers[-1].dZ.norm
     if 0 < last < np.inf:
-        _guide(above, "exploding above", EXPLODING * last, "bottom")
-        _guide(above, "vanishing below", VANISHING * last, "top")
+        _guide(above, "exploding above", report.exploding * last, "bottom")
+        _guide(above, "vanishing below", report.vanishing * last, "top")
     _logarithmic(above, x, [("‖dZ‖", [l.dZ.norm for l in layers], BLUE)])
     lines = [("‖dW‖/‖W‖", [l.dW.norm / l.W.norm if l.W.norm else np.nan for l in layers], BLUE)]
     if report.cost_after is not None:
         lines.append(("‖ΔW‖/‖W‖", [np.nan if l.update is None else l.update for l in layers], VERMILION))
-        below.axhline(USUAL_UPDATE, color=VERMILION, linewidth=1, linestyle=":")
+        below.axhline(report.usual_update, color=VERMILION, linewidth=1, linestyle=":")
         below.set_title("dotted: the usual update", loc="left", color=VERMILION, fontsize="small")
     _logarithmic(below, x, lines)
     kinds = [finding.kind for finding in report.findings]
@@ -181,7 +180,7 @@ def gradient_flow(report: Report, path: str | os.PathLike[str] | None = None) ->
 
 
 def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequence[float], str]]) -> None:
-    """Lines on a logarithmic axis; zeros are crosses below it."""
+    """Draw lines on a logarithmic axis; zeros are crosses at its bottom."""
     axes.set_yscale("log")
     _lines(axes, x, [(name, np.where(np.greater(values, 0), values, np.nan), colour) for name, values, colour in lines],
            marker="o")  # fmt: skip
@@ -196,24 +195,26 @@ def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequenc
 
 
 def _guide(axes: Any, name: str, y: float, side: str) -> None:
-    """A dashed line, its name beyond its end, where no other line goes."""
+    """Draw a dashed line with its name beyond its end, where no other line goes."""
     axes.axhline(y, color=GREY, linewidth=1, linestyle="--")
     axes.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
                   fontsize="small", va=side)  # fmt: skip
 
 
-def confusion_matrix(net: Network, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
-    """How many samples of each class (rows) a network takes for which (columns), coloured by the share of the row.
+def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Plot how many samples of each true class (rows) are predicted as which class (columns).
+
+    The colours are the shares of the row.
 
     Parameters
     ----------
     net : Network
-        Whose output is of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
+        With an output of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
     X : array_like of shape (m, n_0)
     Y : array_like
-        Of classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
+        Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
     path : path-like, optional
-        Where the picture is saved.
+        Where the figure is saved.
 
     Returns
     -------
@@ -249,18 +250,20 @@ def confusion_matrix(net: Network, X: Any, Y: Any, path: str | os.PathLike[str] 
     return _saved(figure, path)
 
 
-def decision_boundary(net: Network, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
-    """Which class a network of two inputs chooses where, deeper where it is more certain, and the samples on it.
+def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
+    """Plot the regions of the classes that a network of two inputs predicts, and the samples on them.
+
+    The colour of a region is deeper where the network is more certain.
 
     Parameters
     ----------
     net : Network
-        Of two inputs, and an output of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
+        With two inputs and an output of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
     X : array_like of shape (m, 2)
     Y : array_like
-        Of classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
+        Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
     path : path-like, optional
-        Where the picture is saved.
+        Where the figure is saved.
 
     Returns
     -------
@@ -273,7 +276,7 @@ def decision_boundary(net: Network, X: Any, Y: Any, path: str | os.PathLike[str]
     ValueError, TypeError
         If the network has other inputs or no classes, or X or Y does not fit.
     """
-    if isinstance(net, Network) and net.sizes[0] != 2:
+    if isinstance(net, Model) and net.sizes[0] != 2:
         raise ValueError(f"this network has {net.sizes[0]} inputs (sizes[0]); a boundary is drawn in a plane, of 2.")
     X, classes, names = _of_classes(net, X, Y)
     columns = -(-len(names) // ENTRIES)
@@ -302,22 +305,22 @@ def decision_boundary(net: Network, X: Any, Y: Any, path: str | os.PathLike[str]
 
 
 def _of_classes(net: Any, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """X, the class of each row, and the names of the classes."""
-    if not isinstance(net, Network):
+    """Return X, the class of each row, and the names of the classes."""
+    if not isinstance(net, Model):
         raise TypeError(f"net is {net!r}; it must be a Network.")
-    if not training.tells_classes(net):
+    if not net.architecture.classifies:
         raise ValueError(
             f"this network has {net.sizes[-1]} outputs of {net.output}, which are no classes. It takes a softmax, or "
             f"one sigmoid."
         )
-    X, Y = inputs.batch(X, Y, *net._ends[:3])
-    classes = training._classes(Y)
+    X, Y = replace(net.architecture, check_finite=True).check_batch(X, Y)
+    classes = arrays.classes_of(Y)
     if classes is None:
         raise ValueError("Y has shares of classes; give labels, one-hot rows, or 0 and 1.")
-    return X, classes, [str(name) for name in net.classes or range(max(2, net.sizes[-1]))]
+    return X, classes, [str(name) for name in net.classes or range(net.architecture.n_classes)]
 
 
-def _probabilities(net: Network, X: np.ndarray) -> np.ndarray:
-    """Of each class, also where the network has one output for two."""
+def _probabilities(net: Model, X: np.ndarray) -> np.ndarray:
+    """Return the probability of each class, also if the network has one output for two classes."""
     Y_hat = net.predict(X)
     return np.hstack([1 - Y_hat, Y_hat]) if Y_hat.shape[1] == 1 else Y_hat

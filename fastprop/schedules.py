@@ -1,52 +1,64 @@
-"""Schedules: the learning rate of each step, for an optimiser's `lr`.
+"""Learning-rate schedules: the learning rate of each step, for an optimizer's `lr`.
 
-A schedule is any callable step → rate; the first step has number 0. Those that are made here take an array of steps
-as well, and so cost nothing beside the steps; of another callable each rate is asked for in Python.
+A schedule is any callable step → rate; the first step has number 0. The schedules of this module also take an array of
+steps, so that their cost beside the steps is negligible. Any other callable is called from Python for every step.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .inputs import FLOAT32_MAX, number
+from .checks import number, whole
+from .kernels.scan import FLOAT32_MAX
 
 Schedule = Callable[[Any], Any]
+MOST_DEPTH = 8  # of a stored schedule that contains another
 
 
-class _Vectorised:
-    """A schedule that takes an array of steps."""
+class Vectorized:
+    """A schedule that takes an array of steps.
+
+    Attributes
+    ----------
+    name : str
+        That of the function which makes it.
+    settings : dict
+        The arguments of that function.
+    """
 
     def __init__(self, name: str, function: Schedule, **settings: Any):
-        self._name, self._function, self._settings = name, function, settings
+        self.name, self.settings = name, settings
+        self._function = function
 
     def __call__(self, step: Any) -> Any:
         return self._function(np.asarray(step, np.float64))[()]
 
     def __reduce__(self) -> Any:
-        return _made, (self._name, self._settings)
+        return made, (self.name, self.settings)
 
     def __repr__(self) -> str:
-        return f"{self._name}({', '.join(f'{k}={v!r}' for k, v in self._settings.items())})"
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
 
 
-def _made(name: str, settings: dict[str, Any]) -> Schedule:
-    """A schedule from its pickle."""
-    return globals()[name](**settings)
+def made(name: str, settings: dict[str, Any]) -> Schedule:
+    """Make a schedule of :data:`SCHEDULES` from its name and settings."""
+    return SCHEDULES[name](**settings)
 
 
 def rates(lr: float | Schedule, first: int, count: int) -> np.ndarray:
-    """The rates of `count` steps from `first` on, float64.
+    """Return the learning rates of `count` steps from step `first`, in float64.
 
     Raises
     ------
     ValueError
-        If one is negative, or not finite in float32.
+        If one of them is negative, or not finite in float32.
     """
     steps = np.arange(first, first + count)
     if not callable(lr):
         return np.full(count, float(lr))
-    values = lr(steps) if isinstance(lr, _Vectorised | ReduceOnPlateau) else [float(lr(int(step))) for step in steps]
+    values = lr(steps) if isinstance(lr, Vectorized | ReduceOnPlateau) else [float(lr(int(step))) for step in steps]
     values = np.array(np.broadcast_to(values, count), np.float64)
     wrong = ~((values >= 0) & (values <= FLOAT32_MAX))
     if wrong.any():
@@ -57,47 +69,53 @@ def rates(lr: float | Schedule, first: int, count: int) -> np.ndarray:
     return values
 
 
-def _own(name: str, value: Any, **bounds: float) -> Any:
-    """A setting as a Python number: a float32 would be computed with in float32, but in float64 after a file."""
+def _python_number(name: str, value: Any, **bounds: float) -> Any:
+    """Return a setting as a Python number.
+
+    NumPy would compute with a float32 setting in float32, but after saving and loading the same setting in float64.
+    """
     result = number(name, value, **bounds)
     return value if type(value) is int else result
 
 
 def _positive(**values: float) -> list[Any]:
-    return [_own(name, value, above=0) for name, value in values.items()]
+    return [_python_number(name, value, above=0) for name, value in values.items()]
+
+
+# ---- schedules of the step number --------------------------------------------------------------------------------
 
 
 def constant(lr: float) -> Schedule:
-    """The same rate for ever."""
+    """The same rate for all steps."""
     (lr,) = _positive(lr=lr)
-    return _Vectorised("constant", lambda step: lr + 0 * step, lr=lr)
+    return Vectorized("constant", lambda step: lr + 0 * step, lr=lr)
 
 
 def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """lr·factor^⌊step/every⌋"""
     lr, every, factor = _positive(lr=lr, every=every, factor=factor)
-    return _Vectorised("step", lambda step: lr * factor ** (step // every), lr=lr, every=every, factor=factor)
+    return Vectorized("step", lambda step: lr * factor ** (step // every), lr=lr, every=every, factor=factor)
 
 
 def exponential(lr: float, half_life: float) -> Schedule:
     """lr·2^(−step/half_life)"""
     lr, half_life = _positive(lr=lr, half_life=half_life)
-    return _Vectorised("exponential", lambda step: lr * 0.5 ** (step / half_life), lr=lr, half_life=half_life)
+    return Vectorized("exponential", lambda step: lr * 0.5 ** (step / half_life), lr=lr, half_life=half_life)
 
 
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
-    """Half a cosine from lr to `final` in so many steps, and `final` from then on (Loshchilov and Hutter 2017)."""
+    """Half a cosine from lr to `final` over `steps` steps, and `final` afterwards (Loshchilov and Hutter 2017)."""
     lr, steps = _positive(lr=lr, steps=steps)
-    final = _own("final", final, least=0)
+    final = _python_number("final", final, least=0)
 
     def rate(step: Any) -> Any:
         return final + (lr - final) * (1 + np.cos(np.pi * np.minimum(step, steps) / steps)) / 2
 
-    return _Vectorised("cosine", rate, lr=lr, steps=steps, final=final)
+    return Vectorized("cosine", rate, lr=lr, steps=steps, final=final)
 
 
 def warm_up(steps: int, then: float | Schedule) -> Schedule:
-    """Linearly up in so many steps, and then another schedule, whose step 0 follows, or a rate."""
+    """A linear increase over `steps` steps, followed by a rate or by another schedule, which then starts at step 0."""
     (steps,) = _positive(steps=steps)
     if not callable(then):
         (then,) = _positive(then=then)
@@ -107,13 +125,13 @@ def warm_up(steps: int, then: float | Schedule) -> Schedule:
         after = later(np.maximum(step - steps, 0))
         return np.where(step < steps, later(np.zeros_like(step)) * (step + 1) / steps, after)
 
-    if isinstance(later, _Vectorised):
-        return _Vectorised("warm_up", rate, steps=steps, then=then)
+    if isinstance(later, Vectorized):
+        return Vectorized("warm_up", rate, steps=steps, then=then)
     return lambda step: later(0) * (step + 1) / steps if step < steps else later(step - steps)
 
 
 def one_cycle(lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end: float = 1e4) -> Schedule:
-    """By half cosines from lr/start up to lr in the first share `warm` of the steps, then down to lr/(start·end).
+    """Half cosines from lr/start up to lr in the first share `warm` of the steps, then down to lr/(start·end).
 
     Smith and Topin 2019; the form of PyTorch's OneCycleLR.
     """
@@ -127,13 +145,21 @@ def one_cycle(lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end
         down = low + (lr - low) * (1 + np.cos(np.pi * np.clip((step - top) / rest, 0, 1))) / 2
         return np.where(step <= top, up, down)
 
-    return _Vectorised("one_cycle", rate, lr=lr, steps=steps, warm=warm, start=start, end=end)
+    return Vectorized("one_cycle", rate, lr=lr, steps=steps, warm=warm, start=start, end=end)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    function.__name__: function for function in (constant, step, exponential, cosine, warm_up, one_cycle)
+}
+
+
+# ---- a schedule of the loss --------------------------------------------------------------------------------------
 
 
 class ReduceOnPlateau:
     """A rate that is multiplied by `factor` whenever the loss has not fallen for `patience` epochs.
 
-    `fit` tells it each epoch's loss: that of the validation data, where there are any.
+    After each epoch, `fit` passes it the loss on the validation data, or without such data the training loss.
 
     Parameters
     ----------
@@ -142,19 +168,20 @@ class ReduceOnPlateau:
     factor : float
     patience : int
     least : float
-        Rates do not fall below it.
+        The lower bound of the rate.
     """
 
     def __init__(self, lr: float, factor: float = 0.1, patience: int = 10, least: float = 0.0):
         self.rate, self.factor, self.patience = _positive(lr=lr, factor=factor, patience=patience)
-        self.least = _own("least", least)
-        self.best, self.waited = np.inf, 0
+        self.least = _python_number("least", least)
+        self.best: float = np.inf
+        self.waited = 0
 
     def __call__(self, step: Any) -> Any:
         return self.rate
 
     def observe(self, loss: float) -> None:
-        """An epoch's loss."""
+        """Take an epoch's loss into account."""
         if loss < self.best:
             self.best, self.waited = loss, 0
             return
@@ -164,3 +191,63 @@ class ReduceOnPlateau:
 
     def __repr__(self) -> str:
         return f"ReduceOnPlateau(lr={self.rate:g}, factor={self.factor:g}, patience={self.patience})"
+
+
+# ---- learning rates in files -------------------------------------------------------------------------------------
+
+PLATEAU_FIELDS = ("rate", "factor", "patience", "least", "best", "waited")
+
+
+def described(lr: Any) -> Any:
+    """Return a learning rate or a schedule of this module as numbers, strings and dictionaries.
+
+    Raises
+    ------
+    ValueError
+        If it is any other callable, whose code cannot be stored.
+    """
+    if type(lr) is ReduceOnPlateau:
+        return {"schedule": "ReduceOnPlateau", **{name: getattr(lr, name) for name in PLATEAU_FIELDS}}
+    if isinstance(lr, Vectorized):
+        return {
+            "schedule": lr.name,
+            "settings": {name: described(value) for name, value in lr.settings.items()},
+        }
+    if callable(lr):
+        raise ValueError(f"the schedule {lr!r} is a function, which is not saved. Use one of fastprop.schedules.")
+    return lr
+
+
+def restored(description: Any, depth: int = 0) -> Any:
+    """Return the learning rate or schedule of a description by :func:`described`, which may come from any file.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If it is not the description of a schedule.
+    """
+    if not isinstance(description, Mapping):
+        return description
+    name = description["schedule"]
+    if name == "ReduceOnPlateau":
+        return _restored_plateau(description)
+    if depth > MOST_DEPTH:
+        raise ValueError(f"it has more than {MOST_DEPTH} schedules in schedules.")
+    if name not in SCHEDULES:
+        raise ValueError(f"its schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or ReduceOnPlateau.")
+    return made(name, {key: restored(value, depth + 1) for key, value in description["settings"].items()})
+
+
+def _restored_plateau(description: Mapping[str, Any]) -> ReduceOnPlateau:
+    def real(name: str, finite: bool = True) -> float:
+        value = description[name]
+        if type(value) not in (int, float) or math.isnan(value) or (finite and math.isinf(value)):
+            raise ValueError(f"{name} is {value!r}; it must be a {'finite ' if finite else ''}number.")
+        return value
+
+    settings: dict[str, Any] = {name: real(name) for name in ("factor", "least", "patience")}
+    plateau = ReduceOnPlateau(1.0, **settings)
+    plateau.rate = number("rate", real("rate"), least=0)  # 0 if it fell below all floats
+    plateau.best = real("best", finite=False)
+    plateau.waited = whole("waited", description["waited"], 0, 2**53)
+    return plateau

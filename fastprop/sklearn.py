@@ -52,14 +52,16 @@ except ModuleNotFoundError:
     message = "fastprop.sklearn needs scikit-learn 1.7 or later. Install it with: pip install 'fastprop[sklearn]'"
     raise ModuleNotFoundError(message) from None
 
-from . import inputs
 from .activations import HIDDEN, Activation
-from .engine import Engine
+from .core import arrays
+from .core.engine import Engine
+from .core.engines import Engines
 from .kernels import updates
+from .kernels.scan import FLOAT32_MAX
 from .losses import Loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer
-from .training import History
+from .training.history import History
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -92,24 +94,30 @@ NOT_FINITE = (
 )
 
 
-class _Network(Network):
-    """An estimator's network: its costs are scikit-learn's losses, and `predict` gives Z.
+class _Engines(Engines):
+    """Engines whose costs are scikit-learn's losses, and whose predictions are Z of the output layer.
 
-    Their penalty is l2/(2m)·Σ W² of each batch, and none in what `loss` gives; of squared errors they are the mean over
+    The penalty is l2/(2m)·Σ W² of each batch, and none in the loss of held-out data. A squared error is the mean over
     the outputs, while the gradients are those of the sum.
     """
 
-    def _engine(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
-        engine = super()._engine(batch, keep=keep, train=train)
-        engine.set_cost(self.l2 if train else 0.0, self.share, by_samples=train)
+    def make(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
+        engine = super().make(batch, keep=keep, train=train)
+        engine.set_cost(self.architecture.l2 if train else 0.0, self.share, by_samples=train)
         if not train:
             engine.plan.layers[-1]["activation"] = 0
         return engine
 
     @property
     def share(self) -> float:
-        """What a loss has of each output's error."""
-        return 1 / self.sizes[-1] if self.loss_name == "mse" else 1.0
+        """The factor of each output's error in the loss."""
+        return 1 / self.architecture.sizes[-1] if self.architecture.loss.name == "mse" else 1.0
+
+
+class _Network(Network):
+    """An estimator's network."""
+
+    engines_type = _Engines
 
 
 class _Adam(Adam):
@@ -140,7 +148,7 @@ class _AfterEpoch:
 
     def __call__(self, epoch: int, history: History) -> bool:
         estimator, J = self.estimator, history.loss[-1]
-        if not (np.isfinite(J) and inputs.is_finite(self.net.parameters)):
+        if not (np.isfinite(J) and arrays.is_finite(self.net.parameters)):
             if estimator._best is None:
                 raise ValueError(NOT_FINITE)
             return True  # to go back to the best; that it diverged is said by `fit`
@@ -220,7 +228,7 @@ class _AfterEpoch:
 class _Estimator:
     """What both estimators have, before scikit-learn's own classes in the order of inheritance."""
 
-    # ---- the network -------------------------------------------------------------------------------------------------
+    # ---- the network ---------------------------------------------------------------------------------------------
 
     def _initialize(self: Any, sizes: list[int]) -> None:
         """Forget what was learnt, and draw the first parameters as scikit-learn does, from the same generator."""
@@ -285,7 +293,7 @@ class _Estimator:
             Z = _Z(net, X)
         return OUTPUTS[self.out_activation_][2](Z.astype(np.float32 if X.dtype == np.float32 else np.float64))
 
-    # ---- training ----------------------------------------------------------------------------------------------------
+    # ---- training ------------------------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self: Any, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
@@ -337,7 +345,7 @@ class _Estimator:
             self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
         else:
             self._descend(X, Y, weights, held_out, incremental)
-        if not inputs.is_finite(self._networked().parameters):
+        if not arrays.is_finite(self._networked().parameters):
             raise ValueError(NOT_FINITE)
         return self
 
@@ -446,7 +454,8 @@ class _Estimator:
             net.parameters[:] = self._last  # where the last call came to, before it went back to the best
         if held_out is not None:
             out = self._rows(*held_out)
-            held_out = _Rows(*inputs.batch(out.X, out.Y, *net._ends), inputs.weights(out.weights, len(out.Y)))
+            X_out, Y_out = net.architecture.check_batch(out.X, out.Y)
+            held_out = _Rows(X_out, Y_out, arrays.weights(out.weights, len(Y_out)))
         self.n_iter_ = 0
         after = _AfterEpoch(self, net, rows, held_out)
         history = net.fit(
@@ -479,7 +488,7 @@ class _Estimator:
         return min(self.batch_size, m)
 
     def _new_optimizer(self: Any) -> Optimizer:
-        rate = min(self.learning_rate_init, inputs.FLOAT32_MAX)
+        rate = min(self.learning_rate_init, FLOAT32_MAX)
         if self.solver == "adam":
             return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
         momentum = min(self.momentum, np.nextafter(1, 0))  # 1 is fastprop's too, once it is float32
@@ -488,8 +497,8 @@ class _Estimator:
     def _minimize(self: Any, rows: _Rows) -> None:
         """lbfgs on the flat parameters, of which the padding is 0 and stays so: its gradient is 0."""
         net = self._networked()
-        X, Y = inputs.batch(rows.X, rows.Y, *net._ends)
-        weights, engine = inputs.weights(rows.weights, len(X)), net._engine(len(X))
+        X, Y = net.architecture.check_batch(rows.X, rows.Y)
+        weights, engine = arrays.weights(rows.weights, len(X)), net.engines.make(len(X))
         engine.set_cost(self.alpha, 1.0, by_samples=True)  # of which the gradients are
         lowest, uphill = np.inf, np.zeros(0)
 
@@ -514,7 +523,7 @@ class _Estimator:
             result.status = 0
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
         net.parameters[:] = result.x
-        engine.set_cost(self.alpha, net.share, by_samples=True)
+        engine.set_cost(self.alpha, net.engines.share, by_samples=True)
         self.loss_ = engine.gradients(X, Y, weights)
 
     # ---- losses and scores ---------------------------------------------------------------------------------------

@@ -1,18 +1,19 @@
-"""What a bug report needs."""
+"""The version of fastprop, and what a bug report needs."""
 
 import platform
 
 import numba
 import numpy as np
 
+from .core import threads
 from .kernels import jit, simd
+from .kernels.steps import launch_alone
+
+__version__ = "0.1.0"
 
 
 def show_versions() -> None:
     """Print versions, processor, vector width, tile, threading layer and cache folder."""
-    from . import __version__, threads
-    from .kernels.steps import launch_alone
-
     features = simd.cpu_features()
     width = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     try:

@@ -34,9 +34,9 @@ class Fences:
 
     def stand_in(self, package):
         """Have all that a package's modules allocate for kernels lie between fences."""
-        for name in ("network", "engine", "optimizers", "dropin", "io"):
+        for name in ("network", "core.model", "core.engine", "optimizers", "dropin", "training.files"):
             importlib.import_module(f"{package}.{name}").allocate = self.zeros
-        for name in ("engine", "training", "dropin", "inputs"):
+        for name in ("core.engine", "core.arrays", "training.fit", "training.samples", "dropin"):
             importlib.import_module(f"{package}.{name}").np = _NumPy(self)
 
     def copy(self, a):

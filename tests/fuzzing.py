@@ -182,9 +182,9 @@ class Bench:
             found += [(name, value.tobytes()) for name, value in dictionary.items()]
         for name, net in self.nets.items():
             optimizer = self.optimizers[name]
-            found += [net.parameters.tobytes(), net.gradients.tobytes(), repr(net._rng.bit_generator.state)]
+            found += [net.parameters.tobytes(), net.gradients.tobytes(), repr(net.generator.bit_generator.state)]
             found += [optimizer.steps, optimizer.moments.tobytes(), repr(optimizer), net.classes]
-            found += [id(net._run), net.optimizer is optimizer, optimizer._owner() is net]
+            found += [id(net.fit_state), net.optimizer is optimizer, optimizer.owner() is net]
             found += [a.tobytes() for layer in net.layers for a in (layer.Z, layer.A)]
         return [*found, fastprop.get_num_threads()]
 

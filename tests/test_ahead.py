@@ -27,7 +27,7 @@ def trained():
     rng = np.random.default_rng(0)
     net = Network((5, 17, 3), rng=0)
     net.fit(rng.standard_normal((100, 5)), rng.standard_normal((100, 3)), epochs=1, batch_size=32, optimizer=SGD(0.1))
-    return net._training
+    return net.engines.last
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -35,7 +35,7 @@ def trained():
 def test_the_items_of_a_phase_ask_for_all_rows_of_the_next_step(trained, count, step, start, end):
     ahead, rows = np.zeros(1, AHEAD), []
     for item in range(count):
-        rows_after(ahead.ctypes.data, trained._where, step, 0, item, count)
+        rows_after(ahead.ctypes.data, trained.address, step, 0, item, count)
         calls = 0
         while ahead["next"][0] < ahead["end"][0]:
             before = int(ahead["next"][0])
@@ -74,5 +74,5 @@ def test_bytes_and_labels_have_rows_of_their_own_length():
     def look(ahead, job):
         look_ahead(ahead, job_at(job, 0), 0, 1)
 
-    look(ahead.ctypes.data, net._training._where)
+    look(ahead.ctypes.data, net.engines.last.address)
     assert (ahead["X_row"][0], ahead["X_reach"][0], ahead["Y_row"][0]) == (20, 32, 8)

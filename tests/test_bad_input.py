@@ -155,7 +155,7 @@ CASES = {
     "a negative probability": (lambda t: t.net.backward(t.with_value(t.one_hot.T, (3, 1), -0.5)), ValueError,
                                r"Y\[3, 1\] is -0\.5; targets of a softmax lie between 0 and 1"),
     "a probability of 2": (lambda t: t.sigmoid.backward(t.with_value(t.yes_no, (5, 0), 2)), ValueError,
-                           r"Y\[5, 0\] is 2; targets of a sigmoid lie between 0 and 1"),
+                           r"Y\[5, 0\] is 2; targets of binary_crossentropy lie between 0 and 1"),
     "NaN in labels of a sigmoid": (lambda t: t.sigmoid.backward(t.with_value(t.yes_no, (5, 0), np.nan)), ValueError,
                                    r"Y\[5, 0\] is nan"),
     "NaN in Y": (lambda t: t.identity.backward(t.with_value(t.numbers, (6, 1), np.nan)), ValueError,

@@ -232,7 +232,7 @@ class Steps:
     run, launch_alone = steps.run, steps.launch_alone
     launch = staticmethod(lambda *call: launched.append(call) or launch(*call))
 
-fastprop.threads.steps = Steps
+fastprop.core.threads.steps = Steps
 net = Network((20, 40, 5), output="softmax", rng=0)
 net.fit(X, Y, epochs=2, optimizer=Adam())
 expected, again = net.predict(X).tobytes(), trained(1)
@@ -497,7 +497,7 @@ class Steps:
     run, launch_alone = steps.run, steps.launch_alone
     launch = staticmethod(nested)
 
-fastprop.threads.steps = Steps
+fastprop.core.threads.steps = Steps
 print(trained(0) == alone)
 """
 )

@@ -652,7 +652,7 @@ def test_numpy_opens_a_saved_network(saved):
 
     net, path = saved
     tensors = load_file(path)
-    assert tensors.pop("history.loss").tolist() == net._run.history.loss
+    assert tensors.pop("history.loss").tolist() == net.fit_state.history.loss
     for name in [name for name in tensors if name.startswith("history.")]:
         assert tensors.pop(name).dtype == np.float64
     parameters = [f"{kind}{l}" for l in (1, 2, 3) for kind in "Wb"]

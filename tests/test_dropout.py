@@ -91,7 +91,7 @@ def test_a_draw_is_of_its_sample_wherever_its_panel_stands():
 
 def exact_step(net, X, Y, t, lr):
     """The parameters after a step of plain SGD with the masks written out, float64; and J."""
-    parameters, rate, seed = reference_parameters(net), net.dropout, net._dropout[1]
+    parameters, rate, seed = reference_parameters(net), net.dropout, net.architecture.dropout_seed
     L, Y = len(net.sizes) - 1, dense(Y, net.sizes[-1]).T
     g = reference._hidden(net.hidden, L)
     cache, masks = {"A0": X.T.astype(np.float64)}, {}
@@ -158,7 +158,7 @@ def test_the_draws_go_on_in_copies_and_differ_between_seeds():
     again, other = copy.deepcopy((net, optimizer)), Network((5, 9, 2), dropout=0.5, rng=2)
     assert net.train_step(X, Y, optimizer) == again[0].train_step(X, Y, again[1])
     assert bits(net.parameters) == bits(again[0].parameters)
-    assert net._dropout != other._dropout
+    assert net.architecture.dropout_seed != other.architecture.dropout_seed
 
 
 def test_it_keeps_a_network_from_learning_by_heart():

@@ -11,7 +11,13 @@ import pytest
 from networks import Case, bits, data, network
 
 import fastprop
-from fastprop import SGD, Adam, History, Network, threads, training
+from fastprop import SGD, Adam, History, Network
+from fastprop.core import thread_choice, threads
+from fastprop.core.thread_choice import Choice
+from fastprop.training import fit as fits
+from fastprop.training import pace as paces
+from fastprop.training import samples
+from fastprop.training.pace import Pace
 
 CASE = Case("fit", (7, 20, 3), "relu", "softmax", 16)
 
@@ -169,15 +175,15 @@ def test_a_fraction_is_held_out_of_every_class_alike(one_hot):
     labels = np.repeat([0, 1, 2], [200, 100, 20])
     Y = np.eye(3)[labels] if one_hot else labels
     for seed in range(5):
-        out, rest = training._drawn(Y, 0.25, np.random.default_rng(seed))
+        out, rest = samples.split(Y, 0.25, np.random.default_rng(seed))
         assert np.abs(np.bincount(labels[out]) - [50, 25, 5]).max() <= 1
         np.testing.assert_array_equal(np.sort(np.concatenate([out, rest])), np.arange(320))
-    again, other = (training._drawn(Y, 0.25, np.random.default_rng(seed))[0] for seed in (0, 1))
+    again, other = (samples.split(Y, 0.25, np.random.default_rng(seed))[0] for seed in (0, 1))
     assert not np.array_equal(again, other)
 
 
 def test_a_fraction_of_other_targets_is_drawn_at_random():
-    out, rest = training._drawn(np.linspace(0, 1, 100)[:, None], 0.3, np.random.default_rng(0))
+    out, rest = samples.split(np.linspace(0, 1, 100)[:, None], 0.3, np.random.default_rng(0))
     assert (len(out), len(rest)) == (30, 70)
     assert not np.array_equal(np.diff(out), np.full(29, out[1] - out[0]))
 
@@ -187,7 +193,7 @@ def test_fit_measures_what_it_holds_out_and_trains_on_the_rest(rows):
     net, other = network(CASE), network(CASE)
     history = net.fit(X, Y, epochs=3, batch_size=16, validation=0.2, rng=5)
     seed = int(np.random.default_rng(5).integers(2**62))  # of the fit, for both its draws
-    out, rest = training._drawn(Y, 0.2, np.random.default_rng(seed))
+    out, rest = samples.split(Y, 0.2, np.random.default_rng(seed))
     expected = other.fit(X[rest], Y[rest], epochs=3, batch_size=16, validation=(X[out], Y[out]), rng=5)
     assert history.validation_loss == expected.validation_loss
     assert history.loss == expected.loss
@@ -292,7 +298,7 @@ def test_a_true_result_of_a_pair_ends_the_fit_within_its_epoch(net, rows):
     history = net.fit(*rows, epochs=50, batch_size=10, callbacks=[(13, lambda step, h: True)])
     assert history.epochs == 1  # the second was not whole
     assert net.optimizer.steps == 13
-    assert net._training.plan.batch == 10
+    assert net.engines.last.plan.batch == 10
 
 
 def test_an_error_in_a_callback_comes_out_and_the_network_goes_on(net, rows):
@@ -408,7 +414,7 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
 
 def paced(speed, most, slices, sizes=(64, 64, 64)):
     """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
-    pace, chosen, now = training._Pace(sizes, 64, training.Choice()), [], 0.0
+    pace, chosen, now = Pace(sizes, 64, Choice()), [], 0.0
     for _ in range(slices):
         steps, threads = pace.next(most, now)
         chosen.append((threads, steps / speed(threads)))
@@ -436,9 +442,9 @@ def test_where_other_processes_have_the_cores_fewer_threads_are_used():
 def test_short_fits_learn_from_those_before(monkeypatch):
     """Fits of 20 ms each, too short for a trial in one of them, on cores that others have."""
     case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
-    choice = network(case)._engine_for_batch(16).choice
+    choice = network(case).engines.training(16).choice
     for _ in range(60):
-        pace = training._Pace((64, 64, 64), 64, choice)
+        pace = Pace((64, 64, 64), 64, choice)
         for _ in range(4):
             steps, threads = pace.next(2, now)
             steps = min(steps, 50 // threads)
@@ -448,8 +454,7 @@ def test_short_fits_learn_from_those_before(monkeypatch):
     assert used[0] == 2
     assert used[-20:].count(1) > 15, used
     net, (X, Y), choices = network(case), data(case, 50), []
-    pace_of = training._Pace
-    monkeypatch.setattr(training, "_Pace", lambda *arguments: choices.append(arguments[-1]) or pace_of(*arguments))
+    monkeypatch.setattr(fits, "Pace", lambda *arguments: choices.append(arguments[-1]) or Pace(*arguments))
     for batch in (16, 16, 8):
         net.fit(X, Y, epochs=1, batch_size=batch, progress=False)
     assert choices[0] is choices[1]
@@ -479,7 +484,7 @@ def called(choice, calls, seconds, pause=0.0, start=0.0):
 
 def test_calls_that_wait_for_a_busy_core_are_done_alone():
     """Single calls, as of predict: a slow first one is not believed, and a trial of short calls takes a millisecond."""
-    choice = threads.Choice()
+    choice = Choice()
     busy, now = called(choice, 3000, lambda call, n: 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
     assert set(busy[:5]) == {2}
     assert set(busy[80:300]) == {1}
@@ -494,9 +499,9 @@ def test_calls_that_wait_for_a_busy_core_are_done_alone():
 
 def test_calls_that_come_now_and_then():
     """Time that passes counts, or a wrong choice would last: five minutes of these have ten seconds of work."""
-    waking, _ = called(threads.Choice(), 2000, lambda call, n: 5e-3 if n == 2 else 8e-3, pause=0.05)
+    waking, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 2 else 8e-3, pause=0.05)
     assert waking.count(2) > 1800
-    busy, _ = called(threads.Choice(), 2000, lambda call, n: 5e-3 if n == 1 else 8e-3, pause=0.05)
+    busy, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 1 else 8e-3, pause=0.05)
     assert busy.count(1) > 1800
 
 
@@ -504,11 +509,11 @@ def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
     """Whatever the number, the same bits; and each kind of call finds its own."""
     if threads.get_num_threads() < 2:
         pytest.skip("one core has nothing to choose from")
-    monkeypatch.setattr(threads, "TRIAL_SECONDS", 0.0)
-    monkeypatch.setattr(threads, "TRIALS_APART", 0.0)
+    monkeypatch.setattr(thread_choice, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(thread_choice, "TRIALS_APART", 0.0)
     net, used = Network((784, 256, 10), rng=0), []
-    run = threads.run
-    monkeypatch.setattr(threads, "run", lambda job, n, *call: used.append(n) or run(job, n, *call))
+    launch = threads.launch
+    monkeypatch.setattr(threads, "launch", lambda job, n, *call: used.append(n) or launch(job, n, *call))
     X = np.random.default_rng(0).random((512, 784), np.float32)
     expected = bits(net.predict(X))
     for _ in range(50):
@@ -517,7 +522,7 @@ def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
 
 
 def test_a_slice_lasts_as_long_as_python_may_wait():
-    assert paced(lambda threads: 1e5, 1, 20)[-1][1] == pytest.approx(training.SLICE_SECONDS, rel=0.01)
+    assert paced(lambda threads: 1e5, 1, 20)[-1][1] == pytest.approx(paces.SLICE_SECONDS, rel=0.01)
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------------
@@ -592,7 +597,7 @@ def test_a_fit_that_diverged_is_not_saved(tmp_path):
         history = net.fit(X, Y, epochs=9, batch_size=16, optimizer=optimizer,
                           callbacks=[raise_the_rate, fastprop.Checkpoint(path)])  # fmt: skip
     assert len(history.loss) == 4
-    assert Network.load(path)._run.history.loss == history.loss[:3]
+    assert Network.load(path).fit_state.history.loss == history.loss[:3]
     with pytest.raises(ValueError, match="there is nothing to resume"):
         net.fit(X, Y, epochs=9, batch_size=16, resume=True)
 
@@ -615,16 +620,16 @@ def test_a_fit_that_is_refused_leaves_optimizer_and_network(tmp_path):
     case = Case("refused", (3, 20, 2), "relu", "identity", 16)
     net, other, (X, Y) = network(case), Network((3, 9, 2), rng=1), data(case, 50)
     net.fit(X, Y, epochs=1)
-    run, optimizer, state = net._run, net.optimizer, net._rng.bit_generator.state
+    run, optimizer, state = net.fit_state, net.optimizer, net.generator.bit_generator.state
     adam = Adam()
     with pytest.raises(OSError, match="nowhere"):
         net.fit(X, Y, epochs=1, optimizer=adam, callbacks=[fastprop.Checkpoint(tmp_path / "nowhere" / "net")])
     for call in (net.fit, net.train_step):
         with pytest.raises(ValueError, match="rates are finite and at least 0"):
             call(X, Y, optimizer=SGD(lambda step: -1.0), **({"epochs": 1} if call == net.fit else {}))
-    assert net._run is run
+    assert net.fit_state is run
     assert net.optimizer is optimizer
-    assert net._rng.bit_generator.state == state
+    assert net.generator.bit_generator.state == state
     other.fit(X, Y, epochs=1, optimizer=adam)
     with pytest.raises(ValueError, match="holds the moments of another network"):
         net.fit(X, Y, epochs=1, optimizer=adam)
@@ -688,7 +693,7 @@ def test_divergence_within_a_slice_ends_it_there(sizes, batch, settings, monkeyp
     X, Y = data(Case("diverges", sizes, "relu", "identity", 16), 700)
     ends = []
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(paces, "SLICE_SECONDS", seconds)
         net, optimizer = Network(sizes, rng=0, **settings), SGD(lr=30.0)
         with pytest.warns(RuntimeWarning, match="diverged") as caught:
             history = net.fit(X, Y, epochs=1000, batch_size=batch, optimizer=optimizer)

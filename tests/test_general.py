@@ -11,9 +11,9 @@ from networks import cache_of, dense, reference_forward, reference_parameters
 
 from fastprop import SGD, Activation, Loss, Network, losses, reference
 from fastprop.activations import ACTIVATIONS, HIDDEN
+from fastprop.functions.symbolic import MOST_BRANCHES, Lines, trace
 from fastprop.gradcheck import numerical_gradients
 from fastprop.losses import LOSSES, PAIRS
-from fastprop.symbolic import MOST_BRANCHES, Lines, trace
 
 PAIRINGS = list(product(ACTIVATIONS, LOSSES))
 
@@ -144,7 +144,7 @@ def test_labels_train_a_softmax_with_any_loss():
 def test_the_loss_that_an_output_gets(output):
     net = Network((3, 4), output=output)
     assert net.loss_name == PAIRS.get(output, "mse")
-    assert losses.is_paired(net._output, net._loss) == (output in PAIRS)
+    assert losses.is_paired(net.architecture.output, net.architecture.loss) == (output in PAIRS)
 
 
 def test_targets_are_checked_by_the_loss():
@@ -217,12 +217,12 @@ WRONG = {
         lambda: Activation("g", math.gamma, lambda z: z), TypeError,
         r"f of g cannot be compiled into the kernels: .*exp, expm1, log",
     ),
-    "text": (lambda: Activation("g", lambda z: "z", lambda z: z), TypeError, r"it gave a str; it must give a number"),
+    "text": (lambda: Activation("g", lambda z: "z", lambda z: z), TypeError, r"it returned a str; it must return a"),
     "no function": (lambda: Activation("g", None, None), TypeError, r"f of g is None; it must be a function of 1"),
     "two arguments": (lambda: Activation("g", lambda a, b: a, lambda z: z), TypeError, r"f of g cannot be compiled"),
     "a name that is built in": (lambda: Activation("relu", mish, mish_slope), ValueError, r"'relu', which is built in"),
     "a loss's name": (lambda: Loss("mse", logcosh, logcosh_slope), ValueError, r"'mse', which is built in"),
-    "no name": (lambda: Activation("a b", mish, mish_slope), ValueError, r"name is 'a b'; it must be a name"),
+    "no name": (lambda: Activation("a b", mish, mish_slope), ValueError, r"name is 'a b'; it must be a valid Python"),
     "nowhere finite": (
         lambda: Activation("g", lambda z: math.log(z - 9), lambda z: 1 / (z - 9)), ValueError, r"finite at 0 of 50",
     ),

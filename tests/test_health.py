@@ -127,7 +127,7 @@ def adam(optimizer, W, g, moments, t):
     m = optimizer.beta_1 * moments[0] + (1 - optimizer.beta_1) * g
     v = optimizer.beta_2 * moments[1] + (1 - optimizer.beta_2) * g * g
     step = m / (1 - optimizer.beta_1**t) / (np.sqrt(v / (1 - optimizer.beta_2**t)) + optimizer.epsilon)
-    return optimizer.lr * (step + optimizer._weight_decay * W)
+    return optimizer.lr * (step + getattr(optimizer, "weight_decay", 0.0) * W)
 
 
 def rmsprop(optimizer, W, g, moments, t):
@@ -164,7 +164,7 @@ def test_the_update_is_the_optimizers_next_step(make, step, trained):
     moments = optimizer.moments if trained else np.zeros((2, len(net.parameters)))
     for l, (found, layer) in enumerate(zip(report.layers, net.layers)):
         W, g = (values.astype(np.float64) for values in (layer.W, layer.dW))
-        its = [net._layout.views(moment, l)[0].astype(np.float64) for moment in moments]
+        its = [net.architecture.layout.views(moment, l)[0].astype(np.float64) for moment in moments]
         expected = np.linalg.norm(step(optimizer, W, g, its, optimizer.steps + 1)) / np.linalg.norm(W)
         assert found.update == pytest.approx(expected, rel=1e-3)
     assert report.optimizer == repr(optimizer)
@@ -476,11 +476,12 @@ def test_the_report_is_drawn():
 def state(net):
     """All that could be changed of a network and its optimizer."""
     layers = [bits(l.W, l.b, l.dW, l.db, l.Z, l.A, l.dZ) for l in net.layers]
-    engine, optimizer = net._cache, net.optimizer
+    engine, optimizer = net.engines.kept, net.optimizer
     return (
         bits(net.parameters, net.gradients), layers, bits(net.layers[0].dA), engine.rows, engine.has_gradients,
-        net._rng.bit_generator.state, optimizer.steps, repr(optimizer), bits(optimizer.moments),
-        optimizer._owner() is net, repr(net._run), [id(e) for e in (net._cache, net._training, *net._idle[0])],
+        net.generator.bit_generator.state, optimizer.steps, repr(optimizer), bits(optimizer.moments),
+        optimizer.owner() is net, repr(net.fit_state),
+        [id(e) for e in (net.engines.kept, net.engines.last, *net.engines.idle[0])],
     )  # fmt: skip
 
 
@@ -496,7 +497,7 @@ def test_nothing_of_the_network_changes(make):
     other = make()
     assert diagnose(net, X, Y, other).layers[0].update > 0
     assert state(net) == before
-    assert (other.steps, other.moments, other._owner) == (0, None, None)
+    assert (other.steps, other.moments, other.owner) == (0, None, None)
     np.testing.assert_array_equal(X, X_before)
     np.testing.assert_array_equal(Y, Y_before)
     assert diagnose(net, X, Y) == report

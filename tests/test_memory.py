@@ -31,7 +31,7 @@ def test_every_array_is_float32_aligned_and_contiguous(case):
     Y_hat = net.forward(X)
     net.backward(Y)
     net.train_step(X, Y, optimizer)
-    for flat in (net.parameters, net.gradients, optimizer.moments, net._training.work, net._cache.work):
+    for flat in (net.parameters, net.gradients, optimizer.moments, net.engines.last.work, net.engines.kept.work):
         assert flat.dtype == np.float32
         assert flat.flags.c_contiguous
         assert flat.ctypes.data % 64 == 0
@@ -251,7 +251,7 @@ ROUTINES = [
     updates.rmsprop_update, updates.adagrad_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
-    *ACTIVATIONS["gelu"]._routines, losses.routine_of(ACTIVATIONS["softmax"], losses.LOSSES["poisson"]),
+    *ACTIVATIONS["gelu"].generated, losses.loss_routine(ACTIVATIONS["softmax"], losses.LOSSES["poisson"]),
     *(tiles.tiles_of(group, rows) for group, rows in tiles.groups()),
 ]  # fmt: skip
 
@@ -281,7 +281,7 @@ def test_a_network_that_is_let_go_frees_its_memory_at_once():
         net.fit(np.ones((40, 5)), np.ones((40, 3)), epochs=2, optimizer=optimizer, progress=False)
         net.forward(np.ones((4, 5)))
         net.backward(np.ones((4, 3)))
-        kept = [weakref.ref(a) for a in (net, net.parameters, net._training.work, net._cache.work)]
+        kept = [weakref.ref(a) for a in (net, net.parameters, net.engines.last.work, net.engines.kept.work)]
         assert net.layers[0].W.shape == (4, 5)
         del net
         assert [ref() for ref in kept] == [None] * 4

@@ -305,7 +305,7 @@ def test_padding_stays_zero_through_training(case):
         for flat in (net.parameters, net.gradients):
             padding = flat.copy()
             for l in range(len(net.layers)):
-                W, b = net._layout.views(padding, l)
+                W, b = net.architecture.layout.views(padding, l)
                 W[:], b[:] = 0, 0
             assert not padding.any()
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from networks import bits
 
-from fastprop import SGD, Adam, Network, inputs
+from fastprop import SGD, Adam, Network
+from fastprop.core import arrays
 
 SCALE = np.float32(1 / 255)
 
@@ -82,8 +83,8 @@ print(net.predict(X).shape, net.predict(X[-1:]).shape)
 def test_bytes_stay_where_they_are():
     """The door gives them on, and a fit makes no floats of them."""
     X, Y = images(20_000, 100)
-    assert inputs.features(X, 100) is X
-    assert inputs.features(np.asfortranarray(X), 100).dtype == np.uint8
+    assert arrays.features(X, 100) is X
+    assert arrays.features(np.asfortranarray(X), 100).dtype == np.uint8
     net = network(100, scale=SCALE)
     net.fit(X[:300], Y[:300], epochs=1)
     tracemalloc.start()

@@ -49,7 +49,7 @@ def fit(net, epochs, optimizer=None, **settings):
 def same(a, b):
     """Whether two networks are alike to the last bit, and would go on alike."""
     np.testing.assert_array_equal(a.parameters, b.parameters)
-    assert a._rng.bit_generator.state == b._rng.bit_generator.state
+    assert a.generator.bit_generator.state == b.generator.bit_generator.state
     if a.optimizer is not None:
         assert repr(a.optimizer) == repr(b.optimizer)
         assert a.optimizer.steps == b.optimizer.steps
@@ -149,7 +149,7 @@ while history is None or history.interrupted:
     timer = threading.Timer(draws.uniform(0.003, 0.03), lambda: os.kill(os.getpid(), signal.SIGINT))
     try:
         timer.start()
-        history = fit(parts, **({"optimizer": Adam(0.01)} if parts._run is None else {"resume": True}))
+        history = fit(parts, **({"optimizer": Adam(0.01)} if parts.fit_state is None else {"resume": True}))
         timer.cancel()
         timer.join()
     except KeyboardInterrupt:  # before the first step, or after the last
@@ -208,7 +208,7 @@ def test_functions_of_ones_own_are_given_again(tmp_path):
     cube = Loss("cube", lambda y_hat, y: abs(y_hat - y) ** 3, lambda y_hat, y: 3 * (y_hat - y) * abs(y_hat - y))
     net, path = Network((3, 5, 2), swish, loss=cube, rng=0), tmp_path / "net.safetensors"
     again = through_a_file(net, path, functions=[swish, cube])
-    assert again._hidden == net._hidden
+    assert again.architecture.hidden == net.architecture.hidden
     with pytest.raises(ValueError, match=r"it needs the Activation 'swish', whose code is not in the file"):
         Network.load(path)
 
@@ -298,7 +298,7 @@ def early_stopping_at_infinity(net):
     X, Y = data()
     net.fit(X, Y, epochs=9, batch_size=ROWS, optimizer=optimizer, validation=0.2, early_stopping=1, progress=False,
             callbacks=[lambda epoch, history: setattr(optimizer, "lr", 3e38)])  # fmt: skip
-    assert not np.isfinite(net._run.last).all()
+    assert not np.isfinite(net.fit_state.last).all()
 
 
 STATES = {
@@ -310,7 +310,7 @@ STATES = {
     ),
     "last parameters that are not finite": early_stopping_at_infinity,
     "best parameters that are not finite": lambda net: (
-        fit(net, 2, validation=0.2, early_stopping=5), spoil(net._run.best.parameters),
+        fit(net, 2, validation=0.2, early_stopping=5), spoil(net.fit_state.best.parameters),
     ),
     "a moment that is not a number": lambda net: (fit(net, 1, Adam()), spoil(net.optimizer.moments[1])),
     "parameters that are not finite": lambda net: spoil(net.parameters),
@@ -319,10 +319,10 @@ STATES = {
     "validation that came later": lambda net: (
         fit(net, 2, Adam()), fit(net, 3, validation=data(), resume=True),
     ),
-    "a history that was added to": lambda net: (fit(net, 2), net._run.history.loss.append(0.5)),
-    "a history of text": lambda net: (fit(net, 2), net._run.history.loss.__setitem__(0, "none")),
+    "a history that was added to": lambda net: (fit(net, 2), net.fit_state.history.loss.append(0.5)),
+    "a history of text": lambda net: (fit(net, 2), net.fit_state.history.loss.__setitem__(0, "none")),
     "labels that were changed": lambda net: (setattr(net, "classes", list("abc")), net.classes.append(4)),
-    "a cost that is not finite": lambda net: (fit(net, 1), setattr(net._run, "cost", math.inf)),
+    "a cost that is not finite": lambda net: (fit(net, 1), setattr(net.fit_state, "cost", math.inf)),
     "labels beyond a header": lambda net: setattr(net, "classes", ["x" * 10**8, "y", "z"]),
 }  # fmt: skip
 COMES_BY_ITSELF = (
@@ -360,15 +360,15 @@ def test_a_history_of_millions_of_epochs(tmp_path):
     net, epochs, rng = network(), 1_750_000, np.random.default_rng(0)
     fit(net, 1)
     for name in ("loss", "seconds", "samples_per_second"):
-        setattr(net._run.history, name, rng.standard_normal(epochs).tolist())
-    net._run.history.loss[7] = math.nan
-    net._run.epoch = epochs
+        setattr(net.fit_state.history, name, rng.standard_normal(epochs).tolist())
+    net.fit_state.history.loss[7] = math.nan
+    net.fit_state.epoch = epochs
     checkpoint = Checkpoint(tmp_path / "net.safetensors")
     history = fit(net, epochs + 1, callbacks=[checkpoint], resume=True)
     again = Network.load(checkpoint.path)
     assert same(net, again)
     for name, values in vars(history).items():
-        np.testing.assert_array_equal(getattr(again._run.history, name), values)
+        np.testing.assert_array_equal(getattr(again.fit_state.history, name), values)
 
 
 def test_a_checkpoint_leaves_out_what_is_not_finite(tmp_path):
@@ -440,7 +440,7 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
     for _ in range(kills):
         net = killed(path, rng.uniform(0, 0.3))
         steps = net.optimizer.steps
-        assert steps == net._run.epoch * 4 + net._run.step >= 1
+        assert steps == net.fit_state.epoch * 4 + net.fit_state.step >= 1
         known[steps] = net.parameters.copy()
     # every state is that of a fit that went so far without a pause
     net = Network((5, 17, 2), dropout=0.2, rng=0)
@@ -464,7 +464,7 @@ def test_going_on_after_kills_has_the_bits_of_a_fit_that_was_never_killed(tmp_pa
         again = killed(path, rng.uniform(0, 0.3), goes_on=kill > 0)
         steps.append(again.optimizer.steps)
     assert steps == sorted(set(steps))
-    whole, epochs = Network((5, 17, 2), dropout=0.2, rng=0), again._run.epoch + 3
+    whole, epochs = Network((5, 17, 2), dropout=0.2, rng=0), again.fit_state.epoch + 3
     expected = train_here(whole, epochs, optimizer=Adam())
     history = train_here(again, epochs, resume=True)
     assert same(whole, again)
@@ -485,7 +485,8 @@ def trained():
     net.save(path)
     return path.read_bytes(), state(net)
 def state(net):
-    return net.parameters.tobytes(), net.optimizer.moments.tobytes(), net.optimizer.steps, net._rng.bit_generator.state
+    optimizer = net.optimizer
+    return net.parameters.tobytes(), optimizer.moments.tobytes(), optimizer.steps, net.generator.bit_generator.state
 def is_of_the_system(function):
     return (getattr(function, "__module__", "") in (os.open.__module__, open.__module__)
             or isinstance(getattr(function, "__self__", None), io.IOBase))
@@ -664,7 +665,7 @@ def refused(path, content):
         warnings.simplefilter("ignore")  # a learning rate may have become huge
         for settings in ({"resume": True, "early_stopping": 5}, {}):
             with suppress(ValueError):  # not the fit that the file was saved in, or an output that is not of labels
-                fit(net, net._run.epoch + 1 if net._run else 1, validation=0.2, **settings)
+                fit(net, net.fit_state.epoch + 1 if net.fit_state else 1, validation=0.2, **settings)
         net.predict(X)
     return False
 

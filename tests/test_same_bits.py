@@ -9,11 +9,13 @@ import pytest
 from networks import SHAPES, Case, bits, data, names, network
 
 import fastprop
-from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, training
-from fastprop.engine import plan_for
+from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop
+from fastprop.core.engine import plan_for
 from fastprop.kernels import plan as plan_module
 from fastprop.kernels.passes import shuffle
 from fastprop.kernels.plan import LayerKind
+from fastprop.training import pace
+from fastprop.training.progress import Progress
 
 # What threads share differently: many panels and few columns, the reverse, ragged ones, several chunks.
 SHARED = (
@@ -74,12 +76,14 @@ def test_on_any_number_of_threads_with_a_large_W(name, options):
 def test_the_cases_take_every_path_of_the_planner(monkeypatch):
     """Each way that a plan may lay out or share its work is taken by some of the cases above, and some do without."""
     plans = [
-        plan_for(case.sizes, [a.kind() for a in (*network(case)._hidden, network(case)._output)], case.batch)
+        plan_for(case.sizes, [a.kind() for a in network(case).architecture.activations], case.batch)
         for case in (*SHARED, LARGE)
     ]
     monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
     case = SHARED[-1]
-    plans.append(plan_for(case.sizes, [a.kind() for a in network(case)._hidden] + [LayerKind()], case.batch))
+    plans.append(
+        plan_for(case.sizes, [a.kind() for a in network(case).architecture.hidden] + [LayerKind()], case.batch)
+    )
     layers = [layer for plan in plans for layer in plan.layers]
     taken = {
         "parts": [plan.parts > 0 for plan in plans],
@@ -135,8 +139,8 @@ def test_the_threads_are_really_more_than_one():
     for threads in (3, 2):
         fastprop.set_num_threads(threads)
         net.train_step(X, Y, SGD(0.1))
-        assert net._training.plan.threads == threads
-        assert net._training.job["threads"] == threads
+        assert net.engines.last.plan.threads == threads
+        assert net.engines.last.job["threads"] == threads
 
 
 def test_threads_may_change_between_two_calls():
@@ -243,7 +247,7 @@ def test_in_any_slices(monkeypatch, make):
     X, Y = data(case, 333)
     results, histories = [], []
     for seconds in (0.0, 1e-4, 1e9):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(pace, "SLICE_SECONDS", seconds)
         net = network(case)
         histories.append(net.fit(X, Y, epochs=3, batch_size=16, optimizer=make(), rng=0).loss)
         results.append(bits(net.parameters))
@@ -256,9 +260,9 @@ def test_the_slices_are_what_they_are_taken_for(monkeypatch):
     case = Case("slices", (7, 20, 3), "relu", "softmax", 16)
     X, Y = data(case, 333)
     for seconds, expected in ((0.0, 21), (1e9, 1)):
-        monkeypatch.setattr(training, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(pace, "SLICE_SECONDS", seconds)
         net, added = network(case), []
-        monkeypatch.setattr(training.Progress, "add", lambda self, samples, added=added: added.append(samples))
+        monkeypatch.setattr(Progress, "add", lambda self, samples, added=added: added.append(samples))
         net.fit(X, Y, epochs=1, batch_size=16)
         assert len(added) == expected
         assert sum(added) == 333

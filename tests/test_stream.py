@@ -12,8 +12,8 @@ import pytest
 from networks import Case, bits, data, network
 
 import fastprop
-import fastprop.network
-from fastprop import SGD, Adam, Network
+from fastprop import SGD, Adam
+from fastprop.core.engines import Engines
 
 CASE = Case("stream", (8, 32, 32, 1), "relu", "sigmoid", 32)
 SIZES = (32, 7, 32, 1, 300, 7, 1, 16, 300, 64, 32, 32, 5)  # a batch of one and chunks among them; more than are kept
@@ -27,13 +27,13 @@ def batches(sizes=SIZES, case=CASE):
 @pytest.fixture
 def made(monkeypatch):
     """The batch sizes of the training engines that were made."""
-    sizes, make = [], Network._engine
+    sizes, make = [], Engines.make
 
     def counted(self, batch, **options):
         sizes.append(batch)
         return make(self, batch, **options)
 
-    monkeypatch.setattr(Network, "_engine", counted)
+    monkeypatch.setattr(Engines, "make", counted)
     return sizes
 
 
@@ -46,7 +46,7 @@ def test_a_stream_has_the_bits_of_steps_that_each_have_an_engine_of_their_own(ma
     optimizers = [make() for _ in range(3)]
     for i, (X, Y) in enumerate(batches(case=case)):
         weights = None if i % 3 else np.linspace(0.5, 1, len(X))
-        steps._training, steps._engines = None, {}
+        steps.engines.last, steps.engines.recent = None, {}
         J = steps.train_step(X, Y, optimizers[0], weights)
         assert every.partial_fit(X, Y, optimizers[1], weights) == J
         assert first.partial_fit(X, Y, None if i else optimizers[2], sample_weight=weights) == J
@@ -91,7 +91,7 @@ def test_another_number_of_threads_is_heeded_by_every_engine(made, eager_threads
     for threads, (X, Y) in zip((1, 1, 2, 1, 2, 2), stream):
         fastprop.set_num_threads(threads)
         net.partial_fit(X, Y)
-        assert net._training.plan.threads == threads
+        assert net.engines.last.plan.threads == threads
     assert made == [32, 48, 32, 48]  # each on one thread, each on two
     fastprop.set_num_threads(1)
     for X, Y in stream:
@@ -104,14 +104,14 @@ def test_no_more_is_kept_than_four_engines_and_their_bytes(monkeypatch):
     net = network(CASE)
     for X, Y in batches(range(1, 40)):
         net.partial_fit(X, Y)
-    assert list(net._engines) == [36, 37, 38, 39]
-    monkeypatch.setattr(fastprop.network, "MOST_BYTES", 2 * net._training.nbytes)
+    assert list(net.engines.recent) == [36, 37, 38, 39]
+    monkeypatch.setattr(fastprop.core.engines, "MOST_BYTES", 2 * net.engines.last.nbytes)
     for X, Y in batches((33, 35, 34)):
         net.partial_fit(X, Y)
-    assert list(net._engines) == [35, 34]
+    assert list(net.engines.recent) == [35, 34]
     net.partial_fit(*data(CASE, 250))
-    assert list(net._engines) == [250]
-    assert net._engines[250] is net._training
+    assert list(net.engines.recent) == [250]
+    assert net.engines.recent[250] is net.engines.last
 
 
 def test_engines_that_are_kept_hold_no_moments_of_earlier_optimizers():
@@ -124,7 +124,7 @@ def test_engines_that_are_kept_hold_no_moments_of_earlier_optimizers():
             moments.append(weakref.ref(optimizer.moments))
         del optimizer
         assert [ref() is None for ref in moments[:3]] == [True] * 3
-        kept = [weakref.ref(a) for a in (net, *(engine.work for engine in net._engines.values()))]
+        kept = [weakref.ref(a) for a in (net, *(engine.work for engine in net.engines.recent.values()))]
         del net
         assert [ref() for ref in kept] == [None] * 4
     finally:
@@ -173,7 +173,7 @@ def test_a_copy_goes_on_alike(of):
     net = network(CASE)
     stream = batches()
     for X, Y in stream[:5]:
-        net.partial_fit(X, Y, Adam() if net._optimizer is None else None)
+        net.partial_fit(X, Y, Adam() if net.optimizer is None else None)
     other = of(net)
     for each in (net, other):
         for X, Y in stream[5:]:

@@ -99,7 +99,7 @@ def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
     weights = np.random.default_rng(0).uniform(0, 2, 1000).astype(np.float32)
     trainer = Trainer(reference_parameters(net), case.hidden, case.output, update, **settings)
     net.fit(X, Y, epochs=20, batch_size=700, optimizer=make(**settings), shuffle=False, sample_weight=weights)
-    assert net._training.plan.parts == min(parts, 3)
+    assert net.engines.last.plan.parts == min(parts, 3)
     for _ in range(20):
         for rows in batches(case, 1000):
             trainer.step(X[rows], Y[rows], weights[rows])

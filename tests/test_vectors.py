@@ -89,9 +89,9 @@ def test_training_on_one_sample_at_a_time_is_the_reference(hidden, output):
         parameters = reference.update_parameters(parameters, grads, 0.01)
     for name, value in net.to_dict().items():
         assert_close(value, parameters[name], what=name)
-    assert net._training.plan.vectors
+    assert net.engines.last.plan.vectors
     for l, layer in enumerate(net.layers):
-        W = net.parameters[net._layout.W[l] :][: layer.n * row_stride(layer.n_prev)].reshape(layer.n, -1)
+        W = net.parameters[net.architecture.layout.W[l] :][: layer.n * row_stride(layer.n_prev)].reshape(layer.n, -1)
         assert (W[:, layer.n_prev :] == 0).all(), "the padding of W must stay zero"
 
 

@@ -230,13 +230,13 @@ def softmax_activation(A, Z, n):
 
 
 @inlined
-def _counted(dZ, weight):
+def weighted_dZ(dZ, weight):
     """weight·dZ, and 0 where the weight is 0, whatever dZ is there."""
     return where(weight > 0.0, weight * dZ, 0.0)
 
 
 @inlined
-def _weighted(cost, weight):
+def weighted_cost(cost, weight):
     """Σ weight·cost over the panel's samples; what stands in an empty place does not count, whatever it is."""
     w = load(weight, 0)
     return np.float64(total(where(w > 0.0, w * cost, 0.0)))
@@ -250,8 +250,8 @@ def identity_mse(dZ, Z, Y, weight, n):
     for i in range(n):
         error = load(Z, LANES * i) - load(Y, LANES * i)
         cost = fma(error * 0.5, error, cost)
-        store(dZ, LANES * i, _counted(error, w))
-    return _weighted(cost, weight)
+        store(dZ, LANES * i, weighted_dZ(error, w))
+    return weighted_cost(cost, weight)
 
 
 @routine(LOSS)
@@ -264,8 +264,8 @@ def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
         small = exp(0.0 - absolute(z))
         # max(z, 0) − z·y without cancellation: z·(1 − y) above 0, −z·y below
         cost = cost + fma(z, where(z > 0.0, 1.0 - y, 0.0 - y), log1p(small))
-        store(dZ, LANES * i, _counted(where(z < 0.0, small, 1.0) / (small + 1.0) - y, w))
-    return _weighted(cost, weight)
+        store(dZ, LANES * i, weighted_dZ(where(z < 0.0, small, 1.0) / (small + 1.0) - y, w))
+    return weighted_cost(cost, weight)
 
 
 @routine(LOSS)
@@ -286,5 +286,5 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
     for i in range(n):
         y = load(Y, LANES * i)
         cost = fma(y, log_s - (load(Z, LANES * i) - m), cost)
-        store(dZ, LANES * i, _counted(fma(load(dZ, LANES * i), inverse, 0.0 - y), w))
-    return _weighted(cost, weight)
+        store(dZ, LANES * i, weighted_dZ(fma(load(dZ, LANES * i), inverse, 0.0 - y), w))
+    return weighted_cost(cost, weight)

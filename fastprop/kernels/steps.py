@@ -240,7 +240,7 @@ def chunk_pass(job, work, step, chunk, first, last):
                           key, sample + p0 * LANES, keeps)  # fmt: skip
 
 
-# ---- a chunk, its panels and then its columns shared ------------------------------------------------------------
+# ---- a chunk, its panels and then its columns shared -------------------------------------------------------------
 
 
 @routine(PHASE)
@@ -308,7 +308,7 @@ def update_run(job, start, count):
                       at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
 
 
-# ---- a step in parts, of which each is done by one thread -------------------------------------------------------
+# ---- a step in parts, of which each is done by one thread --------------------------------------------------------
 
 
 @routine(PHASE)

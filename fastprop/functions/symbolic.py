@@ -1,9 +1,9 @@
-"""From a scalar Python function to an expression that is compiled into vector code.
+"""Symbolic tracing: a scalar Python function becomes an expression that is compiled into vector code.
 
-The function is called with symbols in place of numbers, and they write down what is done to them. Where it asks
-whether a comparison holds, as in ``z if z > 0 else 0.1 * z``, it is called once for each answer, and the two results
-are joined by a choice. So any function will do that has arithmetic, comparisons and the functions of `FUNCTIONS`, of
-:mod:`math` or of NumPy; loops too, as long as their length does not depend on a symbol.
+The function is called with symbols in place of numbers, which record every operation on them. If the function branches
+on a comparison, as in ``z if z > 0 else 0.1 * z``, it is called once for each outcome, and the two results are joined
+by a select. So a function may use arithmetic, comparisons and the functions of `FUNCTIONS`, from :mod:`math` or from
+NumPy, and loops whose length does not depend on a symbol.
 """
 
 import itertools
@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-# name in math and in NumPy: the kernels' name (fastprop/kernels/elementwise.py, simd.py)
+# Name in math and in NumPy: name in the kernels (fastprop/kernels/elementwise.py, simd.py).
 FUNCTIONS = {name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "erf")} | {"fabs": "absolute"}
-# NumPy's name: the kernels' sign
+# NumPy's name: the operator in the kernels.
 _ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _COMPARISONS = {
     "less": "<", "greater": ">", "less_equal": "<=", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
 _ALIASES = {"absolute": "fabs", "true_divide": "divide"}
 _erf = np.vectorize(math.erf, otypes=[float])
-MOST_PRODUCTS = 16  # of a power that is a whole number
+MOST_PRODUCTS = 16  # the largest whole power that is expanded into products
 MOST_BRANCHES = 64
 
 _numbers: dict[tuple[Any, ...], int] = {}
@@ -40,7 +40,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     args : tuple
         Expressions; or a number, or the name of an argument.
     number : int
-        Two expressions are the same where their numbers are.
+        Equal for two expressions if and only if they are the same.
     """
 
     __slots__ = ("args", "number", "op")
@@ -53,7 +53,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         key = (op, *(a.number if isinstance(a, Expression) else repr(a) for a in args))
         self.number = _numbers.setdefault(key, next(_next_number))
 
-    # ---- what a function may do with it: NumPy's mixin turns operators into the ufuncs below
+    # ---- operations that a function may apply: NumPy's mixin turns operators into the ufuncs below
 
     def __bool__(self) -> bool:
         if self.op not in _COMPARISONS:
@@ -65,8 +65,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __float__(self) -> float:
         raise TypeError(
-            "a symbol was given to a function that cannot take it. What can be compiled is arithmetic, comparisons, "
-            f"abs, min, max, and of math or NumPy {', '.join(FUNCTIONS)} and where."
+            "a symbol was passed to a function that does not take one. What can be compiled is arithmetic, "
+            f"comparisons, abs, min and max, and from math or NumPy {', '.join(FUNCTIONS)} and where."
         )
 
     __int__ = __index__ = __float__
@@ -74,7 +74,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         name = _ALIASES.get(ufunc.__name__, ufunc.__name__)
         if all(isinstance(out, Expression) for out in options.get("out", ())):
-            options.pop("out", None)  # total += z binds the name to what is returned here
+            options.pop("out", None)  # total += z binds the name to the result of this call
         if method == "__call__" and not options:
             if name in FUNCTIONS:
                 return Expression(name, *inputs)
@@ -89,10 +89,10 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return _choice(_as_expression(args[0]), *map(_as_expression, args[1:]))
         return self.__float__()
 
-    # ---- what it is compiled and evaluated from
+    # ---- traversal and evaluation
 
     def nodes(self) -> "Iterator[Expression]":
-        """All of it, each part once, arguments before what is made of them."""
+        """Yield every distinct subexpression once, arguments before the operations on them."""
         seen: set[int] = set()
 
         def of(node: Expression) -> Iterator[Expression]:
@@ -106,9 +106,9 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         yield from of(self)
 
     def evaluate(self, **arguments: Any) -> Any:
-        """Its value in NumPy, for arrays in place of the arguments."""
+        """Compute the value in NumPy, with arrays in place of the arguments."""
         values: dict[int, Any] = {}
-        with np.errstate(all="ignore"):  # of both sides of a choice only one is taken
+        with np.errstate(all="ignore"):  # both sides of a select are computed, and one of them is used
             for node in self.nodes():
                 if node.op == "argument":
                     values[node.number] = arguments[node.args[0]]
@@ -135,7 +135,7 @@ def _sign(a: Expression) -> Expression:
 
 
 def _power(a: Any, b: Any) -> Expression:
-    """a**b: by products, by a root, or by exp and log."""
+    """Return a**b as products, as a square root, or by exp and log."""
     a, b = _as_expression(a), _as_expression(b)
     if a.op == "number":
         return Expression("exp", math.log(a.args[0]) * b)
@@ -150,7 +150,7 @@ def _power(a: Any, b: Any) -> Expression:
     return _as_expression(product if exponent >= 0 else 1.0 / product)
 
 
-# what NumPy has beside that: its name, and what is made of it
+# Other ufuncs of NumPy, written with the operations above.
 _NUMPY: dict[str, Callable[..., Expression]] = {
     "negative": lambda a: 0.0 - a,
     "positive": lambda a: a,
@@ -176,14 +176,14 @@ def _choice(condition: Expression, a: Expression, b: Expression) -> Expression:
 
 
 class _Undecided(BaseException):
-    """A function asks whether a comparison of symbols holds, and has not been told."""
+    """The traced function branches on a comparison whose outcome has not been chosen yet."""
 
     def __init__(self, condition: Expression):
         self.condition = condition
 
 
 class _Answers(threading.local):
-    """To the comparisons that the function being traced has asked about."""
+    """The outcomes chosen so far for the comparisons on which the traced function branches."""
 
     def __init__(self) -> None:
         self.given: list[tuple[Expression, bool]] = []
@@ -193,14 +193,14 @@ _answers = _Answers()
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
-    """What a function makes of symbols of these names.
+    """Return the expression that a function computes from symbols of these names.
 
     Raises
     ------
     TypeError
-        If it does anything that cannot be compiled into the kernels.
+        If the function does anything that cannot be compiled into the kernels.
     ValueError
-        If it asks too many questions.
+        If it has too many branches.
     """
     symbols = [Expression("argument", name) for name in arguments]
     traced = _with_traced_functions(function, {})
@@ -209,7 +209,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
     def explore() -> Expression:
         nonlocal leaves
         if len(_answers.given) > MOST_BRANCHES:
-            raise ValueError(f"it asks more than {MOST_BRANCHES} questions, one after the other. Is there a loop?")
+            raise ValueError(f"it branches more than {MOST_BRANCHES} times in a row. Is there a loop?")
         try:
             result = traced(*symbols)
         except _Undecided as undecided:
@@ -219,7 +219,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
             if leaves > MOST_BRANCHES:
                 raise ValueError(f"it has more than {MOST_BRANCHES} cases. Write it with fewer comparisons.")
             if not isinstance(result, Expression | int | float | np.number):
-                raise TypeError(f"it gave a {type(result).__name__}; it must give a number.")
+                raise TypeError(f"it returned a {type(result).__name__}; it must return a number.")
             return _as_expression(result)
         results = []
         for answer in (True, False):
@@ -234,8 +234,8 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
 
 
 def _with_traced_functions(function: Any, done: dict[int, Any]) -> Any:
-    """The function with those of :mod:`math` replaced by their symbols, in it and in the functions that it calls."""
-    function = getattr(function, "py_func", function)  # of a compiled one
+    """Copy a function with those of :mod:`math` replaced by symbolic ones, also in the functions that it calls."""
+    function = getattr(function, "py_func", function)  # the Python function behind a Numba-compiled one
     if id(function) in done:
         return done[id(function)]
     if not isinstance(function, types.FunctionType):
@@ -254,7 +254,7 @@ def _with_traced_functions(function: Any, done: dict[int, Any]) -> Any:
 
 
 def _names_in(code: types.CodeType) -> set[str]:
-    """The names that a function looks up, and the functions within it."""
+    """Return the names that a function and the functions nested in it look up."""
     within = (_names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
     return set(code.co_names).union(*within)
 
@@ -271,7 +271,7 @@ def _replacement(value: Any, done: dict[int, Any]) -> Any:
 
 
 class _Math:
-    """The module math, for symbols too."""
+    """A stand-in for the module math that also accepts symbols."""
 
     def __getattr__(self, name: str) -> Any:
         original = getattr(math, name)
@@ -287,18 +287,18 @@ class _Math:
 
 
 class Lines:
-    """Source code that computes expressions of vectors, each part of them once."""
+    """Generated source lines that compute expressions on vectors, each common subexpression once."""
 
     def __init__(self, **arguments: str):
         self._names = {Expression("argument", name).number: code for name, code in arguments.items()}
         self.lines: list[str] = []
 
     def let(self, name: str, code: str) -> None:
-        """Have the argument of that name stand for some code."""
+        """Use a piece of code as the value of the named argument."""
         self._names[Expression("argument", name).number] = code
 
     def name_of(self, expression: Expression) -> str:
-        """Write the lines that `expression` needs, and say what its value is called."""
+        """Append the lines that `expression` needs, and return the name of its value."""
         for node in expression.nodes():
             if node.number not in self._names and node.op not in _COMPARISONS:
                 self._names[node.number] = self._write(node)

@@ -1,21 +1,21 @@
-"""The progress bar of a fit: tqdm's, where it is installed and somebody looks."""
+"""The progress bar of a fit: tqdm's, if it is installed and the error stream is a terminal."""
 
 import sys
 from functools import partial
 from typing import Any
 
-from .inputs import flag
+from ..checks import flag
 
 
 class Progress:
-    """A bar over samples, or nothing.
+    """A progress bar over samples, or nothing.
 
     Parameters
     ----------
     wanted : bool or None
-        None: show it where tqdm is installed and the error stream is a terminal.
+        None shows a bar if tqdm is installed and the error stream is a terminal.
     total : int
-        Samples in all epochs.
+        The number of samples in all epochs.
 
     Raises
     ------
@@ -40,17 +40,21 @@ class Progress:
         self._make = partial(tqdm, total=total, unit=" samples", unit_scale=True, leave=True)
 
     def show(self) -> None:
+        """Show the bar."""
         if self._make is not None:
             self._bar = self._make()
 
     def add(self, samples: int) -> None:
+        """Advance the bar."""
         if self._bar is not None:
             self._bar.update(samples)
 
     def say(self, text: str) -> None:
+        """Show a text behind the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()

@@ -1,7 +1,8 @@
-"""What activations and losses are: functions with a derivative, checked when made, compiled from expressions."""
+"""The common base of activations and losses: a scalar function with its derivative, checked and compiled."""
 
 import hashlib
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -9,47 +10,46 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .kernels import elementwise, simd
-from .kernels.jit import Routine, routine
+from ..kernels import elementwise, simd
+from ..kernels.jit import Routine, routine
 from .symbolic import Expression, trace
 
-# Where a derivative is looked at: no round numbers, since a function may have kinks there.
+# Points at which a derivative is checked. None of them is a round number, since functions often have kinks there.
 POINTS = np.sort(np.concatenate([np.linspace(-4.03, 4.07, 37), np.linspace(0.013, 0.987, 13)]))
 EPSILON, TOLERANCE = 1e-6, 1e-4
 
 
 class Function:
-    """A scalar function of a name and its derivative by its first argument; what it is of, the subclass says.
+    """A named scalar function and its derivative by its first argument.
 
-    Those that are built in are found by their names: in errors, in pickles, and in the settings of a network.
+    Built-in functions are identified by their names: in errors, in pickles, and in the settings of a network.
     """
 
     arguments: ClassVar[tuple[str, ...]]
-    others: ClassVar[tuple[tuple[float, ...], ...]]  # values of the arguments after the first, to check df with
-    example: ClassVar[str]  # of a name
+    others: ClassVar[tuple[tuple[float, ...], ...]]  # values of the arguments after the first, at which df is checked
+    example: ClassVar[str]  # a name for an error message
     built_in: ClassVar[dict[str, Any]]
 
     def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float]):
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"name is {name!r}; it must be a name as Python's are, such as {self.example!r}.")
-        name = unicodedata.normalize("NFKC", name)  # as Python reads names: a ligature ﬁ is f and i
+            raise ValueError(f"name is {name!r}; it must be a valid Python identifier, such as {self.example!r}.")
+        name = unicodedata.normalize("NFKC", name)  # Python normalizes identifiers so: the ligature ﬁ becomes f and i
         if name in self.built_in:
             raise ValueError(f"name is {name!r}, which is built in. Choose another.")
         self.name, self.f, self.df = name, f, df
-        self.value, self.slope  # noqa: B018 (that both can be compiled)
+        self.value, self.slope  # noqa: B018 (raises if one of them cannot be compiled)
         for others in self.others:
             check_derivative(name, f, df, *others)
 
     @classmethod
-    def add(cls, name: str, f: Any, df: Any) -> Self:
-        """Build one in."""
+    def add(cls, name: str, f: Any, df: Any, **attributes: Any) -> None:
+        """Register a built-in function; `attributes` replace the defaults of the class."""
         function = cls.built_in[name] = cls.__new__(cls)
-        function.name, function.f, function.df = name, f, df
-        return function
+        vars(function).update(name=name, f=f, df=df, **attributes)
 
     @property
     def label(self) -> "str | Self":
-        """The name of one that is built in; another itself."""
+        """The name of a built-in function; a custom function itself."""
         return self.name if self.built_in.get(self.name) is self else self
 
     @cached_property
@@ -63,7 +63,7 @@ class Function:
         return expression_of(f"df of {self.name}", self.df, self.arguments)
 
     def __call__(self, *arrays: np.ndarray, deriv: bool = False) -> np.ndarray:
-        """The function of each element, or with `deriv` its derivative, in NumPy and any float dtype."""
+        """Evaluate the function, or with `deriv` its derivative, on each element in NumPy, in any float dtype."""
         values = (self.slope if deriv else self.value).evaluate(**dict(zip(self.arguments, arrays, strict=True)))
         return np.broadcast_to(values, np.shape(arrays[0])).astype(np.asarray(arrays[0]).dtype)
 
@@ -71,20 +71,21 @@ class Function:
         return f"{type(self).__name__}({self.name!r})"
 
     def __deepcopy__(self, memo: Any) -> Self:
-        return self  # nothing in it changes
+        return self  # functions are immutable
 
     def __reduce__(self) -> Any:
         if self.label is self:
             return type(self), (self.name, self.f, self.df)
-        return _find, (type(self), self.name)
+        return find, (type(self), self.name)
 
 
-def _find(kind: type[Function], name: str) -> Function:
+def find(kind: type[Function], name: str) -> Function:
+    """Return a built-in function by its name; pickles refer to it so."""
     return kind.built_in[name]
 
 
 def expression_of(what: str, function: Any, arguments: Sequence[str]) -> Expression:
-    """A scalar function as an expression, or an error that says which function and what is wrong with it."""
+    """Trace a scalar function to an expression; an error says which function cannot be traced and why."""
     if not callable(function):
         raise TypeError(f"{what} is {function!r}; it must be a function of {len(arguments)} numbers.")
     try:
@@ -94,12 +95,12 @@ def expression_of(what: str, function: Any, arguments: Sequence[str]) -> Express
 
 
 def check_derivative(what: str, f: Callable[..., float], df: Callable[..., float], *others: float) -> None:
-    """Hold df against central differences of f in its first argument; `others` are the rest.
+    """Compare df with central differences of f by its first argument; `others` are the remaining arguments.
 
     Raises
     ------
     ValueError
-        If they differ, at the point where they differ most.
+        If they differ; the message names the point at which they differ most.
     """
     slopes, given, where = [], [], []
     for x in POINTS.tolist():
@@ -107,7 +108,7 @@ def check_derivative(what: str, f: Callable[..., float], df: Callable[..., float
             slope = (f(x + EPSILON, *others) - f(x - EPSILON, *others)) / (2 * EPSILON)
             value = df(x, *others)
         except (ValueError, OverflowError, ZeroDivisionError):
-            continue  # outside of its domain
+            continue  # x lies outside the domain of f
         if math.isfinite(slope):
             slopes.append(slope)
             given.append(value)
@@ -124,17 +125,27 @@ def check_derivative(what: str, f: Callable[..., float], df: Callable[..., float
         )
 
 
-def compiled(name: str, signature: Any, source: str) -> Routine:
-    """A routine of generated source, which names its function ``NAME``.
+def compiled(name: str, signature: Any, template: str, **parts: str | list[str]) -> Routine:
+    """Return a routine whose source is a template of :func:`filled`; the template calls its function ``NAME``.
 
-    It is kept in the cache like a routine of `kernels.elementwise`, under a name that the source determines.
+    The source is compiled under the file name of `kernels.elementwise`, because Numba caches only functions whose file
+    exists. The function's own name contains a digest of its source, so that a cached routine is never another one's.
     """
+    source = filled(template, parts)
     name = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     names = {**vars(simd), **vars(elementwise)}
     exec(compile(source.replace("NAME", name), elementwise.__file__, "exec"), names)
     return routine(signature)(names[name])
 
 
-def indented(lines: Sequence[str], depth: int) -> str:
-    """Lines of a body, so many levels deep."""
-    return "".join(f"{'    ' * depth}{line}\n" for line in lines)
+def filled(template: str, parts: dict[str, str | list[str]]) -> str:
+    """Fill in a template: a word by its text, and a line that consists of one word by a list of lines."""
+    lines = []
+    for line in template.strip("\n").splitlines():
+        part = parts.get(line.strip())
+        if isinstance(part, list):
+            indentation = line[: len(line) - len(line.lstrip())]
+            lines += [indentation + inserted for inserted in part]
+        else:
+            lines.append(re.sub(r"\b[A-Z]{2,}\b", lambda word: str(parts.get(word[0], word[0])), line))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The model below the public `Network`: argument validation, engines, threads."""

@@ -1,0 +1,207 @@
+"""Architecture: everything that a network is made with, checked, except its initial weights."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..activations import ACTIVATIONS, HIDDEN, Activation
+from ..checks import choice, flag, number, whole
+from ..kernels import scan
+from ..kernels.plan import ParameterLayout
+from ..losses import LOSSES, Loss
+from ..losses import default_for as paired_loss
+from . import arrays
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The settings of a network; see :class:`fastprop.Network`.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+    hidden : tuple of Activation
+        One for each hidden layer.
+    output : Activation
+    loss : Loss
+    l2, scale : float
+    dropout : float
+        The probability that a hidden unit is dropped in a training step.
+    dropout_seed : int
+        The seed of these draws.
+    check_finite : bool
+    """
+
+    sizes: tuple[int, ...]
+    hidden: tuple[Activation, ...]
+    output: Activation
+    loss: Loss
+    l2: float = 0.0
+    dropout: float = 0.0
+    dropout_seed: int = 0
+    scale: float = 1.0
+    check_finite: bool = True
+
+    @classmethod
+    def checked(
+        cls,
+        sizes: Any,
+        hidden: Any = "relu",
+        output: Any = "identity",
+        loss: Any = None,
+        *,
+        l2: Any = 0.0,
+        dropout: Any = 0.0,
+        dropout_seed: int = 0,
+        scale: Any = 1.0,
+        check_finite: Any = True,
+    ) -> "Architecture":
+        """Validate the arguments of a network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a value is out of range, or of the wrong type.
+        """
+        sizes = checked_sizes(sizes)
+        hidden = checked_hidden(hidden, len(sizes) - 2)
+        output = checked_activation("output", output, list(ACTIVATIONS))
+        if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
+            raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
+        return cls(
+            sizes,
+            hidden,
+            output,
+            paired_loss(output) if loss is None else checked_loss(loss),
+            number("l2", l2, least=0),
+            number("dropout", dropout, least=0, below=1),
+            dropout_seed,
+            number("scale", scale, least=1e-37),
+            flag("check_finite", check_finite),
+        )
+
+    @cached_property
+    def layout(self) -> ParameterLayout:
+        """Where each layer's W and b are in the flat parameters."""
+        return ParameterLayout.of(self.sizes)
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activation of each layer, the output's last."""
+        return (*self.hidden, self.output)
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of parameters, without the padding."""
+        return sum((n_prev + 1) * n for n_prev, n in pairwise(self.sizes))
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes that the outputs stand for, if they are classes: one output stands for two."""
+        return max(2, self.sizes[-1])
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the outputs are classes, so that predictions have an accuracy."""
+        return self.output.label == "softmax" or (self.output.label == "sigmoid" and self.sizes[-1] == 1)
+
+    @cached_property
+    def targets(self) -> arrays.Targets:
+        """Which targets the output and the loss take."""
+        if self.output.label == "softmax":
+            return arrays.Targets(self.sizes[-1], 0.0, 1.0, distributions=True, name="a softmax")
+        return arrays.Targets(self.sizes[-1], *self.loss.targets, distributions=False, name=self.loss.name)
+
+    @cached_property
+    def _float32_batch(self) -> tuple[int, int, float, float] | None:
+        """(n_0, n_L, low, high) of X and Y that one compiled check can accept; None if Y may be labels."""
+        targets = self.targets
+        return None if targets.distributions else (self.sizes[0], targets.n, targets.low, targets.high)
+
+    def check_features(self, X: Any, name: str = "X") -> np.ndarray:
+        """Return X as the kernels read it, of shape (m, n_0)."""
+        return arrays.features(X, self.sizes[0], self.check_finite, name)
+
+    def check_targets(self, Y: Any, m: int, name: str = "Y") -> np.ndarray:
+        """Return Y as the kernels read it, of shape (m, n_L), or labels of shape (m,)."""
+        return self.targets.check(Y, m, self.check_finite, name)
+
+    def check_batch(self, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return X and Y as the kernels read them; one compiled check if they already are so."""
+        fast = self._float32_batch
+        if fast and arrays.is_float32(X) and arrays.is_float32(Y):
+            n_0, n_L, low, high = fast
+            if scan.both_fit(X, n_0, Y, n_L, low, high):
+                return X, Y
+        X = self.check_features(X)
+        return X, self.check_targets(Y, len(X))
+
+
+# ---- checks of the single settings -------------------------------------------------------------------------------
+
+
+def checked_sizes(value: Any) -> tuple[int, ...]:
+    """Return (n_0, …, n_L), each at least 1, for which the parameters fit into the machine's memory."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"sizes is {value!r}; it must be a sequence of layer widths, such as (64, 128, 10).")
+    if len(value) < 2:
+        raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")
+    result = tuple(whole(f"sizes[{i}]", n) for i, n in enumerate(value))
+    # parameters and gradients in float32, and the initial weights in float64
+    needed = sum((a + 32) * b for a, b in pairwise(result)) * 16
+    if needed > _memory():
+        raise ValueError(
+            f"sizes is {result}: to make this network takes {needed / 2**30:.3g} GiB, and this machine has "
+            f"{_memory() / 2**30:.3g} GiB. Use narrower layers."
+        )
+    return result
+
+
+def _memory() -> int:
+    """Return the machine's memory in bytes; on systems that do not report it, a bound that keeps sizes in range."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**40
+
+
+def checked_activation(name: str, value: Any, among: Sequence[str]) -> Activation:
+    """Return a built-in activation by its name, or a custom one as it is."""
+    if isinstance(value, Activation) and value.label is value:
+        return value
+    label = value.label if isinstance(value, Activation) else value
+    return ACTIVATIONS[choice(name, label, among, "an Activation")]
+
+
+def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
+    """Return the activation of each hidden layer, from one for all layers or one for each."""
+    if isinstance(value, str | Activation):
+        return (checked_activation("hidden", value, HIDDEN),) * count
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        raise TypeError(f"hidden is {value!r}; it must be a name or an Activation, or one for each hidden layer.")
+    if len(value) != count:
+        raise ValueError(f"hidden has {len(value)} names; these sizes have {count} hidden layers. Give as many.")
+    return tuple(checked_activation(f"hidden[{i}]", one, HIDDEN) for i, one in enumerate(value))
+
+
+def checked_loss(value: Any) -> Loss:
+    """Return a built-in loss by its name, or a custom one as it is."""
+    return value if isinstance(value, Loss) else LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
+
+
+def checked_classes(name: str, value: Any, n: int) -> list[str | int] | None:
+    """Return the labels of n classes, all different, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}; it must be a list of {n} labels.")
+    result = [item.item() if isinstance(item, np.generic) else item for item in value]
+    if len(result) != n or len(set(result)) != n or not all(type(item) in (str, int) for item in result):
+        raise ValueError(f"{name} is {result!r}; it must be {n} different labels, whole numbers or text.")
+    return result

@@ -1,0 +1,232 @@
+"""Argument validation of arrays: they are checked and converted once, here; the kernels check nothing.
+
+Every message names the value, the rule and the remedy. Arrays that already are C-contiguous float32 pass through one
+compiled check of shape and values and are not copied.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..kernels import scan
+from ..kernels.scan import FLOAT32_MAX, MOST_SAMPLES
+
+FLOAT32 = np.dtype(np.float32)
+FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
+
+
+def is_finite(a: np.ndarray) -> bool:
+    """Return whether a contiguous float32 array holds neither NaN nor infinity, without allocating a temporary."""
+    return bool(scan.first_outside(scan.address_of(a), a.size, *FINITE) < 0)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return any array_like as a real numeric array."""
+    result = value
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be ignored. Use {name}.filled(value) or drop rows."
+            )
+        try:
+            result = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name} has rows of different lengths; give a rectangular array.") from None
+    if result.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {result.dtype}; give an array of real numbers (float32 is not copied).")
+    return result
+
+
+def is_float32(value: Any) -> bool:
+    """Return whether a value is a C-contiguous float32 matrix, which the kernels read as it is."""
+    return type(value) is np.ndarray and value.dtype == FLOAT32 and value.ndim == 2 and value.flags.c_contiguous
+
+
+def _float32(name: str, value: np.ndarray, low: float = -FLOAT32_MAX, high: float = FLOAT32_MAX,
+             who: str = "", finite: bool = True) -> np.ndarray:  # fmt: skip
+    """Return `value` as C-contiguous float32 within [low, high], the range of `who`; without a copy if possible.
+
+    Without `finite`, NaN and infinity are accepted.
+    """
+    result = value
+    if value.dtype != np.float32 or not value.flags.c_contiguous:
+        with np.errstate(over="ignore"):
+            result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
+    where = scan.first_outside(scan.address_of(result), result.size, low, high)
+    if where >= 0 and not finite:
+        outside = np.isfinite(result) & ((result < low) | (result > high))
+        where = int(outside.argmax()) if outside.any() else -1
+    if where >= 0:
+        index = np.unravel_index(where, result.shape)
+        place = f"{name}[{', '.join(str(i) for i in index)}]"
+        given = value[index]
+        if not np.isfinite(given):
+            raise ValueError(f"{place} is {given}; every value must be finite. Drop or fill such rows first.")
+        if np.isfinite(result[index]):
+            raise ValueError(f"{place} is {given:g}; {who} lie between {low:g} and {high:g}.")
+        raise ValueError(f"{place} is {given:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
+    return result
+
+
+def float32(name: str, value: Any) -> np.ndarray:
+    """Return any real array as finite C-contiguous float32."""
+    return _float32(name, array(name, value))
+
+
+def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
+    """Return an array of the drop-in functions as C-contiguous float32 (n, m): samples are columns."""
+    if is_float32(value) and len(value) == n and scan.fits(value, value.shape[1] if m is None else m) and value.size:
+        return value
+    given = array(name, value)
+    if given.ndim != 2 or given.shape[0] != n or given.shape[1] < 1 or (m is not None and given.shape[1] != m):
+        raise ValueError(
+            f"{name} has shape {given.shape}; it must be ({n}, {'m' if m is None else m}), one column per sample."
+        )
+    return _float32(name, given)
+
+
+def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray:
+    """Return X, of shape (m, n) with m ≥ 1, as C-contiguous float32, or uint8 if it is that; `finite` is checked."""
+    if is_float32(X) and scan.fits(X, n):
+        return X
+    X = array(name, X)
+    if X.ndim != 2:
+        hint = f" For one sample use {name}.reshape(1, -1)." if X.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {X.shape}; it must be (m, {n}), one row per sample.{hint}")
+    if X.shape[1] != n:
+        raise ValueError(
+            f"{name} has {X.shape[1]} features; this network takes {n} (sizes[0]). Pass an array of shape (m, {n})."
+        )
+    if not 1 <= X.shape[0] <= MOST_SAMPLES:
+        raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
+    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X, finite=finite)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets that an output layer takes.
+
+    Attributes
+    ----------
+    n : int
+        Outputs.
+    low, high : float
+        The range of the targets.
+    distributions : bool
+        Whether rows are distributions over classes, so that integer labels (m,) are accepted too.
+    name : str
+        For error messages: what these are targets of.
+    """
+
+    n: int
+    low: float
+    high: float
+    distributions: bool
+    name: str
+
+    def check(self, Y: Any, m: int, finite: bool = True, name: str = "Y") -> np.ndarray:
+        """Return Y as C-contiguous float32 (m, n), or as int64 labels (m,)."""
+        Y = array(name, Y)
+        n = self.n
+        if Y.shape[:1] != (m,):
+            raise ValueError(
+                f"{name} has {Y.shape[0] if Y.ndim else 'no'} rows; X has {m}. Give one target for each row."
+            )
+        if self.distributions and Y.ndim == 1:
+            return _labels(name, Y, n)
+        if n == 1 and Y.ndim == 1:
+            Y = Y.reshape(m, 1)
+        if Y.shape != (m, n):
+            other = f" or integer labels of shape ({m},)" if self.distributions else ""
+            raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.")
+        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite)
+        if self.distributions:
+            row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
+            if row >= 0:
+                raise ValueError(
+                    f"row {row} of {name} sums to {Y[row].sum():g}; targets of {self.name} are distributions and sum "
+                    f"to 1. Divide each row by its sum, or pass integer labels."
+                )
+        return Y
+
+
+def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
+    if Y.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use {name}.astype(int), "
+            f"or pass one-hot rows of shape (m, {n})."
+        )
+    labels = np.ascontiguousarray(Y, dtype=np.int64)  # a uint64 beyond the range of int64 becomes negative
+    row = scan.first_label_outside(scan.address_of(labels), labels.size, n)
+    if row >= 0:
+        raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}).")
+    return labels
+
+
+def classes_of(Y: np.ndarray) -> np.ndarray | None:
+    """Return the class of each row of labels, of one-hot rows, or of a column of 0 and 1; None for other targets."""
+    if Y.ndim == 1:
+        return Y
+    if not ((Y == 0) | (Y == 1)).all():
+        return None
+    if Y.shape[1] == 1:
+        return Y[:, 0].astype(np.int64)
+    return Y.argmax(axis=1) if (Y.sum(axis=1) == 1).all() else None
+
+
+def weights(sample_weight: Any, m: int) -> np.ndarray | None:
+    """Return sample_weight as float32 (m,), with no negative weight and at least one positive."""
+    if sample_weight is None:
+        return None
+    w = array("sample_weight", sample_weight)
+    if w.shape != (m,):
+        raise ValueError(f"sample_weight has shape {w.shape}; it must be ({m},), one weight for each row of X.")
+    w = _float32("sample_weight", w)
+    if w.min() < 0 or w.max() <= 0:
+        raise ValueError(f"sample_weight lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
+    extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
+    if extreme.any():
+        row = int(extreme.argmax())
+        raise ValueError(
+            f"sample_weight[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
+            f"the range of float32. Use 0 for samples that should not count."
+        )
+    return w
+
+
+def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (W, b) of each layer in float32, b as (n,) or (n, 1), from the derivation's dictionary."""
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    n_prev = 0
+    for l in range(1, len(value) // 2 + 1) if type(value) is dict else ():
+        W, b = value.get(f"W{l}"), value.get(f"b{l}")
+        if not (is_float32(W) and is_float32(b) and scan.both_fit(W, n_prev or W.shape[1], b, 1, *FINITE) and W.size):
+            break
+        layers.append((W, b))
+        n_prev = len(b)
+    return layers if layers and 2 * len(layers) == len(value) else _parameters(value)
+
+
+def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the same from any mapping of any arrays."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, …")
+    L = len(value) // 2
+    expected = [f"{kind}{l}" for l in range(1, L + 1) for kind in "Wb"]
+    if not L or set(value) != set(expected):
+        raise ValueError(
+            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, … WL, bL and no more."
+        )
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    for l in range(1, L + 1):
+        W, b = array(f"W{l}", value[f"W{l}"]), array(f"b{l}", value[f"b{l}"])
+        if W.ndim != 2 or 0 in W.shape:
+            raise ValueError(f"W{l} has shape {W.shape}; it must be (n_{l}, n_{l - 1}).")
+        if layers and W.shape[1] != len(layers[-1][1]):
+            raise ValueError(f"W{l} has {W.shape[1]} columns; layer {l - 1} has {len(layers[-1][1])} units.")
+        if b.shape not in ((W.shape[0], 1), (W.shape[0],)):
+            raise ValueError(f"b{l} has shape {b.shape}; W{l} has {W.shape[0]} rows, so it must be ({W.shape[0]}, 1).")
+        layers.append((_float32(f"W{l}", W), _float32(f"b{l}", b)))
+    return layers

@@ -1,0 +1,382 @@
+"""Engine: a plan with its workspace and its job record, between the arrays of Python and the worker."""
+
+import os
+import threading
+from collections import defaultdict
+from time import perf_counter
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from ..kernels import estimate
+from ..kernels.passes import gather_floats, gather_octets
+from ..kernels.plan import (
+    BACKWARD,
+    COST_BEFORE,
+    COST_SCALE,
+    FORWARD,
+    GRADIENTS,
+    JOB,
+    LOSS,
+    OUTPUT,
+    SCALE,
+    SHUFFLE,
+    STEP,
+    TRANSPOSE,
+    UPDATE,
+    UPDATES,
+    WEIGHT_BEFORE,
+    LayerKind,
+    Plan,
+    allocate,
+    panel_stride,
+)
+from ..kernels.scan import address_of
+from ..kernels.simd import LANES
+from ..kernels.steps import RUN, late_update, phases, squares_of_runs
+from ..kernels.tiles import load
+from ..optimizers import Optimizer
+from . import threads
+from .thread_choice import Choice
+
+
+class Engine:
+    """One workspace and the work that is done in it, one call at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+    parameters, gradients : ndarray
+        The network's flat buffers.
+    loss : int
+        The address of the loss routine.
+    l2 : float
+        The factor of the penalty ½ Σ W².
+    scale : float
+        The factor by which X is multiplied as it is read.
+    dropout : float
+        The probability that a hidden unit is dropped in a step.
+    dropout_seed : int
+        The seed of these draws.
+    check_finite : bool
+        Whether X was checked to be finite before; if not, a step checks it together with the cost.
+
+    Attributes
+    ----------
+    rows : int
+        The number of rows whose activations the workspace holds for :meth:`backward`; 0 for none.
+    has_gradients : bool
+        Whether it holds their dZ and dA too.
+    moments : ndarray or None
+        Those of the optimizer that trained last; the job record holds their address.
+    nbytes : int
+        The size of the workspace.
+    choice : Choice
+        The number of threads for steps of a fit, kept so that short fits learn from earlier ones.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: np.ndarray,
+        gradients: np.ndarray,
+        loss: int,
+        *,
+        l2: float = 0.0,
+        scale: float = 1.0,
+        dropout: float = 0.0,
+        dropout_seed: int = 0,
+        check_finite: bool = True,
+    ):
+        self.plan = plan
+        self.rows = 0
+        self.has_gradients = False
+        self.moments: np.ndarray | None = None
+        self.choice = Choice()
+        self._choices: defaultdict[tuple[int, int], Choice] = defaultdict(Choice)
+        self._available = threads.get_num_threads()  # at the time of the plan; 0: the engine must not be used again
+        self._l2 = l2
+        self._lock = threading.Lock()
+        self._buffers = (parameters, gradients)  # referenced here, because the job record holds their addresses
+        self._allocate()
+        self._write_job(loss)
+        self._limit(None)
+        self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
+        self._set(unchecked=not check_finite)
+        keeps = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
+        self._set(drop_seed=dropout_seed, drop_keeps=keeps)
+        self._read(np.dtype(np.float32))
+        _engines.add(self)
+
+    def _allocate(self) -> None:
+        """Allocate the workspace and the small arrays that the job record points to."""
+        plan = self.plan
+        self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
+        self._parts = allocate(plan.parts * plan.layout.length)
+        self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
+        self._totals = allocate(8, np.float64)
+        self._tickets = allocate(24, np.int64)
+        self._hyper = allocate(16)
+        self._rate = allocate(1, np.float64)
+        self._rates: np.ndarray | None = None
+        self.nbytes = self.work.nbytes + self._parts.nbytes
+
+    def _write_job(self, loss: int) -> None:
+        """Fill in the fields of the job record that stay the same from call to call."""
+        plan = self.plan
+        parameters, gradients = self._buffers
+        self._record = np.zeros(1, JOB)
+        self.job = self._record[0]
+        self.address = self._record.ctypes.data
+        one, two = phases(plan)
+        load(plan.sizes, plan.vectors)
+        self._set(
+            layers=plan.layers,
+            n_layers=len(plan.layers),
+            vectors=plan.vectors,
+            parameters=parameters,
+            gradients=gradients,
+            work=self.work,
+            phase_one=one.address,
+            phase_two=two.address,
+            loss=loss,
+            Y_panels=plan.Y_panels,
+            weight_panels=plan.weight_panels,
+            Z_panel=plan.Z_panel,
+            dZ_panel=plan.dZ_panel,
+            panel_costs=self._panel_costs,
+            totals=self._totals,
+            batch=plan.batch,
+            chunk_panels=plan.chunk_panels,
+            block_panels=plan.block_panels,
+            groups=plan.groups,
+            items=plan.items,
+            cuts=plan.cuts,
+            tickets=self._tickets,
+            parts=self._parts if plan.parts else 0,
+            part_stride=plan.layout.length,
+            work_stride=plan.length,
+            hyper=self._hyper,
+            rates=self._rate,
+        )
+
+    def _read(self, dtype: np.dtype) -> None:
+        """Read the rows of X as float32 or as uint8."""
+        self._dtype = dtype
+        octets = dtype == np.uint8
+        self._set(gather=(gather_octets if octets else gather_floats).address, octets=octets)
+
+    def _limit(self, clip_norm: float | None) -> None:
+        """Clip the gradients and penalize the cost, if either is asked for."""
+        if clip_norm is None and not self._l2:
+            self._set(late=0)
+            return
+        self._late = allocate(2 + 2 * -(-self.plan.layout.length // RUN), np.float64)
+        self._late[:2] = np.inf if clip_norm is None else clip_norm, self._l2
+        self._set(late=self._late, squares=squares_of_runs.address, late_update=late_update.address)
+
+    def set_cost(self, l2: float, scale: float, by_samples: bool) -> None:
+        """Change J to `scale` times the network's cost, whose gradients stay the same, plus another penalty.
+
+        With `by_samples` each step has a mean of its own: its penalty is l2/2m·Σ W², and in the mean over several steps
+        it counts by the number of its samples, whatever their weights.
+        """
+        self._l2 = l2
+        self._totals[COST_SCALE] = scale
+        self._set(by_samples=by_samples)
+        self._limit(None)
+
+    def _set(self, **fields: Any) -> None:
+        """Set fields of the job record; the value of an array is its address."""
+        for name, value in fields.items():
+            self.job[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+
+    def is_stale(self) -> bool:
+        """Return whether the number of threads was changed since the work was shared out."""
+        return self._available != threads.get_num_threads()
+
+    def execute(
+        self,
+        do: int,
+        m: int,
+        first_step: int,
+        last_step: int,
+        X: np.ndarray | None = None,
+        Y: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        order: np.ndarray | None = None,
+        Y_hat: np.ndarray | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[float, float]:
+        """Do the parts `do` of the steps first…last over m rows of the user's arrays.
+
+        Without `n_threads`, the call runs on the number of threads that was the fastest in similar calls.
+
+        Returns
+        -------
+        cost, weight : float
+            The sums of the costs and of the sample weights.
+        """
+        if X is not None and X.dtype is not self._dtype:
+            self._read(X.dtype)
+        labels = Y is not None and Y.dtype == np.int64
+        targets = 0 if Y is None else address_of(Y)
+        choice = None
+        if n_threads is None:
+            n_threads = self.plan.threads_for(m)
+            if n_threads > 1 and last_step > first_step:
+                choice = self._choices[do, m.bit_length()]
+                started = perf_counter()
+                n_threads = choice.next(n_threads, m, started)
+        sums = threads.launch(
+            self.address, n_threads, do, m, first_step, last_step,
+            0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,
+            0 if weights is None else address_of(weights), 0 if order is None else address_of(order),
+            0 if Y_hat is None else address_of(Y_hat),
+        )  # fmt: skip
+        if choice is not None:
+            choice.learn(m, perf_counter() - started)
+        return sums
+
+    def forward(self, X: np.ndarray, transpose: bool) -> np.ndarray:
+        """Compute Ŷ of all rows; with `transpose`, store the transposed activations that a backward pass reads."""
+        m = len(X)
+        Y_hat = np.empty((m, self.plan.sizes[-1]), np.float32)
+        with self._lock:
+            self.execute(FORWARD | OUTPUT | (TRANSPOSE if transpose else 0), m, 0, self._steps(m), X, Y_hat=Y_hat)
+            self.rows, self.has_gradients = m, False
+        return Y_hat
+
+    def backward(self, Y: np.ndarray, weights: np.ndarray | None) -> float:
+        """Compute J and the gradients from the activations of the last forward pass; Y has one row for each of them."""
+        with self._lock:
+            cost, weight = self.execute(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1, None, Y, weights)
+            self.has_gradients = True
+            return cost / weight
+
+    def loss(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
+        """Compute J only."""
+        with self._lock:
+            cost, weight = self.execute(FORWARD | LOSS, len(X), 0, self._steps(len(X)), X, Y, weights)
+            return cost / weight
+
+    def _steps(self, m: int) -> int:
+        return -(-m // self.plan.batch)
+
+    def train(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        weights: np.ndarray | None,
+        optimizer: Optimizer,
+        moments: np.ndarray,
+        steps: tuple[int, int] = (0, 1),
+        order: np.ndarray | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        n_threads: int | None = None,
+        sums: tuple[float, float] | None = None,
+    ) -> tuple[float, float]:
+        """Train the steps first…last of an epoch over X.
+
+        With `order`, step 0 first shuffles the row numbers into it, by `seed` and `epoch`. The steps run on as many
+        threads as the plan has, or on `n_threads`.
+
+        Returns
+        -------
+        cost, weight : float
+            `sums`, if given, plus the sums of the costs and of the sample weights of these steps.
+        """
+        with self._lock:
+            if self.moments is not moments:  # each optimizer has moments of its own, if only of length 0
+                self._train_with(optimizer, moments)
+            do = STEP
+            if order is not None:
+                do |= SHUFFLE
+                self._set(seed=seed, epoch=epoch)
+            if optimizer.scheduled:
+                self._rates = optimizer.rates(steps[1] - steps[0])
+                self._set(rates=self._rates, rate_stride=1)
+            else:
+                if self._rates is not None:  # the previous optimizer had a schedule
+                    self._rates = None
+                    self._set(rates=self._rate, rate_stride=0)
+                self._rate[0] = optimizer.lr
+            self._totals[UPDATES] = optimizer.steps
+            if sums is not None:
+                self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
+            try:
+                return self.execute(do, len(X), *steps, X, Y, weights, order, n_threads=n_threads)
+            finally:  # KeyboardInterrupt may come after the steps are done
+                optimizer.steps = int(self._totals[UPDATES])
+                if sums is not None:
+                    self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
+
+    def _train_with(self, optimizer: Optimizer, moments: np.ndarray) -> None:
+        """Point the job record to an optimizer's routines, moments and hyperparameters."""
+        self._set(
+            state=moments,
+            state_stride=moments.shape[1],
+            settings=optimizer.scalars,
+            update=optimizer.update.address,
+            prepare=optimizer.prepare.address,
+            fused=optimizer.plain and not self._l2,
+        )
+        self._limit(optimizer.clip_norm)
+        self.moments = moments
+        self._scalars = optimizer.scalars  # referenced, because the job record holds their address
+
+    def gradients(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
+        """Compute J and the gradients of all rows as one batch, without dropout."""
+        with self._lock:
+            cost, weight = self.execute(STEP & ~UPDATE, len(X), 0, 1, X, Y, weights)
+            return cost / weight
+
+    def release(self, moments: np.ndarray | None) -> None:
+        """Drop the reference to the moments of any optimizer but these."""
+        if self.moments is not moments:
+            self.moments = None  # the job record is written anew before the next step
+
+    def panels(self, offset: int, n: int, m: int) -> np.ndarray:
+        """Return a copy, of shape (m, n), of the panels or of the vector at `offset` of the workspace."""
+        if self.plan.vectors:
+            return self.work[offset : offset + n].reshape(1, n).copy()
+        stride = panel_stride.py_func(n)
+        count = -(-m // LANES)
+        block = self.work[offset : offset + count * stride].reshape(count, stride // LANES, LANES)
+        return np.ascontiguousarray(block[:, :n].transpose(0, 2, 1).reshape(count * LANES, n)[:m])
+
+    def retire(self) -> None:
+        """Never use the engine again in a forked child: a thread of the parent may have been in the middle of a call.
+
+        The network then makes another one; an engine that holds a forward pass still returns its cache.
+        """
+        self._lock = threading.Lock()
+        self._available = 0
+
+
+def plan_for(
+    sizes: tuple[int, ...],
+    kinds: list[LayerKind],
+    batch: int,
+    *,
+    keep: bool = False,
+    train: bool = True,
+    vectors: bool = True,
+) -> Plan:
+    """Plan for a batch, on as many threads as its work can use; with `vectors`, a batch of 1 is stored in vectors."""
+    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), train=train)
+    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1)
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in _engines:
+        engine.retire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

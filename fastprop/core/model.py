@@ -1,0 +1,355 @@
+"""Model: the parameters of a dense network, and the passes over them."""
+
+import copy
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ..activations import Activation
+from ..kernels.plan import allocate
+from ..optimizers import SGD, Optimizer
+from . import arrays
+from .architecture import Architecture, checked_classes
+from .engines import Engines
+
+
+def _writable(name: str) -> property:
+    """A view that can be assigned to in place: ``layer.W -= step`` works."""
+
+    def get(self: Any) -> np.ndarray:
+        return getattr(self, name)
+
+    def set(self: Any, values: Any) -> None:
+        getattr(self, name)[...] = values
+
+    return property(get, set)
+
+
+class Layer:
+    """The arrays of one layer; `net.layers[l]` with l = 0 for the derivation's layer 1.
+
+    Attributes
+    ----------
+    W, b, dW, db : ndarray of shape (n, n_prev), (n,)
+        Writable views of the network's flat buffers.
+    Z, A, dZ, dA : ndarray of shape (m, n)
+        Copies of the results of the last :meth:`Network.forward` and :meth:`Network.backward`, made on access. The
+        output layer has no dA: its loss gives dZ directly.
+    index : int
+        l.
+    activation : Activation
+    """
+
+    def __init__(self, model: "Model", index: int):
+        self._model, self.index = model, index
+        layout = model.architecture.layout
+        self.n_prev, self.n = layout.sizes[index : index + 2]
+        self._W, self._b = layout.views(model.parameters, index)
+        self._dW, self._db = layout.views(model.gradients, index)
+
+    W = _writable("_W")
+    b = _writable("_b")
+    dW = _writable("_dW")
+    db = _writable("_db")
+    Z = property(lambda self: self._model.cached("Z", self.index))
+    A = property(lambda self: self._model.cached("A", self.index))
+    dZ = property(lambda self: self._model.cached("dZ", self.index))
+    dA = property(lambda self: self._model.cached("dA", self.index))
+
+    @property
+    def activation(self) -> Activation:
+        return self._model.architecture.activations[self.index]
+
+    def __repr__(self) -> str:
+        return f"Layer({self.n_prev} → {self.n})"
+
+
+class Model:
+    """What :class:`fastprop.Network` is built on: an architecture, its flat buffers, and one step of training.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    generator : numpy.random.Generator
+        For the shuffles.
+    parameters : ndarray
+        Flat, in the layout of the architecture.
+
+    Attributes
+    ----------
+    engines : Engines
+    fit_state : FitState or None
+        Where the last fit stands (:mod:`fastprop.training.history`).
+    """
+
+    engines_type: ClassVar[type[Engines]] = Engines
+
+    def __init__(self, architecture: Architecture, generator: np.random.Generator, parameters: np.ndarray):
+        self.architecture = architecture
+        self.generator = generator
+        self.fit_state: Any = None
+        self.n_parameters = architecture.n_parameters
+        self._parameters = parameters
+        self._gradients = allocate(architecture.layout.length)
+        self._optimizer: Optimizer | None = None
+        self._classes: list[str | int] | None = None
+        self.engines = self.engines_type(architecture, self._parameters, self._gradients)
+
+    @classmethod
+    def of(cls, architecture: Architecture, generator: np.random.Generator, parameters: np.ndarray) -> Self:
+        """Make a network of this class from checked parts, without drawing initial weights."""
+        model = cls.__new__(cls)
+        Model.__init__(model, architecture, generator, parameters)
+        return model
+
+    # Made on access: if they were stored, network and layers would refer to each other, and their memory would be kept
+    # until Python's garbage collector ran.
+    layers = property(lambda self: [Layer(self, l) for l in range(len(self.sizes) - 1)])
+    sizes = property(lambda self: self.architecture.sizes)
+    hidden = property(lambda self: tuple(activation.label for activation in self.architecture.hidden))
+    output = property(lambda self: self.architecture.output.label)
+    loss_name = property(lambda self: self.architecture.loss.name)
+    l2 = property(lambda self: self.architecture.l2)
+    dropout = property(lambda self: self.architecture.dropout)
+    scale = property(lambda self: self.architecture.scale)
+    check_finite = property(lambda self: self.architecture.check_finite)
+    optimizer = property(lambda self: self._optimizer)
+
+    @property
+    def classes(self) -> "list[str | int] | None":
+        return self._classes
+
+    @classes.setter
+    def classes(self, values: Any) -> None:
+        self._classes = checked_classes("classes", values, self.architecture.n_classes)
+
+    @property
+    def parameters(self) -> np.ndarray:
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: Any) -> None:  # so that `net.parameters -= step` works; the buffer stays the same
+        self._parameters[:] = values
+
+    @property
+    def gradients(self) -> np.ndarray:
+        return self._gradients
+
+    @gradients.setter
+    def gradients(self, values: Any) -> None:
+        self._gradients[:] = values
+
+    def __repr__(self) -> str:
+        hidden = self.hidden[0] if len(set(self.hidden)) == 1 else self.hidden
+        given = {
+            "l2": (self.l2, 0),
+            "dropout": (self.dropout, 0),
+            "scale": (self.scale, 1),
+            "check_finite": (self.check_finite, True),
+        }
+        others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
+        loss = self.architecture.loss.label
+        return (
+            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{others}): "
+            f"{self.n_parameters:,} parameters"
+        )
+
+    # ---- passes --------------------------------------------------------------------------------------------------
+
+    def forward(self, X: Any) -> np.ndarray:
+        """Run the forward pass and keep its cache for :meth:`backward` and for the layers' Z and A.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+
+        Returns
+        -------
+        Y_hat : ndarray of shape (m, n_L), float32
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X has another width or is not finite, real and two-dimensional.
+        """
+        X = self.architecture.check_features(X)
+        return self.engines.keeping(len(X)).forward(X, transpose=True)
+
+    def backward(self, Y: Any, sample_weight: Any = None) -> float:
+        """Run the backward pass: the four equations, from the cache of the last forward pass, into `gradients`.
+
+        Parameters
+        ----------
+        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        sample_weight : array_like of shape (m,), optional
+            The 1/m of equations 2 and 3 becomes one over their sum.
+
+        Returns
+        -------
+        J : float
+            The cost.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass.
+        ValueError, TypeError
+            If Y does not fit X and the output.
+        """
+        engine = self.engines.kept
+        if engine is None or not engine.rows:
+            raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
+        Y = self.architecture.check_targets(Y, engine.rows)
+        weights = arrays.weights(sample_weight, engine.rows)
+        return engine.backward(Y, weights)
+
+    def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        """Compute the cost J on X and Y; nothing is kept.
+
+        Parameters, shapes and errors are those of :meth:`forward` and :meth:`backward`.
+        """
+        X, Y = self.architecture.check_batch(X, Y)
+        weights = arrays.weights(sample_weight, len(X))
+        with self.engines.lend(len(X)) as engine:
+            return engine.loss(X, Y, weights)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Compute Ŷ of X, of shape (m, n_L) and float32; may be called from several threads at once.
+
+        The result for a row has the same bits whatever rows stand beside it, with one exception: a single row is
+        computed as a matrix-vector product, which sums in another order, and may differ in the last bits.
+        """
+        X = self.architecture.check_features(X)
+        with self.engines.lend(len(X)) as engine:
+            return engine.forward(X, transpose=False)
+
+    def train_step(self, X: Any, Y: Any, optimizer: Optimizer, sample_weight: Any = None) -> float:
+        """Train one step on one batch: forward, backward and update in one compiled call.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+        Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+        optimizer : Optimizer
+        sample_weight : array_like of shape (m,), optional
+
+        Returns
+        -------
+        J : float
+            The cost before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, Y or the weights do not fit, or the optimizer belongs to another network. Nothing is changed then.
+
+        Notes
+        -----
+        A step whose cost is not finite changes nothing.
+
+        Plain SGD updates W while dW is summed and stores no gradient: `gradients` are those of :meth:`backward` only.
+        Train a network from one Python thread at a time; only `predict` and `loss` may be called from several.
+        """
+        X, Y = self.architecture.check_batch(X, Y)
+        weights = None if sample_weight is None else arrays.weights(sample_weight, len(X))
+        before, moments = self._optimizer, self.bind(optimizer)
+        try:
+            cost, weight = self.engines.training(len(X)).train(X, Y, weights, optimizer, moments)
+        except Exception:
+            self._optimizer = before
+            raise
+        return cost / weight
+
+    def partial_fit(self, X: Any, Y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
+        """Train one step on the next batch of a stream: :meth:`train_step` with the optimizer of the step before.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            See :meth:`train_step`. Batches may differ in size: the engines of the last four sizes are kept, up to
+            64 MB together.
+        optimizer : Optimizer, optional
+            None continues with the network's last optimizer; the first one is ``SGD(lr=0.1)``. Copies and pickles of
+            the network continue with a copy of it.
+
+        Returns
+        -------
+        J : float
+            The cost before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            See :meth:`train_step`. Nothing is changed then.
+
+        Examples
+        --------
+        >>> net, rng = Network((3, 8, 1), rng=0), np.random.default_rng(0)
+        >>> stream = (rng.random((m, 3)) for m in (32, 32, 32, 5))
+        >>> costs = [net.partial_fit(X, X.sum(axis=1)) for X in stream]
+        """
+        if optimizer is None:
+            optimizer = self._optimizer or SGD(lr=0.1)
+        return self.train_step(X, Y, optimizer, sample_weight)
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of the parameters as in the derivation: {"W1": (n_1, n_0), "b1": (n_1, 1), …}."""
+        result = {}
+        for l, layer in enumerate(self.layers, start=1):
+            result[f"W{l}"] = layer.W.copy()
+            result[f"b{l}"] = layer.b.reshape(-1, 1).copy()
+        return result
+
+    # ---- for the package itself ----------------------------------------------------------------------------------
+
+    def bind(self, optimizer: Any) -> np.ndarray:
+        """Make an optimizer the network's own, and return its moments.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no optimizer, or belongs to another network.
+        """
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {optimizer!r}; it must be an optimizer, such as SGD(lr=0.1) or Adam().")
+        moments = optimizer.bind(self, self.architecture.layout.length)
+        self._optimizer = optimizer
+        return moments
+
+    def rebind(self, optimizer: Optimizer | None) -> None:
+        """Go back to an earlier optimizer of this network, or to none."""
+        self._optimizer = optimizer
+
+    def cached(self, name: str, index: int) -> np.ndarray:
+        """Return a copy of one layer's Z, A, dZ or dA."""
+        engine = self.engines.kept
+        if engine is None or not engine.rows:
+            raise RuntimeError(f"there is no {name} yet. Call forward(X) first.")
+        if name in ("dZ", "dA") and not engine.has_gradients:
+            raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
+        if name == "dA" and index == len(self.sizes) - 2:
+            raise AttributeError("the output layer has no dA: its loss gives dZ directly.")
+        layer = engine.plan.layers[index]
+        return engine.panels(int(layer[name]), int(layer["n"]), engine.rows)
+
+    # ---- copies and pickles: with new buffers and engines, because engines hold addresses ------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture,
+            "generator": self.generator,
+            "parameters": self.parameters.copy(),
+            "optimizer": self._optimizer,
+            "classes": self._classes,
+            "fit_state": self.fit_state,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        architecture, optimizer = state["architecture"], state["optimizer"]
+        parameters = allocate(architecture.layout.length)
+        parameters[:] = state["parameters"]
+        Model.__init__(self, architecture, state["generator"], parameters)
+        self._classes = state["classes"]
+        self.fit_state = copy.deepcopy(state["fit_state"])
+        # copy.copy passes the original optimizer, which stays with its network
+        self._optimizer = copy.deepcopy(optimizer) if optimizer and optimizer.owner else optimizer

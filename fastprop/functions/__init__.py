@@ -1,0 +1,1 @@
+"""Scalar functions with a derivative, and how they are compiled into the kernels."""

@@ -1,0 +1,310 @@
+"""fit: epochs in compiled code, and what happens between them."""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..checks import flag, generator, whole
+from ..core import arrays
+from ..core.model import Model
+from ..kernels import passes
+from ..kernels.scan import address_of
+from ..optimizers import SGD, Optimizer
+from ..schedules import ReduceOnPlateau
+from . import samples
+from .history import Best, FitState, History
+from .pace import Pace
+from .progress import Progress
+
+
+def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any, resume: Any, **asked: Any) -> History:
+    """Train a network for some epochs; see :meth:`fastprop.Network.fit`, which calls this."""
+    job = Fit(model, X, Y, **asked)
+    job.begin(optimizer, progress, rng, flag("resume", resume))
+    history = job.run()
+    for text in job.warnings:
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return history
+
+
+class Fit:
+    """One call of :meth:`fastprop.Network.fit`: its arguments, checked, and its course.
+
+    A fit is a sequence of epochs, an epoch one of slices, and a slice a run of steps in one compiled call.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        X: Any,
+        Y: Any,
+        *,
+        epochs: Any,
+        batch_size: Any,
+        shuffle: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        validation: Any,
+        early_stopping: Any,
+        callbacks: Any,
+    ):
+        """Check the arguments; nothing is changed."""
+        net = model.architecture
+        self.model = model
+        self.X, self.Y = net.check_batch(X, Y)
+        rows = len(self.X)
+        self.weights = samples.class_weights(class_weight, self.Y, net, arrays.weights(sample_weight, rows))
+        self.epochs = whole("epochs", epochs)
+        self.batch_size = whole("batch_size", batch_size)
+        self.shuffle = flag("shuffle", shuffle)
+        self.fraction = samples.held_out_fraction(validation, rows)
+        self.held_out = None if self.fraction else samples.validation_pair(validation, net)
+        self.patience = None if early_stopping is None else whole("early_stopping", early_stopping)
+        if self.patience and self.held_out is None and not self.fraction:
+            raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
+        self.after_steps, self.after_epochs = checked_callbacks("callbacks", callbacks)
+        self.m = rows - round(self.fraction * rows)
+        self.batch = min(self.batch_size, self.m)
+        self.n_steps = -(-self.m // self.batch)
+        self.ended = False
+        self.warnings: list[str] = []
+
+    # ---- begin ---------------------------------------------------------------------------------------------------
+
+    def begin(self, optimizer: Any, progress: Any, rng: Any, resume: bool) -> None:
+        """Check the rest, bind the optimizer, draw the rows that are held out, and compile what is needed."""
+        model = self.model
+        source = model.generator if rng is None else generator(rng)
+        state = self._state_to_resume(optimizer) if resume else None
+        self.bar = Progress(progress, self.epochs * self.m)
+        self._bind(optimizer)
+        self.state = state or FitState(
+            **self._arguments(), seed=int(source.integers(2**62)), updates=self.optimizer.steps
+        )
+        self.history = self.state.history
+        if self.fraction:
+            self._hold_out()
+        self.order = np.empty(self.m, np.uint32) if self.shuffle and self.n_steps > 1 else None  # else no order
+        if self.order is not None and self.state.step:
+            passes.shuffled(address_of(self.order), self.m, self.state.seed, self.state.epoch)
+        engine = model.engines.training(self.batch)
+        self.pace = Pace(model.sizes, self.batch, engine.choice)
+        engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # compiles, without a step
+        with uninterrupted():
+            self._take_over()
+        self.bar.show()
+        if resume:
+            self.bar.add(self.state.epoch * self.m + self._samples(self.state.step))
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that a fit which resumes must have in common with the first."""
+        return {
+            "rows": len(self.X),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "fraction": self.fraction,
+        }
+
+    def _state_to_resume(self, optimizer: Any) -> FitState:
+        """Return the state of the last fit, which must have had the same arguments and been the last training."""
+        state, last = self.model.fit_state, self.model.optimizer
+        if state is None or last is None:
+            raise ValueError(
+                "there is nothing to resume: this network was not in a fit, nor saved in one, or it diverged."
+            )
+        for name, value in self._arguments().items():
+            if value != getattr(state, name):
+                raise ValueError(f"{name} is {value}; the fit to resume had {getattr(state, name)}. Give it the same.")
+        if optimizer is not None and optimizer is not last:
+            raise ValueError(
+                "resume=True goes on with the network's own optimizer, net.optimizer. Leave optimizer out."
+            )
+        if last.steps != state.updates:
+            raise ValueError(
+                f"the network was trained since the fit to resume: its optimizer made {last.steps} steps, "
+                f"and {state.updates} by then."
+            )
+        return state
+
+    def _bind(self, optimizer: Any) -> None:
+        """Bind the optimizer and announce the fit to the callbacks; if one of them refuses, nothing is changed."""
+        model = self.model
+        before = model.optimizer
+        if optimizer is None:
+            optimizer = before or SGD(lr=0.1)
+        self.moments = model.bind(optimizer)
+        self.optimizer: Optimizer = optimizer
+        try:
+            _ = optimizer.rate  # raises if a custom schedule returns no valid rate
+            for callback in (*(call for _, call in self.after_steps), *self.after_epochs):
+                if hasattr(callback, "begins"):
+                    callback.begins(model)
+        except BaseException:
+            model.rebind(before)
+            raise
+
+    def _hold_out(self) -> None:
+        """Draw the rows that are held out; the rest is trained on."""
+        out, rest = samples.split(self.Y, self.fraction, np.random.default_rng(self.state.seed))
+        self.held_out = self.X[out], self.Y[out]
+        self.X, self.Y = self.X[rest], self.Y[rest]
+        if self.weights is not None:
+            self.weights = self.weights[rest]
+
+    def _take_over(self) -> None:
+        """Make this the network's fit, at the parameters that a fit to be resumed came to."""
+        state, parameters = self.state, self.model.parameters
+        self.model.fit_state = state
+        if state.last is not None:
+            parameters[:] = state.last
+            state.last = None
+        state.best = (state.best or Best(parameters.copy())) if self.patience else None
+        if state.best:
+            self.ended = state.best.is_old(state.epoch - 1, self.patience or 0)
+        self.history.interrupted = False
+
+    # ---- the course ----------------------------------------------------------------------------------------------
+
+    def run(self) -> History:
+        """Train the epochs, until a callback, early stopping, divergence or Ctrl-C ends them."""
+        try:
+            while self.state.epoch < self.epochs and not self.ended:
+                self.epoch()
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+        finally:
+            self.end()
+        if not arrays.is_finite(self.model.parameters):
+            self.warnings.append(
+                f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr "
+                f"is {self.optimizer.rate:g}) or scale X, and begin with another network, or one that was saved."
+            )
+        return self.history
+
+    def epoch(self) -> None:
+        """Train to the end of the epoch, measure the held-out data, and ask the callbacks."""
+        state = self.state
+        while state.step < self.n_steps and not self.ended:
+            self.slice()
+        diverged = state.diverged
+        if state.step < self.n_steps and not diverged:
+            return  # a callback ended the fit within the epoch
+        measured = samples.measure(self.model, *self.held_out) if self.held_out else {}
+        epoch, step = state.epoch, state.step
+        with uninterrupted():
+            self._end_epoch(measured)
+        self.bar.say(self._summary(epoch))
+        self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
+        if diverged:
+            self.warnings.append(
+                f"the cost is {self.history.loss[-1]} in epoch {epoch + 1}, at step {step + 1} of {self.n_steps}: "
+                f"training diverged and was stopped before that step, with the parameters that it had come to. Lower "
+                f"the learning rate (lr is {self.optimizer.rate:g}) or scale X."
+            )
+
+    def slice(self) -> None:
+        """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
+        state, optimizer, first = self.state, self.optimizer, self.state.step
+        engine = self.model.engines.training(self.batch)
+        started = time.perf_counter()
+        steps, threads = self.pace.next(engine.plan.threads, started)
+        done = state.epoch * self.n_steps + first
+        steps = min([steps, self.n_steps - first, *(k - done % k for k, _ in self.after_steps)])
+        with uninterrupted():
+            state.cost, state.weight = engine.train(
+                self.X, self.Y, self.weights, optimizer, self.moments, (first, first + steps), self.order, state.seed,
+                state.epoch, threads, (state.cost, state.weight),
+            )  # fmt: skip
+            seconds = time.perf_counter() - started
+            state.count(optimizer.steps, seconds)
+        self.pace.learn(steps, threads, seconds)
+        self.bar.add(self._samples(state.step) - first * self.batch)
+        self.history.running_loss = state.mean_cost
+        if state.diverged:
+            self.ended = True
+        elif self.after_steps:
+            due = [call for k, call in self.after_steps if (done + steps) % k == 0]
+            self.ended = self._ask(due, done + steps)
+
+    def _samples(self, steps: int) -> int:
+        """Return the number of samples in the first `steps` steps of an epoch."""
+        return min(steps * self.batch, self.m)
+
+    def _end_epoch(self, measured: dict[str, float]) -> None:
+        """Write the epoch into the history; reduce the rate on a plateau; compare with the best parameters."""
+        state, epoch, lr = self.state, self.state.epoch, self.optimizer.lr
+        state.end_epoch(self._samples(state.step), measured)
+        if isinstance(lr, ReduceOnPlateau):
+            lr.observe((self.history.validation_loss or self.history.loss)[-1])
+        if state.best:
+            state.best.observe(epoch, self.history.validation_loss[-1], self.model.parameters)
+            self.ended = self.ended or state.best.is_old(epoch, self.patience or 0)
+
+    def _ask(self, callbacks: Sequence[Any], count: int, diverged: bool = False) -> bool:
+        """Call the callbacks, and return whether one of them ends the fit.
+
+        A callback may fit the network itself, which leaves this fit as it is. A fit that diverged cannot be resumed.
+        """
+        answers = []
+        for callback in callbacks:
+            self.model.fit_state = None if diverged else self.state
+            answers.append(callback(count, self.history))
+        self.model.fit_state = None if diverged else self.state
+        return any(answers)
+
+    def _summary(self, epoch: int) -> str:
+        history = self.history
+        parts = [f"epoch {epoch + 1}/{self.epochs}", f"loss {history.loss[-1]:.4f}"]
+        if history.validation_accuracy:
+            parts.append(f"validation accuracy {history.validation_accuracy[-1]:.2%}")
+        elif history.validation_loss:
+            parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
+        return ", ".join(parts)
+
+    def end(self) -> None:
+        """Close the bar, and with early stopping go back to the best parameters."""
+        self.bar.close()
+        state, parameters = self.state, self.model.parameters
+        if state.best and state.best.epoch >= 0:
+            state.last = parameters.copy()
+            self.history.best_epoch = state.best.epoch
+            parameters[:] = state.best.parameters
+
+
+def checked_callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], list[Any]]:
+    """Return pairs (k, what to call after every k steps), and what to call after each epoch."""
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; it must be a sequence of functions, or of pairs (k, function).")
+    after_steps, after_epochs = [], []
+    for i, item in enumerate(value):
+        k, call = item if isinstance(item, tuple) and len(item) == 2 else (getattr(item, "every", None), item)
+        if not callable(call):
+            raise TypeError(f"{name}[{i}] is {item!r}; it must be callable, or a pair (k, callable).")
+        if k is None:
+            after_epochs.append(call)
+        else:
+            after_steps.append((whole(f"k of {name}[{i}]", k), call))
+    return after_steps, after_epochs
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block."""
+    usual = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if not callable(usual):
+        yield
+        return
+    received: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if received:
+            usual(*received[0])

@@ -1,0 +1,136 @@
+"""History and FitState: what a fit did, and where it stands."""
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+
+
+@dataclass
+class History:
+    """What a fit did, epoch by epoch, in plain lists.
+
+    Attributes
+    ----------
+    loss : list of float
+        The mean cost J of each epoch over its samples, each taken before the step that used it.
+    validation_loss, validation_accuracy : list of float
+        After each epoch, if validation data was given; the accuracy if the targets are classes.
+    seconds : list of float
+        The duration of each epoch's training, without validation.
+    samples_per_second : list of float
+    best_epoch : int or None
+        With early stopping: the epoch (from 0) whose parameters the network has now.
+    running_loss : float
+        The mean cost of the current epoch so far, for callbacks between its steps.
+    interrupted : bool
+        Whether Ctrl-C ended the fit.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    samples_per_second: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    running_loss: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """The number of whole epochs trained."""
+        return len(self.loss)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Plot losses and accuracy over the epochs with :func:`fastprop.plots.learning_curves` (extra ``plot``)."""
+        return plots.learning_curves(self, path)
+
+
+@dataclass
+class Best:
+    """The best parameters so far, for early stopping."""
+
+    parameters: np.ndarray
+    loss: float = math.inf
+    epoch: int = -1
+
+    def observe(self, epoch: int, loss: float, parameters: np.ndarray) -> None:
+        """Take over the parameters of an epoch if its loss is lower."""
+        if loss < self.loss:
+            self.loss, self.epoch = loss, epoch
+            self.parameters[:] = parameters
+
+    def is_old(self, epoch: int, patience: int) -> bool:
+        """Return whether no epoch has been better for `patience` epochs."""
+        return epoch - self.epoch >= patience
+
+
+@dataclass
+class FitState:
+    """Where a fit stands between two batches: what it takes to resume it, beside the network and its optimizer.
+
+    Attributes
+    ----------
+    rows, batch_size, shuffle, fraction
+        Arguments of the fit, `fraction` being the share of the rows that is held out; a fit that resumes must have the
+        same.
+    seed : int
+        The seed of the shuffles, and of the draw of the rows that are held out.
+    updates : int
+        The number of steps of the optimizer by then.
+    epoch, step : int
+        The next ones.
+    cost, weight, seconds : float
+        Sums over the steps of the current epoch.
+    history : History
+    best : Best or None
+        With early stopping.
+    last : ndarray or None
+        The last parameters, if the network went back to the best.
+    """
+
+    rows: int
+    batch_size: int
+    shuffle: bool
+    fraction: float
+    seed: int
+    updates: int = 0
+    epoch: int = 0
+    step: int = 0
+    cost: float = 0.0
+    weight: float = 0.0
+    seconds: float = 0.0
+    history: History = field(default_factory=History)
+    best: Best | None = None
+    last: np.ndarray | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the cost is no longer finite."""
+        return not math.isfinite(self.cost)
+
+    @property
+    def mean_cost(self) -> float:
+        """The mean cost of the current epoch so far; 0 if all its samples have a weight of 0."""
+        return self.cost / self.weight if self.weight else 0.0
+
+    def count(self, updates: int, seconds: float) -> None:
+        """Count the steps that the optimizer has made since the last call."""
+        self.step += updates - self.updates
+        self.updates = updates
+        self.seconds += seconds
+
+    def end_epoch(self, samples: int, measured: dict[str, float]) -> None:
+        """Write the epoch into the history, and begin the next one."""
+        history = self.history
+        history.loss.append(self.mean_cost)
+        history.seconds.append(self.seconds)
+        history.samples_per_second.append(samples / max(self.seconds, 1e-9))
+        for name, value in measured.items():
+            getattr(history, name).append(value)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.cost = self.weight = self.seconds = 0.0
