@@ -36,6 +36,7 @@ from fastprop.threads import available
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 START, END = "<!-- speed -->", "<!-- /speed -->"
+SHOWN = ("xs", "digits", "mnist", "xl")  # the README's rows, at the largest number of threads; the others are folded
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 REST = 0.2  # seconds before each process
 TIMEOUT = 900  # seconds
@@ -201,11 +202,11 @@ def about(content: dict[str, Any]) -> str:
     return f"{content['date']}, {content['machine']}; {listed}; `{content['command']}`."
 
 
-def speed_table(results: Results, optimizer: str) -> list[str]:
-    """Thousands of samples/s."""
+def speed_table(results: Results, jobs: list[tuple]) -> list[str]:
+    """Return the lines of a table of some jobs, in thousands of samples/s."""
     others = [peer for peer in results.peers if peer != "fastprop"]
     lines = header("shape", "threads", "fastprop", "share of the peak", *others, "over the best peer")
-    for job in results.shapes(optimizer):
+    for job in jobs:
         ours, *theirs = (spread(results.of(job, peer, "samples_per_second"), 1e-3) for peer in ("fastprop", *others))
         share = f"{results.share(job, 'fastprop'):.0f}%".replace("nan%", "–")
         lines.append(row(label(CASES[job[1]]), job[2], f"**{ours}**", share, *theirs, results.best(job)))
@@ -250,7 +251,7 @@ def report(results: Results) -> str:
             continue
         sections += [
             f"{optimizer}: thousands of samples/s, median (least–greatest median of a round)",
-            "\n".join(speed_table(results, optimizer)),
+            "\n".join(speed_table(results, results.shapes(optimizer))),
             "first call in a new process, seconds: the network made and one batch trained; compiled code that a "
             "library keeps on disk may be there already",
             "\n".join(first_call_table(results, optimizer)),
@@ -293,14 +294,31 @@ def chart(results: Results, path: Path) -> None:
 
 
 def into_readme(results: Results) -> None:
-    """Put the table of plain SGD and SimpleChains' case between the README's marks."""
+    """Write the README's tables between its marks: plain SGD and SimpleChains' case, all but four rows folded."""
+    jobs = results.shapes("sgd")
+    most = max((threads for _, _, threads in jobs), default=1)
+    shown = [job for job in jobs if job[1] in SHOWN and job[2] == most]
+    folded = [job for job in jobs if job not in shown]
+    content = results.content
     lines = [
-        about(results.content), "",
-        "Thousands of samples/s, plain SGD; medians, and the least and the greatest median of a process.", "",
-        *speed_table(results, "sgd"), "", *simplechains_lines(results),
-    ]  # fmt: skip
+        "Thousands of samples/s with plain SGD: medians, and the least and the greatest median where there are several "
+        f"processes. {content['machine']}, {content['date']}.",
+        "",
+        *speed_table(results, shown),
+        "",
+        "<details>",
+        "<summary>The other shapes and numbers of threads, SimpleChains.jl's case, and the versions</summary>",
+        "",
+        *speed_table(results, folded),
+        "",
+        *simplechains_lines(results),
+        "",
+        about(content),
+        "",
+        "</details>",
+    ]
     before, rest = README.read_text(encoding="utf-8").split(START)
-    text = START.join([before, "\n" + "\n".join(lines).rstrip() + "\n" + END + rest.split(END)[1]])
+    text = START.join([before, "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]])
     README.write_text(text, encoding="utf-8")
 
 
