@@ -182,7 +182,8 @@ def test_the_command_measures_and_a_peer_that_fails_leaves_the_others(tmp_path):
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('no BLAS')")
     out = tmp_path / "out"
     arguments = ("--shapes", "xs", "--rounds", 1, "--threads", 1, "--out", out)
-    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, PYTHONPATH=str(tmp_path))
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 3
     line = cells(next(line for line in done.stdout.splitlines() if line.startswith("| xs 8-32-32-1")))
