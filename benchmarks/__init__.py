@@ -1,6 +1,6 @@
-"""Benchmarks: the suite of airspeed velocity, and beside it what can be run by itself.
+"""Benchmarks: the suite of airspeed velocity (asv), and scripts that run by themselves.
 
-The modules find each other by name, run as a script or imported by asv.
+The modules import each other by name, whether they run as scripts or are imported by asv.
 """
 
 import sys

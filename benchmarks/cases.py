@@ -1,4 +1,4 @@
-"""The six networks that everything is measured on, and that the tests train too: from tiny to large; and their data."""
+"""The six networks of all measurements and of many tests, from tiny to large, and their data."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Case(NamedTuple):
-    """A network and the batch that it is trained with."""
+    """A network and its batch size."""
 
     name: str
     sizes: tuple[int, ...]
@@ -27,22 +27,22 @@ NAMES = [case.name for case in SHAPES]
 
 
 def named(name: str) -> Case:
-    """The case of that name."""
+    """Return the case of a name."""
     return SHAPES[NAMES.index(name)]
 
 
-MOST_ROWS = 2**16  # several megabytes, as much as the small cases have in practice
+MOST_ROWS = 2**16  # several megabytes, a usual size of data for the small cases
 WORK = 9e9  # FLOPs of an epoch: 0.1 s on a core of 90 GFLOP/s
 
 
 def rows_of(case: Case, flops_per_sample: int, least: int = 1) -> int:
-    """Whole batches of a case for about a tenth of a second of work, at least so many."""
+    """Return the rows of as many whole batches as take about a tenth of a second; of at least `least` batches."""
     steps = int(WORK / flops_per_sample / case.batch)
     return min(MOST_ROWS // case.batch, max(least, steps)) * case.batch
 
 
 def random_data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random rows X and dense targets Y, float32; classes one-hot."""
+    """Return random rows X and dense targets Y, float32; classes are one-hot."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, case.sizes[0]), dtype=np.float32)
     n_out = case.sizes[-1]

@@ -1,10 +1,11 @@
-"""fastprop beside whichever of NumPy, scikit-learn, PyTorch and JAX is installed: the README's table and its chart.
+"""Compare the training speed of fastprop, NumPy, scikit-learn, PyTorch and JAX; make the README's table and chart.
 
     python benchmarks/compare_peers.py [--shapes xs,s,…] [--peers NumPy,…] [--threads 1,2] [--readme]
 
-All train the same network from the same start, on the same rows, with the same batches, cost and optimiser, and each
-is first shown to have learnt what the reference learns in float64. Each runs in processes of its own, with no more
-cores than threads, and they take turns. Prints tables; writes peers.json, with every figure, and peers.svg.
+All libraries train the same network from the same start, on the same rows, with the same batches, cost and optimizer.
+The cost of each after one epoch is checked against the reference in float64. Each library runs in its own processes,
+which take turns, with no more cores than threads. A library that is not installed is left out. The script prints tables
+and writes peers.json, with every figure, and peers.svg.
 """
 
 import argparse
@@ -36,11 +37,12 @@ from fastprop.kernels.plan import flops_per_sample
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 START, END = "<!-- speed -->", "<!-- /speed -->"
+SHOWN = ("xs", "digits", "mnist", "xl")  # the README's rows, at the largest number of threads; the others are folded
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 REST = 0.2  # seconds before each process
 TIMEOUT = 900  # seconds
-# Of what the epoch takes off the cost: a learning rate wrong by 0.2 % is found. Float32 errs by at most 3e-5,
-# and scikit-learn's Adam, whose ε stands beside √v and not √v̂, by 1.5e-4.
+# Relative to the decrease of the cost in the epoch: it finds a learning rate that is wrong by 0.2 %. Float32 errs by at
+# most 3e-5, and scikit-learn's Adam, which adds ε to √v and not to √v̂, by 1.5e-4.
 TOLERANCE = 1e-3
 # julialang.org/blog/2022/04/simple-chains: µs a step of SimpleChains.jl and of PyTorch, on all cores.
 ANNOUNCED = {"Intel i9-10980XE": (41, 1525, "over 35 ×"), "AMD EPYC 7513": (72, 7000, "close to 100 ×")}
@@ -55,7 +57,7 @@ COLORS = {
 
 @cache
 def expected_costs(case: peers.Case, optimizer: str) -> tuple[float, float]:
-    """The cost before and after the epoch of the check, which the reference trains in float64."""
+    """Return the cost before and after the epoch of the check, by the reference in float64."""
     X, Y = peers.data(case, peers.check_rows(case))
     parameters = {name: value.astype(np.float64) for name, value in peers.start(case).items()}
     peer = peers.numpy_reference(case, optimizer, parameters, X.astype(np.float64), Y.astype(np.float64), 1)
@@ -64,7 +66,7 @@ def expected_costs(case: peers.Case, optimizer: str) -> tuple[float, float]:
 
 
 def check(name: str, case: peers.Case, optimizer: str, cost: float) -> None:
-    """End the program where a peer's cost after one epoch is not the reference's."""
+    """End the program if a peer's cost after one epoch is not the reference's."""
     before, after = expected_costs(case, optimizer)
     if not abs(cost - after) <= TOLERANCE * abs(before - after):
         raise SystemExit(
@@ -75,7 +77,7 @@ def check(name: str, case: peers.Case, optimizer: str, cost: float) -> None:
 
 @contextmanager
 def cores(n: int) -> Iterator[None]:
-    """Processes that are started here get the first n of our cores, where the platform can say so."""
+    """Limit processes that are started in this context to the first n of our cores, if the platform allows it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -88,12 +90,12 @@ def cores(n: int) -> Iterator[None]:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Ours, with thread pools of so many."""
+    """Return our environment with all thread pools set to a number of threads."""
     return {**os.environ, **dict.fromkeys(POOLS, str(threads))}
 
 
 def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, Any]:
-    """What a fresh process finds out about a peer, or why it failed."""
+    """Measure a peer in a fresh process; return its figures, or the reason why it failed."""
     command = [sys.executable, peers.__file__, name, case.name, optimizer, str(threads)]
     time.sleep(REST)
     with cores(threads):
@@ -109,7 +111,7 @@ def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, 
 
 
 def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Every run of every job (optimiser, case, threads), the peers taking turns."""
+    """Yield every run of every job (optimizer, case, threads); the peers take turns."""
     for (optimizer, case, threads), round_, name in product(jobs, range(rounds), names):
         found = run(name, case, optimizer, threads)
         speed = figure(np.median(found["samples_per_second"])) + "/s" if "cost" in found else found["failed"]
@@ -119,11 +121,11 @@ def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: i
         yield {"peer": name, "case": case.name, "optimizer": optimizer, "threads": threads, **found}
 
 
-# ---- what the figures say --------------------------------------------------------------------------------------------
+# ---- results ---------------------------------------------------------------------------------------------------------
 
 
 class Results:
-    """The content of peers.json, and the figures that are drawn from it; NaN where a peer failed."""
+    """The content of peers.json, and figures that are computed from it; NaN if a peer failed."""
 
     def __init__(self, content: dict[str, Any]):
         self.content, self.runs = content, content["runs"]
@@ -131,11 +133,11 @@ class Results:
         self.jobs = list(dict.fromkeys((run["optimizer"], run["case"], run["threads"]) for run in self.runs))
 
     def shapes(self, optimizer: str) -> list[tuple]:
-        """The jobs on the six shapes with an optimiser; SimpleChains' case is apart."""
+        """Return the jobs on the six shapes with an optimizer, without SimpleChains' case."""
         return [job for job in self.jobs if job[0] == optimizer and job[1] != SIMPLECHAINS.name]
 
     def of(self, job: tuple, peer: str, key: str) -> tuple[float, float, float]:
-        """A figure of a peer: the median of all repetitions, and the least and the greatest median of a round."""
+        """Return the median of a figure over all repetitions, and the least and the greatest median of a round."""
         rounds = [
             np.atleast_1d(run[key])
             for run in self.runs
@@ -145,28 +147,28 @@ class Results:
         return float(np.median(np.concatenate(rounds))), min(medians), max(medians)
 
     def speed(self, job: tuple, peer: str) -> float:
-        """Samples/s."""
+        """Return the median samples/s."""
         return self.of(job, peer, "samples_per_second")[0]
 
     def share(self, job: tuple, peer: str) -> float:
-        """GFLOP/s over the FMA peak of so many threads, which fastprop's processes measured; in percent."""
+        """Return GFLOP/s over the FMA peak of as many threads, measured in fastprop's processes, in percent."""
         peak = self.of(job, "fastprop", "peak_flops")[0] * job[2]
         return 100 * self.speed(job, peer) * flops_per_sample(CASES[job[1]].sizes) / peak
 
     def best(self, job: tuple) -> str:
-        """How many times as fast fastprop is as the best of the others, and which that is."""
+        """Return the ratio of fastprop's speed to that of the fastest peer, and the peer's name."""
         speeds = [(self.speed(job, peer), peer) for peer in self.peers if peer != "fastprop"]
         speed, peer = max((pair for pair in speeds if pair[0] > 0), default=(np.nan, ""))
         return f"{times(self.speed(job, 'fastprop') / speed)} {peer}".rstrip()
 
 
 def figure(x: float) -> str:
-    """Three significant digits, or all before the point."""
+    """Format a number with three significant digits, or all digits before the point."""
     return "–" if x != x else f"{x:,.{max(0, 2 - int(np.floor(np.log10(abs(x) or 1))))}f}"
 
 
 def spread(values: tuple[float, float, float], scale: float = 1.0) -> str:
-    """A median with its least and its greatest, where they differ."""
+    """Format a median, with the least and the greatest if they differ."""
     middle, least, greatest = (figure(value * scale) for value in values)
     return middle if least == greatest else f"{middle} ({least}–{greatest})"
 
@@ -195,17 +197,17 @@ def header(*cells: str) -> list[str]:
 
 
 def about(content: dict[str, Any]) -> str:
-    """The machine, the versions, the date and the command, in a line."""
+    """Return the date, the machine, the versions and the command in one line."""
     versions = {run["peer"].split()[0]: run["version"] for run in content["runs"] if "version" in run}
     listed = ", ".join(f"{name} {version}" for name, version in {**versions, **content["versions"]}.items())
     return f"{content['date']}, {content['machine']}; {listed}; `{content['command']}`."
 
 
-def speed_table(results: Results, optimizer: str) -> list[str]:
-    """Thousands of samples/s."""
+def speed_table(results: Results, jobs: list[tuple]) -> list[str]:
+    """Return the lines of a table of some jobs, in thousands of samples/s."""
     others = [peer for peer in results.peers if peer != "fastprop"]
     lines = header("shape", "threads", "fastprop", "share of the peak", *others, "over the best peer")
-    for job in results.shapes(optimizer):
+    for job in jobs:
         ours, *theirs = (spread(results.of(job, peer, "samples_per_second"), 1e-3) for peer in ("fastprop", *others))
         share = f"{results.share(job, 'fastprop'):.0f}%".replace("nan%", "–")
         lines.append(row(label(CASES[job[1]]), job[2], f"**{ours}**", share, *theirs, results.best(job)))
@@ -213,7 +215,7 @@ def speed_table(results: Results, optimizer: str) -> list[str]:
 
 
 def first_call_table(results: Results, optimizer: str) -> list[str]:
-    """Seconds of the first call."""
+    """Return the lines of a table of the seconds of the first call."""
     lines = header("shape", "threads", *results.peers)
     for job in results.shapes(optimizer):
         found = (spread(results.of(job, peer, "first_call_seconds")) for peer in results.peers)
@@ -222,7 +224,7 @@ def first_call_table(results: Results, optimizer: str) -> list[str]:
 
 
 def simplechains_lines(results: Results) -> list[str]:
-    """Microseconds a step on the case of SimpleChains' announcement, and what that printed."""
+    """Return the microseconds per step on the case of SimpleChains' announcement, and the announced figures."""
     jobs = [job for job in results.jobs if job[1] == SIMPLECHAINS.name]
     if not jobs:
         return []
@@ -243,23 +245,23 @@ def simplechains_lines(results: Results) -> list[str]:
 
 
 def report(results: Results) -> str:
-    """All tables, in Markdown."""
+    """Return all tables in Markdown."""
     sections = [about(results.content)]
     for optimizer in ("sgd", "adam"):
         if not results.shapes(optimizer):
             continue
         sections += [
             f"{optimizer}: thousands of samples/s, median (least–greatest median of a round)",
-            "\n".join(speed_table(results, optimizer)),
-            "first call in a new process, seconds: the network made and one batch trained; compiled code that a "
-            "library keeps on disk may be there already",
+            "\n".join(speed_table(results, results.shapes(optimizer))),
+            "first call in a new process, seconds: make the network and train one batch; a library may load compiled "
+            "code that it keeps on disk",
             "\n".join(first_call_table(results, optimizer)),
         ]
     return "\n\n".join([*sections, "\n".join(simplechains_lines(results))]).rstrip() + "\n"
 
 
 def chart(results: Results, path: Path) -> None:
-    """Bars of the share of the FMA peak, a group for each shape and a panel for each number of threads."""
+    """Draw bars of the share of the FMA peak: a group for each shape, a panel for each number of threads."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -267,7 +269,7 @@ def chart(results: Results, path: Path) -> None:
         raise SystemExit(f"no chart: matplotlib is missing ({error}). pip install 'fastprop[plot]'") from error
     jobs = results.shapes(results.jobs[0][0])
     if not jobs:
-        return  # SimpleChains' case alone
+        return  # only SimpleChains' case was measured
     panels = list(dict.fromkeys(job[2] for job in jobs))
     drawing = Figure(figsize=(10, 2.6 * len(panels) + 0.8), layout="constrained")
     axes = drawing.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
@@ -293,14 +295,31 @@ def chart(results: Results, path: Path) -> None:
 
 
 def into_readme(results: Results) -> None:
-    """Put the table of plain SGD and SimpleChains' case between the README's marks."""
+    """Write the README's tables between its marks: plain SGD and SimpleChains' case, all but four rows folded."""
+    jobs = results.shapes("sgd")
+    most = max((threads for _, _, threads in jobs), default=1)
+    shown = [job for job in jobs if job[1] in SHOWN and job[2] == most]
+    folded = [job for job in jobs if job not in shown]
+    content = results.content
     lines = [
-        about(results.content), "",
-        "Thousands of samples/s, plain SGD; medians, and the least and the greatest median of a process.", "",
-        *speed_table(results, "sgd"), "", *simplechains_lines(results),
-    ]  # fmt: skip
+        "Thousands of samples/s with plain SGD: medians, and the least and the greatest median where there are several "
+        f"processes. {content['machine']}, {content['date']}.",
+        "",
+        *speed_table(results, shown),
+        "",
+        "<details>",
+        "<summary>The other shapes and numbers of threads, SimpleChains.jl's case, and the versions</summary>",
+        "",
+        *speed_table(results, folded),
+        "",
+        *simplechains_lines(results),
+        "",
+        about(content),
+        "",
+        "</details>",
+    ]
     before, rest = README.read_text(encoding="utf-8").split(START)
-    text = START.join([before, "\n" + "\n".join(lines).rstrip() + "\n" + END + rest.split(END)[1]])
+    text = START.join([before, "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]])
     README.write_text(text, encoding="utf-8")
 
 
@@ -308,7 +327,7 @@ def into_readme(results: Results) -> None:
 
 
 def chosen(text: str, known: list[str], what: str) -> list[str]:
-    """The names in a list with commas; ends the program for one that is not known."""
+    """Return the names of a comma-separated list; end the program if one is unknown."""
     names = text.split(",")
     for name in names:
         if name not in known:
@@ -317,7 +336,7 @@ def chosen(text: str, known: list[str], what: str) -> list[str]:
 
 
 def installed() -> list[str]:
-    """The peers whose library is there."""
+    """Return the peers whose library is installed."""
     return [name for name, (module, _) in PEERS.items() if importlib.util.find_spec(module)]
 
 
@@ -326,12 +345,12 @@ def default_threads() -> str:
 
 
 def threads_of(text: str) -> list[int]:
-    """The numbers of threads in a list with commas; ends the program for one that this machine has not."""
+    """Return the numbers of a comma-separated list; end the program if one exceeds the cores of this machine."""
     return [int(n) for n in chosen(text, [str(n) for n in range(1, (os.cpu_count() or 1) + 1)], "number")]
 
 
 def setting(script: str) -> dict[str, Any]:
-    """The date, the machine, the versions and the command."""
+    """Return the date, the machine, the versions and the command."""
     return {
         "date": str(date.today()),
         "machine": f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
@@ -342,19 +361,19 @@ def setting(script: str) -> dict[str, Any]:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", default=",".join(CASES), help="names, with commas; all if not given")
-    parser.add_argument("--peers", default=",".join(installed()), help="names, with commas; all that are installed")
-    parser.add_argument("--threads", default=default_threads(), help="numbers of threads, with commas")
-    parser.add_argument("--optimizers", default="sgd", help="sgd, adam or both, with a comma")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each peer on each case")
+    parser.add_argument("--shapes", default=",".join(CASES), help="comma-separated names (all)")
+    parser.add_argument("--peers", default=",".join(installed()), help="comma-separated names (all that are installed)")
+    parser.add_argument("--threads", default=default_threads(), help="comma-separated numbers of threads (%(default)s)")
+    parser.add_argument("--optimizers", default="sgd", help="sgd, adam or both, comma-separated (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each peer on each case (%(default)s)")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of peers.json and peers.svg")
-    parser.add_argument("--from-json", type=Path, metavar="FILE", help="draw these figures again, measure nothing")
-    parser.add_argument("--readme", action="store_true", help="put the table of sgd into the README")
+    parser.add_argument("--from-json", type=Path, metavar="FILE", help="use these figures; measure nothing")
+    parser.add_argument("--readme", action="store_true", help="write the table of sgd into the README")
     return parser.parse_args()
 
 
 def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """What is asked for, measured: the content of peers.json, which is written even where it ends early."""
+    """Measure the wanted cases; return the content of peers.json, which is written even if the run ends early."""
     cases = [CASES[name] for name in chosen(wanted.shapes, list(CASES), "shape")]
     names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
     optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
@@ -376,11 +395,11 @@ def write(content: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, or read what was measured, and write it down."""
+    """Measure, or read earlier figures, and write tables and chart."""
     wanted = options()
     path = wanted.out / "peers.json"
     if wanted.rounds < 1:
-        raise SystemExit(f"--rounds is {wanted.rounds}; it takes whole numbers from 1 on.")
+        raise SystemExit(f"--rounds is {wanted.rounds}; it must be a whole number, at least 1.")
     if wanted.from_json and not wanted.from_json.is_file():
         raise SystemExit(f"there is no file {wanted.from_json}. Give the peers.json of an earlier run.")
     if wanted.from_json:

@@ -1,11 +1,11 @@
-"""fastprop.sklearn's estimators beside scikit-learn's: scores over ten seeds, and how long they fit.
+"""Compare fastprop.sklearn's estimators with scikit-learn's: scores over ten seeds, and seconds of a fit.
 
     python benchmarks/estimators.py [--data digits,…] [--ways adam,…] [--seeds 10] [--mnist FOLDER]
 
-Both train with the same settings on the same three quarters of the rows, which the seed draws, from the same weights,
-in turns; the score, accuracy or R², is of the rest. Features, and a regression's target, are scaled by their means and
-standard deviations, bytes by 255. FOLDER has MNIST's IDX files, plain or gzipped; without it, that part is left out.
-Prints a table: scores are means ± standard deviations, seconds are medians.
+Both train in turns with the same settings, from the same weights, on the same three quarters of the rows, which the
+seed draws. The score, accuracy or R², is that of the remaining rows. Features, and the target of a regression, are
+scaled by their means and standard deviations, uint8 by 255. FOLDER holds MNIST's IDX files, plain or gzipped; without
+it, MNIST is left out. The script prints a table: scores are means ± standard deviations, seconds are medians.
 """
 
 import argparse
@@ -37,11 +37,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "lbfgs": {"solver": "lbfgs", "alpha": 1.0},
 }
 SETS = {"digits": load_digits, "breast cancer": load_breast_cancer, "diabetes": load_diabetes}
-REST = 0.3  # seconds before each fit: pools of threads spin on for a while after their last work, and take a core
+REST = 0.3  # seconds before each fit: threads of other libraries spin for a while after their last work, on a core
 
 
 def read(name: str, mnist: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """X and y; y of whole numbers are classes."""
+    """Return X and y; y of whole numbers means classes."""
     if name != "mnist":
         X, y = SETS[name](return_X_y=True)
         return X, y if name == "diabetes" else y.astype(int)
@@ -54,7 +54,7 @@ def read(name: str, mnist: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parts(X: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
-    """X and y to train on, and to test with, scaled by what the former say."""
+    """Split X and y into a training and a test part, both scaled by the statistics of the training part."""
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=seed)
     scaling = datasets.Scaling.of(X_train)
     if y.dtype.kind == "f":
@@ -64,7 +64,7 @@ def parts(X: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def compare(X: np.ndarray, y: np.ndarray, settings: dict[str, Any], seeds: int) -> np.ndarray:
-    """(seeds, 2, 3): of fastprop's and scikit-learn's estimator the score, the seconds and the epochs."""
+    """Return (seeds, 2, 3): score, seconds and epochs of fastprop's and of scikit-learn's estimator."""
     kinds = (
         (MLPRegressor, neural_network.MLPRegressor)
         if y.dtype.kind == "f"
@@ -73,7 +73,7 @@ def compare(X: np.ndarray, y: np.ndarray, settings: dict[str, Any], seeds: int) 
     found = np.empty((seeds, 2, 3))
     for seed in range(seeds):
         X_train, X_test, y_train, y_test = parts(X, y, seed)
-        if seed == 0:  # compiles, or loads
+        if seed == 0:  # compiles, or loads the cache
             kinds[0](random_state=0, **{**settings, "max_iter": 2}).fit(X_train, y_train)
         for which in (0, 1) if seed % 2 else (1, 0):
             estimator = kinds[which](random_state=seed, **settings)
@@ -86,7 +86,10 @@ def compare(X: np.ndarray, y: np.ndarray, settings: dict[str, Any], seeds: int) 
 
 
 def difference(scores: np.ndarray) -> tuple[str, str]:
-    """Of (seeds, 2): the mean difference ± its standard error, and whether it is noise: at most two of them, from 0."""
+    """Return the mean difference of scores (seeds, 2) ± its standard error, and whether it is noise.
+
+    It is noise if it is at most two standard errors from 0.
+    """
     pairs = scores[:, 0] - scores[:, 1]
     if len(pairs) == 1:
         return f"{pairs[0]:+.4f}", "?"
@@ -95,7 +98,7 @@ def difference(scores: np.ndarray) -> tuple[str, str]:
 
 
 def table(names: list[str], ways: list[str], seeds: int, mnist: Path | None) -> Iterator[str]:
-    """The lines of the table, each as soon as it is measured."""
+    """Yield the lines of the table, each as soon as it is measured."""
     yield from header(
         "data", "solver", "score of fastprop", "score of scikit-learn", "difference", "noise?", "epochs",
         "fit of fastprop, s", "fit of scikit-learn, s", "over scikit-learn",
@@ -115,12 +118,12 @@ def table(names: list[str], ways: list[str], seeds: int, mnist: Path | None) -> 
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="names, with commas; all if not given")
-    parser.add_argument("--ways", default=",".join(WAYS), help=f"names, with commas; {','.join(WAYS)} if not given")
-    parser.add_argument("--seeds", type=int, default=10, help="how many; 10 if not given")
-    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="a folder of MNIST's IDX files")
+    parser.add_argument("--data", help="comma-separated names (all)")
+    parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated names (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds (%(default)s)")
+    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="folder with MNIST's IDX files")
     wanted = parser.parse_args()
     known = [*SETS, *(["mnist"] if wanted.mnist else [])]
     names = chosen(wanted.data or ",".join(known), known, "data set")
@@ -128,7 +131,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     for line in table(names, ways, wanted.seeds, wanted.mnist):
         print(line, flush=True)
-    print("\nA difference is a mean ± its standard error, of pairs with the same seed; noise is at most two of these.")
+    print("\nA difference is the mean ± its standard error over pairs with the same seed; noise is at most two errors.")
     print("Epochs are medians.\n")
     versions = {"fastprop": fastprop.__version__, "scikit-learn": sklearn.__version__, "NumPy": np.__version__}
     runs = [{"peer": name, "version": version} for name, version in versions.items()]

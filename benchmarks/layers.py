@@ -1,4 +1,4 @@
-"""Times of the kernels by themselves: the equations of one layer, the gather of a batch, each optimiser's update."""
+"""Times of single kernels: the equations of one layer, the gather of a batch, each optimizer's update."""
 
 import numpy as np
 from numba import njit
@@ -57,7 +57,7 @@ def _gather_rows(A, A_T, X, order, n, rows):
 
 
 class Gather:
-    """128 shuffled rows of 784 features into the panels of a batch; of uint8 as the bytes that they are."""
+    """Gather 128 shuffled rows of 784 features into the panels of a batch, from float32 or from unscaled uint8."""
 
     params = (["float32", "uint8"],)
     param_names = ("dtype",)
@@ -90,7 +90,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 class Update:
-    """The optimiser's loop over all parameters of the digits and the mnist case."""
+    """The optimizer's loop over all parameters of the digits and the mnist case."""
 
     params = (list(OPTIMIZERS), [16_384, 262_144])
     param_names = ("optimizer", "parameters")

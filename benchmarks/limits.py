@@ -1,9 +1,9 @@
-"""Where the speed ends: optimisers, batches, the order of sums, widths, activations, phases, calls, drop-in functions.
+"""The limits of the speed: optimizers, batches, order of sums, widths, activations, phases, calls, drop-in functions.
 
     python benchmarks/limits.py [optimizers] [batches] [order] [widths] [activations] [phases] [calls] [dropin]
 
-prints a table for each that is named, or for all. What a row compares is measured in turns in this one process, at one
-thread; figures are medians. The unit of a share is the FMA peak, measured in the same turns.
+prints the named tables, or all. The figures of a row are medians, measured in turns in this one process, on one thread.
+Shares are of the FMA peak, measured in the same turns.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from fastprop.kernels import plan, steps
 from fastprop.kernels.plan import BACKWARD, FORWARD, LOSS, STEP, TRANSPOSE, flops_per_sample
 from fastprop.optimizers import Optimizer
 
-SECONDS = 0.05  # of each turn of each work, about
+SECONDS = 0.05  # about the time of one turn of each work
 
 
 def seconds_of(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of one call of each work, and the peak in FLOP/s; short works are repeated in their turns."""
+    """Return the median seconds of one call of each work, and the peak in FLOP/s; a turn repeats a short work."""
     calls: dict[str, int] = {}
     turns: dict[str, Callable[[], None]] = {}
 
@@ -53,7 +53,7 @@ def seconds_of(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def epochs_of(case: Case, batch: int, optimizer: Optimizer,
               hidden: str | Activation = "relu") -> tuple[Callable[[], object], int]:  # fmt: skip
-    """A call that fits a fresh network for about a fifth of a second, and the FLOPs that it does."""
+    """Return a function that fits a fresh network in about a fifth of a second, and the FLOPs of one call."""
     flops = flops_per_sample(case.sizes)
     rows = -(-max(rows_of(case, flops), batch) // batch) * batch
     epochs = max(1, round(WORK / flops / rows / 2))
@@ -67,7 +67,7 @@ def epochs_of(case: Case, batch: int, optimizer: Optimizer,
 
 
 def optimizers() -> list[str]:
-    """Adam's speed over plain SGD's."""
+    """Speed of Adam over that of plain SGD."""
     lines = header("shape", "SGD, share of the peak", "Adam, share of the peak", "Adam over SGD")
     for case in SHAPES:
         sgd, flops = epochs_of(case, case.batch, SGD(LR))
@@ -91,7 +91,7 @@ def batches() -> list[str]:
 
 
 def order() -> list[str]:
-    """What it costs that the threads do not say in how many parts a step is summed: time at B=8192 over one part's."""
+    """Cost of summing a step in parts whose number does not depend on the threads: time at B=8192 over one part's."""
     several = (plan.MOST_PARTS, 2 * plan.MOST_PARTS)
     lines = header("shape", *(f"{parts} parts" for parts in several))
     for name in ("s", "digits", "mnist"):
@@ -106,7 +106,7 @@ def order() -> list[str]:
 
 
 def step_of(width: int) -> Callable[[], object]:
-    """A training step of a square network, 128 samples."""
+    """Return a training step of a network with four equal widths on 128 samples."""
     case = Case(str(width), (width,) * 4, "relu", "identity", 128)
     X, Y = random_data(case, case.batch)
     net, optimizer = Network(case.sizes, rng=0), SGD(LR)
@@ -114,7 +114,7 @@ def step_of(width: int) -> Callable[[], object]:
 
 
 def widths() -> list[str]:
-    """Widths whose step takes longer than that of the next multiple of 16."""
+    """Widths whose step takes longer than a step of the next multiple of 16."""
     slower = {}
     for whole in range(16, 145, 16):
         group = range(whole - 15, min(whole, 131))
@@ -126,21 +126,22 @@ def widths() -> list[str]:
 
 
 def activations() -> list[str]:
-    """Time of a step with other hidden activations, over that with relu; and of one's own over the built-in one."""
+    """Time of a step with other hidden activations over that with relu; of custom ones over the built-in ones."""
     others, copied = [name for name in HIDDEN if name != "relu"], ("relu", "tanh", "sigmoid")
-    lines = header("shape", *others, *(f"own {name}" for name in copied))
+    lines = header("shape", *others, *(f"custom {name}" for name in copied))
     for case in SHAPES:
-        own = {f"own {name}": Activation(f"own_{name}", ACTIVATIONS[name].f, ACTIVATIONS[name].df) for name in copied}
-        works = {g: epochs_of(case, case.batch, SGD(LR), own.get(g, g))[0] for g in (*HIDDEN, *own)}
+        custom = {name: Activation(f"custom_{name}", ACTIVATIONS[name].f, ACTIVATIONS[name].df) for name in copied}
+        works = {name: epochs_of(case, case.batch, SGD(LR), name)[0] for name in HIDDEN}
+        works |= {f"custom {name}": epochs_of(case, case.batch, SGD(LR), g)[0] for name, g in custom.items()}
         seconds = seconds_of(works)
         ratios = [seconds[g] / seconds["relu"] for g in others]
-        ratios += [seconds[f"own {name}"] / seconds[name] for name in copied]
+        ratios += [seconds[f"custom {name}"] / seconds[name] for name in copied]
         lines.append(row(case.name, *(f"{ratio:.2f}" for ratio in ratios)))
     return lines
 
 
 def phases() -> list[str]:
-    """Where the time of a step goes, on one batch again and again: differences of steps that end early."""
+    """Shares of the time of a step, repeated on one batch: differences between steps that end early."""
     lines = header("shape", "a step, µs", "gather, forward", "cost, dZ of the output", "backward", "dW, db, update")
     for case in SHAPES:
         X, Y = random_data(case, case.batch)
@@ -165,7 +166,7 @@ def nothing() -> int:
 
 
 def calls() -> list[str]:
-    """Microseconds of one call on xs, checks at the door included."""
+    """Microseconds of one call on xs, with argument validation."""
     lines = header("batch", "train_step", "predict", "the step's compiled call", "an empty compiled call")
     case = named("xs")
     for batch in (1, 32):
@@ -187,7 +188,7 @@ def calls() -> list[str]:
 
 
 def dropin_functions() -> list[str]:
-    """The reference's time over the drop-in function's, both float32 at one thread."""
+    """Time of the reference over that of the drop-in function, both in float32 on one thread."""
     lines = header("shape", "forward", "cost", "backward", "update", "all")
     for case in SHAPES:
         X, Y = (np.ascontiguousarray(a.T) for a in random_data(case, case.batch))
@@ -223,7 +224,7 @@ TABLES = {
 
 
 def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -> None:
-    """The command line: the tables that it names, or all."""
+    """Print the tables that the command line names, or all."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(tables))
     names = parser.parse_args().tables or list(tables)

@@ -1,8 +1,8 @@
-"""fastprop on more cores, beside other processes, and on lesser processors.
+"""Measure fastprop on more cores, beside other processes, and on processors with fewer features.
 
     python benchmarks/machines.py [threads] [crowd] [askers] [processors]
 
-prints a table for each that is named, or for all.
+prints the named tables, or all.
 """
 
 import json
@@ -31,9 +31,9 @@ ROUNDS = 3
 CROWD = ("s", "digits", "mnist", "wide")
 CROWD_SECONDS = 2.0  # of training in each process
 ASKERS, ROWS_OF_CALL = 4, (32, 1024)
-FLOPS_OF_ASKER = 2 * 10**9  # some 20 ms of each thread
+FLOPS_OF_ASKER = 2 * 10**9  # about 20 ms of each thread
 
-# Processors that leave features out of this one's: LLVM's name, words in those features, OpenBLAS's name.
+# Processors without some features of this one: LLVM's name, parts of the names of those features, OpenBLAS's name.
 PROCESSORS = {
     "AVX2": ("haswell", ("avx512", "avx10", "evex"), "Haswell"),
     "AVX, no FMA": ("sandybridge", ("avx512", "avx10", "evex", "avx2", "fma", "f16c", "xop"), "Sandybridge"),
@@ -42,7 +42,7 @@ PROCESSORS = {
 
 
 def environment_of(processor: str) -> dict[str, str]:
-    """What Numba and OpenBLAS read so that they compute as on that processor."""
+    """Return the environment variables with which Numba and OpenBLAS compute as on that processor."""
     cpu, left_out, blas = PROCESSORS[processor]
     features = ",".join(
         "-" + feature[1:] if any(text in feature for text in left_out) else feature
@@ -52,7 +52,7 @@ def environment_of(processor: str) -> dict[str, str]:
 
 
 def step_of(case: Case, threads: int) -> tuple[float, float]:
-    """Median seconds of a fit's step on so many threads, in turns with the peak; and that peak, FLOP/s of a core."""
+    """Return the median seconds of a step of a fit on `threads` threads, and the peak of a core in FLOP/s, in turns."""
     fit, flops = epochs_of(case, case.batch, SGD(LR))
     set_num_threads(threads)
     found = in_turns({"fit": fit})
@@ -60,7 +60,7 @@ def step_of(case: Case, threads: int) -> tuple[float, float]:
 
 
 def threads() -> list[str]:
-    """Speed over one thread's, as the plan expects it (kernels/estimate.py) and, on as many as there are, measured."""
+    """Speed over that of one thread: expected by the plan (kernels/estimate.py), and measured on available cores."""
     lines = header("shape", "threads chosen of 64", *(f"{count}" for count in COUNTS), "µs a step: expected, measured")
     for case in SHAPES:
         expected = {count: estimate.seconds(case.sizes, case.batch, count) for count in COUNTS}
@@ -76,7 +76,7 @@ def threads() -> list[str]:
     return [
         *lines,
         "",
-        "Expected speed over one thread's, on the threads that the plan would choose; in brackets measured.",
+        "Expected speed over that of one thread, on the threads that the plan chooses; in brackets the measured one.",
     ]
 
 
@@ -101,7 +101,7 @@ print(fits * flops / flops_per_sample(case.sizes) / (time.perf_counter() - began
 """
 
 
-# Apart from NumPy, after whose turns the process rests: fits of a tenth of a second begin slowly then.
+# In a process without NumPy's turns: after the rest that follows them, fits of a tenth of a second start slowly.
 SHARES = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -118,7 +118,7 @@ print(json.dumps(found))
 
 
 def together(name: str, processes: int, *threads: int) -> float:
-    """Samples per second of some processes, all training at the same time."""
+    """Return the total samples per second of some processes that train at the same time."""
     command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), name, str(CROWD_SECONDS), *map(str, threads)]
     environment = {key: value for key, value in os.environ.items() if key not in POOLS}
     crowd = [
@@ -136,7 +136,7 @@ def together(name: str, processes: int, *threads: int) -> float:
 
 
 def crowd() -> list[str]:
-    """Samples per second of all processes together, over those of one on all cores."""
+    """Samples per second of all processes together, over those of one process on all cores."""
     lines = header("shape", "one thread", "four processes", "eight threads")
     for name in CROWD:
         ways = {"alone": (1,), "one": (1, 1), "four": (4,), "eight": (1, 8)}
@@ -150,7 +150,7 @@ def crowd() -> list[str]:
 
 
 def askers() -> list[str]:
-    """Speed of four Python threads that ask one network, again and again, over that of one; each call on one thread."""
+    """Speed of four Python threads that call `predict` of one network, over that of one; each call on one thread."""
     lines = header("shape", "rows a call", "four over one")
     set_num_threads(1)
     with ThreadPoolExecutor(ASKERS) as pool:
@@ -174,7 +174,7 @@ def askers() -> list[str]:
 
 
 def alone(processor: str, *command: str) -> dict[str, Any]:
-    """What a program prints, as JSON, on one core of a processor."""
+    """Return the JSON that a program prints on one core, as on a processor."""
     environment = os.environ | dict.fromkeys(POOLS, "1") | environment_of(processor)
     with cores(1):
         done = subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True, text=True)
@@ -182,7 +182,7 @@ def alone(processor: str, *command: str) -> dict[str, Any]:
 
 
 def processors() -> list[str]:
-    """Share of the peak at one thread where Numba leaves out features, and speed over NumPy's on the same processor."""
+    """Share of the peak on one thread without some CPU features, and speed over NumPy's on the same processor."""
     lines = header("processor", "the peak, GFLOP/s", *NAMES, "over NumPy, in that order")
     folder = Path(__file__).parent
     for processor in PROCESSORS:

@@ -1,4 +1,4 @@
-"""The machine's FMA peak, the unit of all our figures: independent chains of fused multiply-adds in registers."""
+"""The machine's FMA peak, the unit of all shares: independent chains of fused multiply-adds in registers."""
 
 import time
 
@@ -10,15 +10,15 @@ from fastprop.kernels.jit import entry
 from fastprop.kernels.simd import LANES, TILE_ROWS, VECTOR, constant, fmuladd, vector
 from fastprop.kernels.simd import total as total_of
 
-# As many chains as hide the latency of the multiply-add and still fit the registers: vectors of 16 floats, of which
-# AVX-512 holds 32, AVX2 8 and SSE 4.
+# Enough chains to hide the latency of the multiply-add, and few enough to fit the registers: vectors of 16 floats, of
+# which AVX-512 holds 32, AVX2 8 and SSE 4.
 CHAINS = {16: 12, 6: 5, 3: 2}[TILE_ROWS]
-TURN = 8  # multiply-adds of each chain in one turn of the loop
+TURN = 8  # multiply-adds of each chain in one iteration of the loop
 
 
 @intrinsic
 def _chains(typingctx, turns):
-    """x ← x·a + b, `turns` × TURN times in each chain; the sum of them all, so that none is left out."""
+    """Compute x ← x·a + b, `turns` × TURN times in each chain; return the sum, so that no chain is optimized away."""
 
     def codegen(context, builder, sig, args):
         cells = [builder.alloca(VECTOR) for _ in range(CHAINS)]
@@ -42,7 +42,7 @@ def _run(turns):
 
 
 def gflops(seconds: float = 0.05) -> float:
-    """GFLOP/s of one thread, measured now for about `seconds`."""
+    """Measure the GFLOP/s of one thread for about `seconds`."""
     flops_per_turn = CHAINS * TURN * LANES * 2
     turns = int(seconds * 1e11 / flops_per_turn)
     _run(1)

@@ -1,9 +1,9 @@
-"""The peers that fastprop is compared with, each in its best honest setting; run by compare_peers.py, one a process.
+"""The peers that fastprop is compared with, each in its best setting; compare_peers.py runs one per process.
 
     python benchmarks/peers.py PEER CASE OPTIMIZER THREADS
 
 prints one line of JSON: samples/s of each repetition, seconds of the first call, and the cost after one epoch. All
-train in float32 on the same rows with the same batches, cost and optimiser, and keep the mean cost of each epoch.
+peers train in float32 on the same rows with the same batches, cost and optimizer, and keep the mean cost of each epoch.
 """
 
 import importlib
@@ -30,26 +30,26 @@ import numpy_training
 SIMPLECHAINS = Case("simplechains", (4, 32, 16, 4), "tanh", "identity", 10_000)
 CASES = {case.name: case for case in (*SHAPES, SIMPLECHAINS)}
 LR = 1e-3
-SECONDS = 0.3  # of work in each repetition, about
+SECONDS = 0.3  # about the time of one repetition
 REPETITIONS = 5
-CHECK_FLOPS = 1e11  # at most, of the epoch that is held against the reference's in float64
+CHECK_FLOPS = 1e11  # at most, of the epoch that is compared with the reference in float64
 
 
 class Peer(NamedTuple):
-    """What a peer does: train for n epochs, shuffled or in order, to the end; and tell its parameters."""
+    """A peer: `epoch(n, shuffle)` trains for n epochs and waits for the end; `parameters()` returns the parameters."""
 
     epoch: Callable[[int, bool], None]
     parameters: Callable[[], Arrays]
 
 
 def start(case: Case) -> Arrays:
-    """The parameters that every peer starts from, float32."""
+    """Return the initial parameters of every peer, float32."""
     parameters = reference.initialise_parameters(case.sizes, 0)
     return {name: value.astype(np.float32) for name, value in parameters.items()}
 
 
 def data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random rows X and dense targets Y, float32; of SimpleChains' case, matrices and their exponentials."""
+    """Return random rows X and dense targets Y, float32; for SimpleChains' case, matrices and their exponentials."""
     if case != SIMPLECHAINS:
         return random_data(case, n)
     X = np.random.default_rng(0).standard_normal((n, 4), dtype=np.float32)
@@ -59,30 +59,30 @@ def data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_rows(case: Case) -> int:
-    """Rows to compare the peers on: eight batches, or as many as `CHECK_FLOPS` allow, but two."""
+    """Return the number of rows for the check: eight batches, or as many as `CHECK_FLOPS` allows, at least two."""
     return case.batch * min(8, max(2, int(CHECK_FLOPS / flops_per_sample(case.sizes) / case.batch)))
 
 
 def cost_of(case: Case, parameters: Arrays, X: np.ndarray, Y: np.ndarray) -> float:
-    """The cost of some parameters, by the reference in float64."""
+    """Return the cost of some parameters, by the reference in float64."""
     wide = {name: value.astype(np.float64) for name, value in parameters.items()}
     cache = reference.forward_propagation(X.T.astype(np.float64), wide, case.output, case.hidden)
     return reference.compute_cost(cache, Y.T.astype(np.float64), case.output)
 
 
 def layers(parameters: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(W, b) of each layer, b as a vector."""
+    """Return (W, b) of each layer, b as a vector."""
     return [(parameters[f"W{l}"], parameters[f"b{l}"].ravel()) for l in range(1, len(parameters) // 2 + 1)]
 
 
 def named(W: list[np.ndarray], b: list[np.ndarray]) -> Arrays:
-    """The reference's dictionary, of each layer's W and its b as a vector."""
+    """Return the reference's dictionary from each layer's W, and its b as a vector."""
     pairs = enumerate(zip(W, b), start=1)
     return {name: value for l, (W_l, b_l) in pairs for name, value in ((f"W{l}", W_l), (f"b{l}", b_l[:, None]))}
 
 
 def labels(Y: np.ndarray) -> np.ndarray:
-    """The classes of one-hot rows."""
+    """Return the classes of one-hot rows."""
     return Y.argmax(axis=1)
 
 
@@ -90,7 +90,7 @@ def labels(Y: np.ndarray) -> np.ndarray:
 
 
 def fastprop_fit(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray, threads: int) -> Peer:
-    """Network.fit."""
+    """Train by Network.fit."""
     net = fastprop.Network.from_dict(parameters, case.hidden, case.output, rng=0)
     update = {"sgd": fastprop.SGD, "adam": fastprop.Adam}[optimizer](lr=LR)
     fastprop.set_num_threads(threads)
@@ -102,7 +102,7 @@ def fastprop_fit(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, 
 
 
 def numpy_reference(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray, threads: int) -> Peer:
-    """fastprop.reference, in the dtype of the parameters."""
+    """Train by fastprop.reference, in the dtype of the parameters."""
     update = {"sgd": numpy_training.sgd, "adam": numpy_training.adam}[optimizer](LR)
     rng = np.random.default_rng(0)
 
@@ -117,7 +117,7 @@ def numpy_reference(case: Case, optimizer: str, parameters: Arrays, X: np.ndarra
 
 
 def scikit_learn(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray, threads: int) -> Peer:
-    """MLPRegressor or MLPClassifier without penalty, momentum or early end; `fit` goes on from where it was."""
+    """Train by MLPRegressor or MLPClassifier without penalty, momentum or early stopping; `fit` continues."""
     import sklearn
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -148,7 +148,7 @@ def scikit_learn(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, 
 
 
 def _torch_cost(case: Case) -> Callable[[list, Any, Any], Any]:
-    """The cost of a batch in PyTorch, of plain functions: on xs an eager step takes 239 µs, of nn.Modules 256."""
+    """Return the cost of a batch as plain PyTorch functions: on xs an eager step takes 239 µs, with nn.Modules 256."""
     import torch
     from torch.nn import functional
 
@@ -168,7 +168,10 @@ def _torch_cost(case: Case) -> Callable[[list, Any, Any], Any]:
 
 
 def _torch_eager(optimizer: str, theta: list, cost: Callable, batch_of: Callable) -> Callable:
-    """Autograd and a fused optimiser; gathering each batch is as fast as permuting all rows once an epoch."""
+    """Return a step by autograd and a fused optimizer.
+
+    Gathering each batch is as fast as permuting all rows once an epoch.
+    """
     import torch
 
     for tensor in theta:
@@ -186,14 +189,14 @@ def _torch_eager(optimizer: str, theta: list, cost: Callable, batch_of: Callable
 
 
 def _torch_compiled(optimizer: str, theta: list, cost: Callable, batch_of: Callable) -> Callable:
-    """The whole step, gather to update, as one compiled graph with C++ around it; the update is fused into loops.
+    """Return the whole step, gather to update, as one compiled graph in a C++ wrapper; the update is fused into loops.
 
-    Microseconds a step on xs, at one thread: 75; without cpp_wrapper 98; compiling the cost alone, beside the fused
-    optimiser, 420; the step with its backward() 580. With max_autotune it is as fast, or (wide, 2 threads) slower.
+    A step on xs takes 75 µs on one thread; 98 without cpp_wrapper; 420 if only the cost is compiled, beside the fused
+    optimizer; 580 if the step calls backward(). With max_autotune it is as fast, or slower (wide, 2 threads).
     """
     import torch
 
-    torch.compiler.reset()  # or the ninth step that a process compiles is refused
+    torch.compiler.reset()  # otherwise PyTorch refuses the ninth step that a process compiles
     m, v = ([torch.zeros_like(tensor) for tensor in theta] for _ in range(2))
     t = torch.zeros(())
 
@@ -215,7 +218,7 @@ def _torch_compiled(optimizer: str, theta: list, cost: Callable, batch_of: Calla
 
 def pytorch(step_of: Callable, case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray,
             threads: int) -> Peer:  # fmt: skip
-    """PyTorch with the eager or the compiled step, rows → cost."""
+    """Train by PyTorch with the eager or the compiled step, rows → cost."""
     import torch
 
     torch.set_num_threads(threads)
@@ -238,7 +241,7 @@ def pytorch(step_of: Callable, case: Case, optimizer: str, parameters: Arrays, X
 
 
 def _jax_step(case: Case, optimizer: str) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
-    """A step in JAX, not yet compiled: (state, x, y) → (state, cost), the state being ([(W, b), …], m, v, t)."""
+    """Return a step in JAX, not yet compiled: (state, x, y) → (state, cost); the state is ([(W, b), …], m, v, t)."""
     import jax
     from jax import numpy as jnp
 
@@ -271,7 +274,10 @@ def _jax_step(case: Case, optimizer: str) -> Callable[[Any, Any, Any], tuple[Any
 
 
 def _jax_by_steps(step: Callable) -> Callable:
-    """A jitted step, its state and the sum of the costs donated; on xs 31 µs a step, 52 with a list of the costs."""
+    """Return an epoch of jitted steps, with the state and the sum of the costs donated.
+
+    A step on xs takes 31 µs; 52 with a list of the costs.
+    """
     import jax
     from jax import numpy as jnp
 
@@ -291,7 +297,7 @@ def _jax_by_steps(step: Callable) -> Callable:
 
 
 def _jax_by_scan(step: Callable) -> Callable:
-    """A whole epoch in one jitted call, the steps under lax.scan, the state donated."""
+    """Return a whole epoch as one jitted call, with the steps under lax.scan and the state donated."""
     import jax
 
     def epoch(state: Any, X: Any, Y: Any, order: Any) -> tuple[Any, Any]:
@@ -303,10 +309,10 @@ def _jax_by_scan(step: Callable) -> Callable:
 
 def jax_peer(epoch_of: Callable, case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray,
              threads: int) -> Peer:  # fmt: skip
-    """JAX with an epoch, (state, X, Y, order) → (state, mean cost), in steps or under scan.
+    """Train by JAX with an epoch, (state, X, Y, order) → (state, mean cost), in steps or under scan.
 
-    The order is NumPy's: jax.random.permutation sorts, 13 µs a batch on xs beside 10 for all the rest. None of seven
-    XLA flags, no unrolling of the scan, nor permuting all rows once an epoch, made it more than 5 % faster.
+    NumPy draws the order: jax.random.permutation sorts, which takes 13 µs a batch on xs, beside 10 for everything else.
+    None of seven XLA flags, unrolling of the scan or permuting all rows once an epoch made it more than 5 % faster.
     """
     import jax
     from jax import numpy as jnp
@@ -333,7 +339,7 @@ def jax_peer(epoch_of: Callable, case: Case, optimizer: str, parameters: Arrays,
     return Peer(epoch, lambda: named([np.asarray(W).T for W, _ in state[0]], [np.asarray(b) for _, b in state[0]]))
 
 
-# Name → the module that it needs, and the function (case, optimizer, parameters, X, Y, threads) → Peer.
+# Name → the module that the peer needs, and the function (case, optimizer, parameters, X, Y, threads) → Peer.
 PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {
     "fastprop": ("fastprop", fastprop_fit),
     "NumPy": ("numpy", numpy_reference),
@@ -345,11 +351,11 @@ PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {
 }
 
 
-# ---- what one process does -------------------------------------------------------------------------------------------
+# ---- the work of one process -----------------------------------------------------------------------------------------
 
 
 def cost_after_an_epoch(make: Callable[..., Peer], case: Case, optimizer: str, threads: int) -> float:
-    """The cost on the rows of the check, after one epoch on them in their order."""
+    """Return the cost on the rows of the check after one epoch on them, unshuffled."""
     X, Y = data(case, check_rows(case))
     peer = make(case, optimizer, start(case), X, Y, threads)
     peer.epoch(1, False)
@@ -357,14 +363,14 @@ def cost_after_an_epoch(make: Callable[..., Peer], case: Case, optimizer: str, t
 
 
 def seconds(peer: Peer, epochs: int, shuffle: bool) -> float:
-    """How long some epochs take."""
+    """Return the seconds of some epochs."""
     started = time.perf_counter()
     peer.epoch(epochs, shuffle)
     return time.perf_counter() - started
 
 
 def speeds(peer: Peer, rows: int, shuffle: bool, between: Callable[[], None]) -> list[float]:
-    """Samples/s of each repetition, of as many epochs as take about `SECONDS`; `between` is called before each."""
+    """Return the samples/s of each repetition of about `SECONDS`; `between` is called before each."""
     peer.epoch(1, shuffle)
     epochs = 1
     while (taken := seconds(peer, epochs, shuffle)) < SECONDS / 2:
@@ -380,7 +386,7 @@ def measure(name: str, case: Case, optimizer: str, threads: int) -> dict[str, An
     """All that one process finds out about a peer."""
     module, make = PEERS[name]
     version = importlib.import_module(module).__version__
-    shuffle = case != SIMPLECHAINS  # the announcement's steps are on all the rows, in their order
+    shuffle = case != SIMPLECHAINS  # the announcement's steps take all rows, unshuffled
     rows = case.batch if case == SIMPLECHAINS else rows_of(case, flops_per_sample(case.sizes), least=2)
     X, Y = data(case, rows)
     peaks: list[float] = []

@@ -1,10 +1,11 @@
-"""Predictions, from one row to 65,536: fastprop beside whichever of NumPy, PyTorch, JAX and onnxruntime is installed.
+"""Compare predictions of fastprop, NumPy, PyTorch, JAX and onnxruntime, from one row to 65,536.
 
     python benchmarks/predictions.py [--shapes xs,s,…] [--batches 1,32,…] [--peers NumPy,…] [--threads 1,2]
 
-All compute the same network on the same rows, from a NumPy array to a NumPy array, and each is first shown to compute
-what the reference does in float64. Each has a process of its own, with no more cores than threads; all are alive
-together and take turns. Figures are medians of the turns. Prints a table for each number of threads.
+All libraries compute the same network on the same rows, from a NumPy array to a NumPy array. The outputs of each are
+checked against the reference in float64. Each library has its own process, with no more cores than threads; all
+processes are alive together and take turns. Figures are medians of the turns. The script prints a table for each number
+of threads. A library that is not installed is left out.
 """
 
 import argparse
@@ -43,22 +44,22 @@ BATCHES = "1,32,1024,65536"
 TURNS = 7
 TURNS_OF_LARGE = 3
 MEMORY = 4.0  # GB for the rows of one process, at most
-KEPT = 4.5  # times a peer's arrays is what forward keeps: Z, A, dZ, dA and A with rows and columns exchanged
-TOLERANCE = 1e-4  # of the largest output: float32 errs by some 1e-6, products of bfloat16 or TF32 by 1e-3
+KEPT = 4.5  # forward keeps this many times a peer's arrays: Z, A, dZ, dA and the transpose of A
+TOLERANCE = 1e-4  # of the largest output: float32 errs by about 1e-6, products of bfloat16 or TF32 by 1e-3
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 
 class Process:
-    """A predictor's process: started when it is first asked, and again where it has ended."""
+    """A predictor's process, which is started at the first question, and again if it has ended."""
 
     def __init__(self, name: str, threads: int):
         self.name, self.threads = name, threads
         self.running: subprocess.Popen | None = None
 
     def ask(self, case: Case, batch: int) -> dict[str, Any]:
-        """Its answer, or why there is none."""
+        """Return the process's answer, or the reason why there is none."""
         if self.running is None or self.running.poll() is not None:
             self.close()
             with cores(self.threads):
@@ -73,14 +74,14 @@ class Process:
         return json.loads(line) if line else {"failed": f"ended with {self.running.wait()}"}
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         if self.running is not None:
             with self.running:
                 self.running.kill()
 
 
 def check(name: str, case: Case, batch: int, deviation: float) -> None:
-    """End the program where a predictor's outputs are not the reference's."""
+    """End the program if a predictor's outputs are not the reference's."""
     if not deviation <= TOLERANCE:
         raise SystemExit(
             f"{name} computes something else: on {case.name}, B={batch}, its outputs are {deviation:.3g} of the "
@@ -89,24 +90,24 @@ def check(name: str, case: Case, batch: int, deviation: float) -> None:
 
 
 def gigabytes(name: str, case: Case, batch: int) -> float:
-    """Of a predictor's rows and their activations; fastprop's predict has only rows and outputs.
+    """Return the gigabytes of a predictor's rows and activations; fastprop's predict holds only rows and outputs.
 
-    What was measured on 65,536 rows of digits: onnxruntime's arena takes 1.8 times this, forward 0.7, the others 1.0 to
-    1.2 at their peak.
+    Measured peaks on 65,536 rows of digits: onnxruntime's arena takes 1.8 times this, forward 0.7 times, the others 1.0
+    to 1.2 times.
     """
     widths = case.sizes[:: len(case.sizes) - 1] if name == PREDICT else case.sizes
     return 4e-9 * batch * sum(widths) * (KEPT if name == FORWARD else 1)
 
 
 def measure(processes: list[Process], case: Case, batch: int, versions: dict[str, str]) -> dict[str, float]:
-    """Median seconds of a call of each, in turns; those that fail are left out and said so."""
+    """Return the median seconds of a call of each process, in turns; a failed one is reported and left out."""
     turns: dict[str, list[float]] = {}
-    for turn in range(1 + (TURNS_OF_LARGE if flops(case, batch) > LARGE else TURNS)):  # in the first they are checked
+    for turn in range(1 + (TURNS_OF_LARGE if flops(case, batch) > LARGE else TURNS)):  # the first checks the outputs
         for process in processes:
             if turn and process.name not in turns:
                 continue
             if process.threads > 1:
-                time.sleep(REST)  # pools of threads spin on for a while after their last work, and take a core
+                time.sleep(REST)  # threads of other libraries spin for a while after their last work, on a core
             answer = process.ask(case, batch)
             if "failed" in answer:
                 where = f"{case.name}, B={batch}, {plural(process.threads)}"
@@ -125,15 +126,15 @@ def measure(processes: list[Process], case: Case, batch: int, versions: dict[str
 
 
 def best(ratios: dict[str, float]) -> tuple[float, str]:
-    """The least time of a peer over predict's, and whose it is."""
+    """Return the least time of a peer over that of predict, and the peer's name."""
     return min(((ratios[name], name) for name in PEERS if ratios.get(name, np.nan) > 0), default=(np.nan, ""))
 
 
 def table(names: list[str], cells: list[tuple[Case, int]], threads: int, memory: float,
           versions: dict[str, str]) -> Iterator[str]:  # fmt: skip
-    """The lines of the table of so many threads, each as soon as it is measured."""
+    """Yield the lines of the table for a number of threads, each as soon as it is measured."""
     others = [name for name in names if name != PREDICT]
-    yield f"{plural(threads)}: µs a call of predict, and the others' times over it\n"
+    yield f"{plural(threads)}: µs per call of predict, and the times of the others over it\n"
     yield from header("shape", "B", f"{PREDICT}, µs", *others, "ahead of all")
     ahead, left_out, compared = [], [], 0
     with ExitStack() as stack:
@@ -161,12 +162,12 @@ def table(names: list[str], cells: list[tuple[Case, int]], threads: int, memory:
 
 
 def installed() -> list[str]:
-    """The peers whose libraries are there."""
+    """Return the peers whose libraries are installed."""
     return [name for name in PEERS if all(importlib.util.find_spec(module) for module in PREDICTORS[name][0])]
 
 
 def batches_of(text: str) -> list[int]:
-    """The whole numbers in a list with commas; ends the program for what is none."""
+    """Return the numbers of a comma-separated list; end the program if one is not a whole number from 1 on."""
     for number in text.split(","):
         if not (number.isdecimal() and int(number)):
             raise SystemExit(f"there is no batch {number!r}; it takes whole numbers from 1 on, with commas.")
@@ -174,13 +175,13 @@ def batches_of(text: str) -> list[int]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", default=",".join(NAMES), help="names, with commas; all if not given")
-    parser.add_argument("--batches", default=BATCHES, help=f"numbers of rows, with commas; {BATCHES} if not given")
-    parser.add_argument("--peers", default=",".join(installed()), help="names, with commas; all that are installed")
-    parser.add_argument("--threads", default=default_threads(), help="numbers of threads, with commas")
-    parser.add_argument("--memory", type=float, default=MEMORY, help=f"GB for the rows of a process; {MEMORY:g}")
+    parser.add_argument("--shapes", default=",".join(NAMES), help="comma-separated names (all)")
+    parser.add_argument("--batches", default=BATCHES, help="comma-separated numbers of rows (%(default)s)")
+    parser.add_argument("--peers", default=",".join(installed()), help="comma-separated names (all that are installed)")
+    parser.add_argument("--threads", default=default_threads(), help="comma-separated numbers of threads (%(default)s)")
+    parser.add_argument("--memory", type=float, default=MEMORY, help="GB for the rows of a process (%(default)s)")
     wanted = parser.parse_args()
     cases = [named(name) for name in chosen(wanted.shapes, NAMES, "shape")]
     batches, threads = batches_of(wanted.batches), threads_of(wanted.threads)

@@ -1,10 +1,10 @@
-"""What predictions.py compares, each library in its best honest setting; run by it, one a process.
+"""The predictors that predictions.py compares, each library in its best setting; it runs one per process.
 
     python benchmarks/predictors.py PREDICTOR THREADS
 
-reads lines "SHAPE BATCH" and answers each with a line of JSON. The first of a shape and batch makes the network and
-answers with how far its outputs are from the reference's; each further one is a turn of calls, timed. From a NumPy
-array to a NumPy array, for all; relu is the hidden activation of all shapes.
+reads lines "SHAPE BATCH" and answers each with a line of JSON. The first line of a shape and batch makes the network;
+the answer is the deviation of its outputs from the reference's. Each further line is a timed turn of calls. All compute
+from a NumPy array to a NumPy array; relu is the hidden activation of all shapes.
 """
 
 import importlib
@@ -25,25 +25,25 @@ from fastprop.reference import Arrays
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
-SECONDS = 0.05  # of a turn, about
-LARGE = 5e10  # FLOPs of a call that takes longer than a turn on any machine
+SECONDS = 0.05  # about the time of a turn
+LARGE = 5e10  # FLOPs; a call of more takes longer than a turn on any machine
 CHECKED = 64  # rows, spread over the batch
 
 
 def parameters_of(case: Case) -> Arrays:
-    """Those that the peers of training start from, but with biases that a network without would be found by."""
+    """Return the initial parameters of the training peers, with random biases, so that missing biases are found."""
     rng = np.random.default_rng(1)
     biases = {f"b{l}": rng.standard_normal((n, 1), dtype=np.float32) for l, n in enumerate(case.sizes[1:], start=1)}
     return start(case) | biases
 
 
 def flops(case: Case, batch: int) -> int:
-    """Of a forward pass."""
+    """Return the FLOPs of a forward pass."""
     return 2 * batch * sum(a * b for a, b in zip(case.sizes, case.sizes[1:]))
 
 
 def deviation(case: Case, parameters: Arrays, X: np.ndarray, Y_hat: np.ndarray) -> float:
-    """The largest difference to the reference's outputs in float64, over the largest of them; of some of the rows."""
+    """Return the largest difference from the reference's outputs in float64 over the largest output, on some rows."""
     if (Y_hat.shape, Y_hat.dtype) != ((len(X), case.sizes[-1]), np.float32):
         return np.inf
     rows = np.unique(np.linspace(0, len(X) - 1, CHECKED).astype(int))
@@ -57,13 +57,13 @@ def deviation(case: Case, parameters: Arrays, X: np.ndarray, Y_hat: np.ndarray) 
 
 
 def fastprop_network(method: str, case: Case, parameters: Arrays, threads: int) -> Predict:
-    """A method of Network."""
+    """Return a method of Network."""
     fastprop.set_num_threads(threads)
     return getattr(fastprop.Network.from_dict(parameters, case.hidden, case.output), method)
 
 
 def numpy_out(case: Case, parameters: Arrays, threads: int) -> Predict:
-    """X @ W.T + b, row-major, every layer in a buffer of its own that is made once for a batch."""
+    """Return X @ W.T + b, row-major, with one buffer per layer, made once for a batch size."""
     theta, buffers = layers(parameters), [np.empty((0, n), np.float32) for n in case.sizes[1:]]
 
     def predict(X: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def numpy_out(case: Case, parameters: Arrays, threads: int) -> Predict:
 
 
 def pytorch(case: Case, parameters: Arrays, threads: int) -> Predict:
-    """A Sequential in inference mode, its relus in place."""
+    """Return a Sequential in inference mode, with relus in place."""
     import torch
     from torch import nn
 
@@ -110,7 +110,7 @@ def pytorch(case: Case, parameters: Arrays, threads: int) -> Predict:
 
 
 def jax_jit(case: Case, parameters: Arrays, threads: int) -> Predict:
-    """A jitted function with the parameters inside, handed the NumPy array itself: faster than any conversion of it."""
+    """Return a jitted function that holds the parameters; passing it the NumPy array is faster than any conversion."""
     import jax
     from jax import numpy as jnp
 
@@ -123,11 +123,11 @@ def jax_jit(case: Case, parameters: Arrays, threads: int) -> Predict:
             X = jax.nn.relu(X @ W + b)
         return output(X @ theta[-1][0] + theta[-1][1])
 
-    return lambda X: np.asarray(network(X))  # which waits for it
+    return lambda X: np.asarray(network(X))  # waits for the result
 
 
 def onnx_model(case: Case, parameters: Arrays) -> bytes:
-    """Gemm and Relu for every layer, Sigmoid or Softmax at the end."""
+    """Return a model of Gemm and Relu for every layer, with Sigmoid or Softmax at the end."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, arrays, A = [], [], "X"
@@ -147,7 +147,7 @@ def onnx_model(case: Case, parameters: Arrays) -> bytes:
 
 
 def onnxruntime(case: Case, parameters: Arrays, threads: int) -> Predict:
-    """An InferenceSession on the CPU, with all optimisations of the graph, which are its default."""
+    """Return an InferenceSession on the CPU with all graph optimizations, which are the default."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -156,7 +156,7 @@ def onnxruntime(case: Case, parameters: Arrays, threads: int) -> Predict:
     return lambda X: session.run(None, {"X": X})[0]
 
 
-# Name → the modules that it needs, of which the first has the version, and the function (case, parameters, threads).
+# Name → the modules that the predictor needs, the first with the version; and the function (case, parameters, threads).
 PREDICTORS: dict[str, tuple[tuple[str, ...], Callable[[Case, Arrays, int], Predict]]] = {
     "fastprop predict": (("fastprop",), partial(fastprop_network, "predict")),
     "NumPy": (("numpy",), numpy_out),
@@ -167,11 +167,11 @@ PREDICTORS: dict[str, tuple[tuple[str, ...], Callable[[Case, Arrays, int], Predi
 }
 
 
-# ---- what one process does -------------------------------------------------------------------------------------------
+# ---- the work of one process -----------------------------------------------------------------------------------------
 
 
 def seconds(predict: Predict, X: np.ndarray, calls: int) -> float:
-    """How long some calls take."""
+    """Return the seconds of some calls."""
     started = time.perf_counter()
     for _ in range(calls):
         predict(X)
@@ -179,7 +179,7 @@ def seconds(predict: Predict, X: np.ndarray, calls: int) -> float:
 
 
 def answers(name: str, case: Case, batch: int, threads: int) -> Iterator[dict[str, Any]]:
-    """First the deviation from the reference, then the seconds of a call in each turn."""
+    """Yield first the deviation from the reference, then the seconds of a call in each turn."""
     modules, make = PREDICTORS[name]
     version = importlib.import_module(modules[0]).__version__
     X, parameters = data(case, batch)[0], parameters_of(case)
@@ -194,7 +194,7 @@ def answers(name: str, case: Case, batch: int, threads: int) -> Iterator[dict[st
 
 
 def serve(name: str, threads: int) -> None:
-    """Answer the lines of the standard input; what one case took is freed before the next."""
+    """Answer the lines of the standard input; the memory of one case is freed before the next."""
     asked, turns = "", None
     for line in sys.stdin:
         try:

@@ -1,10 +1,10 @@
-"""Figures that a noisy machine leaves intact, because both sides of each are measured in turns in one process.
+"""Ratios that hold on a noisy machine, because both sides of each are measured in turns in one process.
 
-The unit is the share of the FMA peak; FLOPs of a step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
+Shares are of the FMA peak; the FLOPs of a training step per sample are 6·Σ n_{l-1}·n_l − 2·n_0·n_1.
 
     python benchmarks/ratios.py xs digits
 
-prints the figures of the shapes that are named, as JSON.
+prints the figures of the named shapes as JSON.
 """
 
 import json
@@ -25,7 +25,7 @@ from fastprop.kernels.plan import flops_per_sample
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 from numpy_training import fit, sgd
 
-REST = 0.2  # seconds after NumPy's turn: OpenBLAS's threads spin for 0.1 after its last product, and take a core
+REST = 0.2  # seconds after NumPy's turn: OpenBLAS's threads spin for 0.1 s after their last product, on a core
 LR = 1e-3
 TURNS = 4
 
@@ -33,14 +33,14 @@ Figures = dict[str, float]
 
 
 def measure(case: Case) -> Figures:
-    """Medians over `TURNS` turns of NumPy, of fastprop at one thread and at all, and of the peak."""
+    """Return ratios of medians over `TURNS` turns of NumPy, of fastprop on one and on all threads, and of the peak."""
     flops = flops_per_sample(case.sizes)
     rows = rows_of(case, flops)
     X, Y = random_data(case, rows)
     parameters = {k: v.astype(np.float32) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
     net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
     calls = max(1, rows // case.batch // 4)
-    epochs = max(1, round(WORK / flops / rows))  # of fastprop: xs trains on its 65,536 rows in 7 ms
+    epochs = max(1, round(WORK / flops / rows))  # of fastprop, which trains xs on its 65,536 rows in 7 ms
 
     def numpy_epoch() -> None:
         fit(parameters, X, Y, output=case.output, epochs=1, batch_size=case.batch, update=sgd(LR),
@@ -84,7 +84,7 @@ def measure(case: Case) -> Figures:
 
 
 def in_turns(works: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each work, and the peak in FLOP/s; the first turn, which compiles, does not count."""
+    """Return the median seconds of each work and the peak in FLOP/s; the first turn, which compiles, does not count."""
     times: dict[str, list[float]] = {name: [] for name in works}
     peaks = []
     for turn in range(TURNS + 1):
@@ -129,13 +129,13 @@ class Speed:
 
 
 class Gradients:
-    """So that a speed-up that breaks a gradient shows in the same table."""
+    """Deviations of gradients, so that a speed-up that breaks a gradient shows in the same table."""
 
     params = NAMES
     param_names = ("shape",)
 
     def track_largest_deviation(self, name: str) -> float:
-        """From the reference in float64, over the largest gradient."""
+        """Return the largest deviation from the reference in float64, over the largest gradient."""
         case = named(name)
         X, Y = random_data(case, min(case.batch, 128))
         net = Network(case.sizes, output=case.output, rng=0)
@@ -153,23 +153,61 @@ class Gradients:
     track_largest_deviation.unit = "relative"
 
 
+def allocations_per_step(train: Callable[[int], object], steps: int) -> float:
+    """Return the blocks of memory that compiled code allocates in each step of `train(n)`, a training of n steps.
+
+    This is the difference between trainings of 2·steps and of `steps` steps, over `steps`. It leaves out what a call
+    takes whatever its number of steps: Numba allocates a block for every array that Python hands to a compiled
+    function, and frees it when the function returns. The least of five counts is taken, since a disturbed machine may
+    cut a training into more compiled calls, but never into fewer.
+    """
+    _nrt_python.memsys_enable_stats()
+
+    def count(n: int) -> int:
+        before = rtsys.get_allocation_stats().alloc
+        train(n)
+        return rtsys.get_allocation_stats().alloc - before
+
+    train(2 * steps)  # compiles
+    once, twice = (min(count(n) for _ in range(5)) for n in (steps, 2 * steps))
+    return (twice - once) / steps
+
+
 class Allocations:
-    """Blocks of memory that compiled code takes, and that Python keeps, in each of a hundred steps."""
+    """Memory that training takes from one step or one call to the next; both figures are 0."""
 
     def track_per_step(self) -> float:
+        """Blocks that compiled code allocates in each step of an epoch."""
+        set_num_threads(1)
+        case = named("digits")
+        X, Y = random_data(case, 64 * case.batch)
+        net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
+
+        def train(steps: int) -> None:
+            rows = steps * case.batch
+            net.fit(X[:rows], Y[:rows], epochs=1, batch_size=case.batch, optimizer=optimizer, progress=False)
+
+        return allocations_per_step(train, 32)
+
+    def track_kept_per_call(self) -> float:
+        """Blocks that compiled code and Python keep after each of a hundred calls of `train_step`."""
         case = named("digits")
         X, Y = random_data(case, case.batch)
         net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
         for _ in range(300):  # Python's own free lists fill up first
             net.train_step(X, Y, optimizer)
         _nrt_python.memsys_enable_stats()
-        steps, blocks, taken = 100, sys.getallocatedblocks(), rtsys.get_allocation_stats().alloc
-        for _ in range(steps):
-            net.train_step(X, Y, optimizer)
-        taken = rtsys.get_allocation_stats().alloc - taken
-        return float((taken + max(0, sys.getallocatedblocks() - blocks)) // steps)
 
-    track_per_step.unit = "blocks"
+        def kept() -> int:
+            stats = rtsys.get_allocation_stats()
+            return stats.alloc - stats.free + sys.getallocatedblocks()
+
+        calls, before = 100, kept()
+        for _ in range(calls):
+            net.train_step(X, Y, optimizer)
+        return float(max(0, kept() - before) // calls)
+
+    track_per_step.unit = track_kept_per_call.unit = "blocks"
 
 
 if __name__ == "__main__":

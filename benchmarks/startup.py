@@ -1,4 +1,4 @@
-"""What a user waits for before anything is trained: import, and the first fit with a cold and with a warm cache."""
+"""Start-up times: import, and the first fit with a cold and with a warm cache."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def run_python(code: str, **environment: str) -> None:
 
 
 class Startup:
-    """Seconds of a whole process; an interpreter that imports numba alone is the floor of all three."""
+    """Seconds of a whole process; the lower bound of all is an interpreter that imports only Numba."""
 
     number = 1
     warmup_time = 0

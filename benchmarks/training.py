@@ -1,4 +1,4 @@
-"""Times of what a user calls: epochs of fit, single steps, the drop-in functions, and the memory of a fit."""
+"""Times of public calls: epochs of fit, single steps, the drop-in functions; and the memory of a fit."""
 
 from cases import NAMES, named, random_data, rows_of
 
@@ -29,7 +29,7 @@ class Epoch:
 
 
 class Call:
-    """One call of a method, checks at the door included, at one thread."""
+    """One call of a method, with argument validation, on one thread."""
 
     params = (["xs", "mnist"], [1, 32, 1024])
     param_names = ("shape", "batch")
@@ -58,7 +58,7 @@ class Call:
 
 
 class Dropin:
-    """The derivation's functions on dictionaries, at one thread."""
+    """The derivation's functions on dictionaries, on one thread."""
 
     params = (["s", "digits", "mnist"],)
     param_names = ("shape",)
@@ -90,7 +90,7 @@ class Dropin:
 
 
 class Memory:
-    """The peak of a whole process: the data are 31 MB, the parameters 0.9 MB."""
+    """Peak memory of a whole process; the data take 31 MB, the parameters 0.9 MB."""
 
     def peakmem_fit_mnist(self) -> None:
         case = named("mnist")

@@ -1,11 +1,11 @@
-"""Is one revision slower than another? A comparison that a noisy machine cannot fool.
+"""Compare the speed of two revisions, so that noise of the machine does not decide.
 
     python scripts/check_speed.py BASE [HEAD] [--shapes xs,s,digits,mnist] [--rounds 5] [--turns 15] [--threads 1]
 
-BASE and HEAD are revisions of this repository; HEAD is the working tree where it is not given. Both train the same
-networks in processes of their own that take turns of about a tenth of a second, so that whatever slows the machine
-slows both. A round is one such pair of processes, and its figure the median over its turns of HEAD's speed over
-BASE's. The exit code is 1 only where the figures of all rounds lie below 0.9: the whole spread, not its middle.
+BASE and HEAD are revisions of this repository; HEAD defaults to the working tree. Each trains the same networks in its
+own process. The two processes take turns of about a tenth of a second, so that a disturbance slows both. A round is one
+such pair of processes; its figure is the median over its turns of HEAD's speed over BASE's. The exit code is 1 only if
+the figures of all rounds are below 0.9: the whole spread, not its median.
 """
 
 import argparse
@@ -30,16 +30,16 @@ Turn = Callable[[], float]
 
 
 def fail(message: str) -> NoReturn:
-    """One line, exit code 2."""
+    """Print one line and end with exit code 2."""
     print(f"check_speed: {message}", file=sys.stderr)
     sys.exit(2)
 
 
-# ---- the side that is measured -----------------------------------------------------------------------------------
+# ---- the process that is measured --------------------------------------------------------------------------------
 
 
 def worker(tree: str, shape: str, threads: int) -> None:
-    """Train for an epoch at every line on stdin, and answer with the samples/s."""
+    """Train for one epoch at every line on stdin, and answer with the samples/s."""
     import fastprop
     from fastprop.kernels.plan import flops_per_sample
 
@@ -60,26 +60,26 @@ def worker(tree: str, shape: str, threads: int) -> None:
         print(epoch(), flush=True)
 
 
-# ---- the side that measures --------------------------------------------------------------------------------------
+# ---- the process that measures -----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def tree_of(revision: str) -> Iterator[Path]:
-    """A folder with the files of a revision."""
+    """Provide a folder with the files of a revision."""
     if revision == WORKING_TREE:
         yield ROOT
         return
     with tempfile.TemporaryDirectory(prefix="check-speed-") as folder:
         archive = subprocess.run(["git", "-C", ROOT, "archive", revision, "fastprop"], capture_output=True)
         if archive.returncode:
-            fail(f"{revision} is no revision of this repository that holds fastprop/.")
+            fail(f"{revision} is no revision of this repository with a folder fastprop/.")
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
         yield Path(folder)
 
 
 @contextlib.contextmanager
 def training(tree: Path, shape: str, threads: int) -> Iterator[Turn]:
-    """A process that trains the tree's fastprop; each call of what is given is one turn, and gives its samples/s."""
+    """Start a process that trains with the tree's fastprop; provide a function that runs one turn, in samples/s."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--worker", str(tree), shape, str(threads)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tree)},
@@ -93,7 +93,7 @@ def training(tree: Path, shape: str, threads: int) -> Iterator[Turn]:
         stdin.flush()
         answer = stdout.readline()
         if not answer:
-            fail(f"training {shape} with the fastprop of {tree} failed, as said above.")
+            fail(f"training {shape} with the fastprop of {tree} failed; its message is above.")
         return float(answer)
 
     try:
@@ -104,9 +104,9 @@ def training(tree: Path, shape: str, threads: int) -> Iterator[Turn]:
 
 
 def ratio(base: Turn, head: Turn, turns: int) -> tuple[float, float, float]:
-    """Median speed of both, and the median of their ratio, over some turns; who goes first alternates."""
+    """Return the median speeds of both and the median of their ratio over some turns, with alternating order."""
     speeds = []
-    base(), head()  # the first after the start does not count
+    base(), head()  # the first turn after the start does not count
     for i in range(turns):
         first, second = (base, head) if i % 2 else (head, base)
         a, b = first(), second()
@@ -115,11 +115,12 @@ def ratio(base: Turn, head: Turn, turns: int) -> tuple[float, float, float]:
 
 
 def is_slower(ratios: list[float]) -> bool:
-    """Whether the whole spread lies beyond 10%."""
+    """Whether every ratio is more than 10% below 1."""
     return max(ratios) < SLOWER
 
 
 def row(shape: str, rounds: list[tuple[float, float, float]]) -> str:
+    """Return one shape's line of the table."""
     ratios = [r for _, _, r in rounds]
     verdict = "slower" if is_slower(ratios) else "faster" if min(ratios) > 1 / SLOWER else "within noise or 10%"
     base, head = (median(speeds) for speeds in list(zip(*rounds))[:2])
@@ -131,12 +132,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
         return worker(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base", metavar="BASE")
-    parser.add_argument("head", metavar="HEAD", nargs="?", default=WORKING_TREE)
-    parser.add_argument("--shapes", default="xs,s,digits,mnist", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("base", metavar="BASE", help="a revision")
+    parser.add_argument("head", metavar="HEAD", nargs="?", default=WORKING_TREE, help="a revision (the working tree)")
+    parser.add_argument("--shapes", default="xs,s,digits,mnist", help=f"of {', '.join(NAMES)} (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes for each shape (%(default)s)")
+    parser.add_argument("--turns", type=int, default=15, help="turns of each process (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process (%(default)s)")
     options = parser.parse_args()
     shapes = options.shapes.split(",")
     for shape in shapes:

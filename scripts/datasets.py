@@ -1,7 +1,7 @@
-"""Data sets from files: IDX folders in MNIST's form, .npz and .csv; read, checked, split and scaled.
+"""Read data sets from IDX folders in MNIST's format, .npz and .csv files; check, split and scale them.
 
-Every file is checked while it is read. What cannot be used is a :class:`DataError`, whose message names the file, the
-line where there is one, the rule and the remedy.
+Every file is checked while it is read. If it cannot be used, a :class:`DataError` names the file, the line if there is
+one, the rule and the remedy.
 """
 
 import csv
@@ -17,12 +17,12 @@ import numpy as np
 
 
 class DataError(Exception):
-    """A file that cannot be used, and why."""
+    """The reason why a file cannot be used."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples as they stand in their file.
+    """Samples with the values of their file.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Dataset:
     classes : tuple of str
         In sorted order; empty for a regression.
     n_test : int
-        So many of the last rows are the test set that came with the data; 0 where none did.
+        The number of rows at the end that are the data's own test set; 0 if there is none.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Scaling(NamedTuple):
 
     @classmethod
     def of(cls, X: np.ndarray) -> "Scaling":
-        """Bytes by their largest value, so that ink is 0 to 1; all else by its mean and standard deviation."""
+        """Scale uint8 by its largest value, so that pixels are 0 to 1; other dtypes by mean and standard deviation."""
         if X.dtype == np.uint8:
             return cls(np.zeros(X.shape[1], np.float32), np.full(X.shape[1], max(int(X.max()), 1), np.float32))
         std = X.std(axis=0, dtype=np.float64)
@@ -63,7 +63,7 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """A data set in two parts, both scaled by what the training part says.
+    """A data set in two parts, both scaled by the statistics of the training part.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Split:
     Y_train, Y_test : ndarray
         Class indices, int64 (m,); or for a regression scaled values, float32 (m, 1).
     x_scaling, y_scaling : Scaling
-        What was done to the features and, in a regression, to the target.
+        The scaling of the features and, in a regression, of the target.
     """
 
     X_train: np.ndarray
@@ -83,7 +83,7 @@ class Split:
 
 
 def split(data: Dataset, share: float, rng: np.random.Generator) -> Split:
-    """Hold out a share of the rows, drawn at random; or the test set that came with the data.
+    """Hold out a random share of the rows, or the data's own test set.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def load(path: Path, target: str | None = None) -> Dataset:
     path : Path
         A folder with MNIST's IDX files, an .npz with X and y, or a .csv whose first line names the columns.
     target : str, optional
-        The column of a .csv that is to be predicted.
+        The column of a .csv to predict.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def load(path: Path, target: str | None = None) -> Dataset:
 
 
 def _dataset(path: Path, X: np.ndarray, y: np.ndarray, n_test: int = 0) -> Dataset:
-    """Text and whole numbers are classes, other numbers a regression."""
+    """Return a classification if y is text or whole numbers, else a regression."""
     if len(X) != len(y):
         raise DataError(f"{path}: X has {len(X)} rows and y has {len(y)}; there must be one target for each row.")
     if X.size == 0:
@@ -151,16 +151,16 @@ def _dataset(path: Path, X: np.ndarray, y: np.ndarray, n_test: int = 0) -> Datas
     return Dataset(name, X, Y, tuple(str(int(c) if y.dtype.kind == "f" else c) for c in classes), n_test)
 
 
-# ---- IDX, the form of MNIST: two zeros, the type, how many dimensions, the dimensions, the bytes ---------------------
+# ---- IDX, the format of MNIST: two zeros, the type, the number of dimensions, the dimensions, the bytes --------------
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """An IDX file of unsigned bytes, gzipped or not.
+    """Read an IDX file of uint8, gzipped or not.
 
     Raises
     ------
     DataError
-        If it is damaged, of another type, or has another number of dimensions.
+        If the file is damaged, of another type, or has another number of dimensions.
     """
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
@@ -184,7 +184,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _read_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The images and labels of one part; None where neither is there."""
+    """Return the images and labels of one part, or None if neither file exists."""
     found = {}
     for name, dimensions in ((f"{part}-images-idx3-ubyte", 3), (f"{part}-labels-idx1-ubyte", 1)):
         found[name] = [(path, dimensions) for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
@@ -240,7 +240,7 @@ def _load_npz(path: Path) -> Dataset:
 
 
 def _number(cell: str) -> float | None:
-    """A finite number, or None."""
+    """Return a cell as a finite number, or None."""
     try:
         value = float(cell)
     except ValueError:
@@ -250,7 +250,7 @@ def _number(cell: str) -> float | None:
 
 def _load_csv(path: Path, target: str) -> Dataset:
     X: list[list[float]] = []
-    cells: list[tuple[int, str]] = []  # the target's, with their lines
+    cells: list[tuple[int, str]] = []  # of the target, with their line numbers
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -285,7 +285,7 @@ def _features(where: str, header: list[str], row: list[str], target: str) -> lis
 
 
 def _target(path: Path, name: str, cells: list[tuple[int, str]]) -> np.ndarray:
-    """Numbers, or text where no cell is a number."""
+    """Return the target as numbers, or as text if no cell is a number."""
     numbers = [_number(cell) for _, cell in cells]
     numeric = any(number is not None for number in numbers)
     for (line, cell), number in zip(cells, numbers, strict=True):

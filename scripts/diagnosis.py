@@ -1,12 +1,12 @@
-"""Ask why a network does not learn, apply the remedy to another, and watch its health as it trains.
+"""Diagnose why a network does not learn, apply the remedy to a second one, and watch its health during training.
 
     python scripts/diagnosis.py
     python scripts/diagnosis.py --lr 1 --picture pictures/flow.png
 
-The networks learn handwritten digits, the first with a learning rate that is far too high. `diagnose` tells so before
-the first step, and what became of it after the last. The second begins anew with the rate at which a step changes W by
-a thousandth. `Health` looks into both after every epoch. The picture, of the gradient that comes back through the
-layers of the first, needs matplotlib (pip install 'fastprop[plot]').
+The networks learn handwritten digits, the first with a learning rate that is far too high. `diagnose` reports this
+before the first step, and the damage after the last one. The second network starts again with the rate at which a step
+changes W by a thousandth. `Health` diagnoses both after every epoch. The picture shows the gradient on its path back
+through the layers of the first network; it needs matplotlib (pip install 'fastprop[plot]').
 """
 
 import argparse
@@ -21,22 +21,22 @@ DIGITS = Path(__file__).parent / "data" / "digits.npz"
 
 
 def train(net: Network, lr: float, X: np.ndarray, Y: np.ndarray, epochs: int) -> None:
-    """Show what was found in a network after each quarter of its epochs, and how good it has become."""
+    """Train a network; print the findings after each quarter of the epochs, and the final accuracy."""
     health = Health(X[:500], Y[:500])
     net.fit(X[:1500], Y[:1500], epochs=epochs, batch_size=64, optimizer=Adam(lr), callbacks=[health])
     print(f"Adam({lr:.2g})\nepoch    cost  found")
     for epoch, report in health.records[:: max(1, epochs // 4)] + health.records[-1:]:
         print(f"{epoch + 1:>5}  {report.cost:>6.3f}  {', '.join(f.kind for f in report.findings) or 'nothing'}")
     right = np.mean(net.predict(X[1500:]).argmax(axis=1) == Y[1500:])
-    print(f"accuracy on {len(X) - 1500} digits that were held out {right:.1%}\n")
+    print(f"accuracy on {len(X) - 1500} held-out digits {right:.1%}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lr", type=float, default=0.3, help="Adam's, of the first network (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=60, help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights (%(default)s)")
-    parser.add_argument("--picture", type=Path, default=Path("diagnosis.png"), help="(%(default)s)")
+    parser.add_argument("--lr", type=float, default=0.3, help="learning rate of the first network (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="epochs of each network (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights (%(default)s)")
+    parser.add_argument("--picture", type=Path, default=Path("diagnosis.png"), help="file of the picture (%(default)s)")
     args = parser.parse_args(argv)
 
     with np.load(DIGITS) as file:

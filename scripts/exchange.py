@@ -1,10 +1,11 @@
-"""Train a network, hand it to PyTorch, to onnxruntime and to plain NumPy, and see that all of them predict the same.
+"""Train a network, hand it to PyTorch, onnxruntime and plain NumPy, and show that all of them predict the same.
 
     python scripts/exchange.py
     python scripts/exchange.py --folder models
 
-The network learns handwritten digits, from bytes that it scales itself. Printed are the largest differences from the
-probabilities of `net.predict`: below 1e-6, since float32 rounds the same sums otherwise in another order.
+The network learns handwritten digits from uint8 pixels, which it scales itself. The script prints the largest
+differences from the probabilities of `net.predict`. They are below 1e-6: float32 rounds the same sums differently in
+another order.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from fastprop.convert import from_torch, to_onnx, to_torch
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the two files go (the current folder)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the two files (the current folder)")
     folder = parser.parse_args(argv).folder
     folder.mkdir(parents=True, exist_ok=True)
     with np.load(Path(__file__).parent / "data" / "digits.npz") as digits:

@@ -1,4 +1,4 @@
-"""Makes data/digits.npz, which train.py trains on, from the copy that scikit-learn ships; see data/README.md.
+"""Make data/digits.npz, which train.py trains on, from the copy that scikit-learn ships; see data/README.md.
 
 python scripts/make_digits.py
 """
@@ -12,7 +12,7 @@ PATH = Path(__file__).parent / "data" / "digits.npz"
 
 
 def main() -> int:
-    """Write the file, the same bytes each time."""
+    """Write the file; its bytes are the same each time."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:

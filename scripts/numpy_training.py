@@ -1,4 +1,4 @@
-"""The same training in plain NumPy: what fastprop.fit does, step by step, with the functions of fastprop.reference."""
+"""The same training in plain NumPy: the steps of `Network.fit`, with the functions of fastprop.reference."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ Update = Callable[[Arrays, Arrays], Arrays]
 
 
 def sgd(lr: float) -> Update:
-    """θ − lr·dθ, as an update of the parameters by their gradients."""
+    """Return the update θ ← θ − lr·dθ."""
     return lambda parameters, grads: reference.update_parameters(parameters, grads, lr)
 
 
@@ -56,14 +56,15 @@ def fit(parameters: Arrays, X: np.ndarray, Y: np.ndarray, *, output: str, epochs
     Parameters
     ----------
     parameters : dict
-        {"W1": (n_1, n_0), "b1": (n_1, 1), …}; its dtype and that of X and Y is what everything is computed in.
+        {"W1": (n_1, n_0), "b1": (n_1, 1), …}. Everything is computed in their dtype and that of X and Y.
     X, Y : ndarray of shape (m, n_0), (m, n_L)
-        Samples are rows, classes one-hot.
+        Samples are rows; classes are one-hot.
     output, epochs, batch_size, hidden
-        As of :class:`fastprop.Network` and its `fit`.
+        See :class:`fastprop.Network` and its `fit`.
     update : callable
+        (parameters, gradients) → parameters.
     rng : Generator or None
-        Of the shuffle; None keeps the rows in their order.
+        Draws the shuffles; None keeps the rows in their order.
 
     Returns
     -------

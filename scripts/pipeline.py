@@ -1,11 +1,11 @@
-"""A network in scikit-learn's own tools: a pipeline that scales and classifies, and a search for its settings.
+"""Use a network in scikit-learn's tools: a pipeline that scales and classifies, and a search for its hyperparameters.
 
     python scripts/pipeline.py
     python scripts/pipeline.py --jobs -1
 
-Only the line that imports `MLPClassifier` is fastprop's; the rest is what it is with `sklearn.neural_network`. The data
-are scikit-learn's digits, a quarter of which has no part in the search. Within each fold the scaler sees only what the
-network is trained on. Needs scikit-learn (pip install 'fastprop[sklearn]').
+Only the line that imports `MLPClassifier` differs from the same script with `sklearn.neural_network`. The data are
+scikit-learn's digits; a quarter of them is held out from the search. Within each fold the scaler sees only the rows
+that the network is trained on. The script needs scikit-learn (pip install 'fastprop[sklearn]').
 """
 
 import argparse
@@ -22,9 +22,9 @@ from fastprop.sklearn import MLPClassifier
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folds", type=int, default=3, help="of the cross-validation (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that search; -1: one a core (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the weights (%(default)s)")
+    parser.add_argument("--folds", type=int, default=3, help="folds of the cross-validation (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of the search; -1: one per core (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the weights (%(default)s)")
     args = parser.parse_args(argv)
 
     X, y = load_digits(return_X_y=True)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for given, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"]):
         print(f"  {score:.1%}  {given}")
     linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_train, y_train)
-    print(f"accuracy on {len(X_test):,} rows held out {search.score(X_test, y_test):.1%}, "
+    print(f"accuracy on {len(X_test):,} held-out rows {search.score(X_test, y_test):.1%}, "
           f"of a logistic regression {linear.score(X_test, y_test):.1%}")  # fmt: skip
 
 

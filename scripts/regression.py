@@ -1,13 +1,13 @@
-"""Fit a table whose columns have units of their own, and see why they have to be scaled first.
+"""Fit a table whose columns have different units, and show why they have to be scaled first.
 
     python scripts/regression.py
     python scripts/regression.py --rows 20000 --hidden 128 128
 
-The table is made by a formula, the first of Friedman's (1991, Multivariate Adaptive Regression Splines), with noise;
-five of its ten columns matter, and each has a unit, from a millionth to a thousand. `diagnose` says what is wrong with
-it as it is, and finds nothing once columns and target are scaled by the means and standard deviations of the training
-rows. R² of both networks, on rows that had no part in the training, stands beside that of linear least squares and that
-of the formula itself, which the noise alone keeps from 1.
+The table comes from a formula with noise, the first of Friedman's (1991, Multivariate Adaptive Regression Splines).
+Five of its ten columns matter. Each column has a unit, from a millionth to a thousand. `diagnose` says what is wrong
+with the unscaled table, and finds nothing wrong after columns and target are scaled by the means and standard
+deviations of the training rows. The script prints R² on held-out rows for both networks, for linear least squares and
+for the formula itself, which only the noise keeps from 1.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PRICE = 10_000  # of the target
 
 
 def table(m: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X (m, 10), y (m, 1), and y without its noise."""
+    """Return X (m, 10), y (m, 1), and y without its noise."""
     X = rng.random((m, 10))
     y = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3] + 5 * X[:, 4]
     noise = rng.normal(size=m)
@@ -30,7 +30,7 @@ def table(m: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def train(X: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> Network:
-    """Show the health of an untrained network, and train it until the loss on rows that are held out falls no more."""
+    """Print the diagnosis of an untrained network, and train it until the loss on held-out rows falls no more."""
     net, optimizer = Network((X.shape[1], *hidden, 1), l2=0.001, rng=seed), Adam(lr=0.002)
     print(f"{diagnose(net, X, y, optimizer)}\n")
     net.fit(X, y, epochs=300, batch_size=64, optimizer=optimizer, validation=0.2, early_stopping=20)
@@ -38,15 +38,15 @@ def train(X: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> Net
 
 
 def r2(y: np.ndarray, y_hat: np.ndarray) -> float:
-    """The share of the variance that is explained."""
+    """Return the share of the variance that is explained."""
     return float(1 - np.sum((y - y_hat) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5000, help="of which a fifth is held out (%(default)s)")
+    parser.add_argument("--rows", type=int, default=5000, help="rows, a fifth of them held out (%(default)s)")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 64], metavar="UNITS", help="layers (64 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of the table, the weights and the order (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of table, weights and order (%(default)s)")
     args = parser.parse_args(argv)
 
     X, y, noiseless = table(args.rows, np.random.default_rng(args.seed))
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unscaled = train(X[:n], y[:n], args.hidden, args.seed)
     print("The table scaled\n")
     scaled = train(X_scaled[:n], y_scaled[:n], args.hidden, args.seed)
-    coefficients = np.linalg.lstsq(X_scaled[:n], y_scaled[:n])[0]  # the means being 0, so is the intercept
+    coefficients = np.linalg.lstsq(X_scaled[:n], y_scaled[:n])[0]  # all means are 0, so the intercept is 0
 
     y_hats = {
         "network, table as it is": unscaled.predict(X[n:]),

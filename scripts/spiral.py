@@ -1,12 +1,12 @@
-"""Tell the three arms of a spiral apart, which no straight lines can, and draw where the network sees the borders.
+"""Classify the three arms of a spiral, which no straight lines separate, and draw the network's decision boundary.
 
     python scripts/spiral.py
     python scripts/spiral.py --noise 0.5 --hidden 200 200 --folder pictures
 
-A fifth of the training points is held out; when the loss on them has not fallen for 30 epochs, training ends and goes
-back to the parameters with which it was lowest. The accuracy is that on points which had no part in any of this, beside
-that of a network without hidden layers and the best that the noise allows. The two pictures, the decision boundary and
-the learning curves, need matplotlib (pip install 'fastprop[plot]').
+A fifth of the training points is held out. When the loss on them has not fallen for 30 epochs, training ends and
+restores the parameters with the lowest loss. The script prints the accuracy on new points, beside that of a network
+without hidden layers and the best that the noise allows. The two pictures, the decision boundary and the learning
+curves, need matplotlib (pip install 'fastprop[plot]').
 """
 
 import argparse
@@ -22,7 +22,7 @@ TURN = 4.0  # radians, from the centre to the end of an arm
 
 
 def spiral(m: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points (m, 2) on three arms around the origin, and the arm of each; the noise is that of their angles."""
+    """Return points (m, 2) on three arms around the origin, and the arm of each; `noise` is that of the angles."""
     arm = rng.integers(3, size=m)
     radius = rng.random(m)
     angle = TURN * radius + 2 * math.pi / 3 * arm + rng.normal(scale=noise, size=m)
@@ -30,13 +30,14 @@ def spiral(m: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def train(hidden: Sequence[int], X: np.ndarray, Y: np.ndarray, seed: int) -> tuple[Network, History]:
-    """A network with these hidden layers, trained until the loss on rows that are held out falls no more."""
+    """Train a network with these hidden layers until the loss on held-out rows falls no more."""
     net = Network((2, *hidden, 3), output="softmax", rng=seed)
     history = net.fit(X, Y, epochs=1000, batch_size=64, optimizer=Adam(lr=0.002), validation=0.2, early_stopping=30)
     return net, history
 
 
 def accuracy(net: Network, X: np.ndarray, Y: np.ndarray) -> float:
+    """Return the share of rows whose class is predicted."""
     return float(np.mean(net.predict(X).argmax(axis=1) == Y))
 
 
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--noise", type=float, default=0.4, help="of the points' angles, in radians (%(default)s)")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 64], metavar="UNITS", help="layers (64 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of the points, the weights and the order (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the pictures go (the current folder)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of points, weights and order (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the pictures (the current folder)")
     args = parser.parse_args(argv)
 
     rng = np.random.default_rng(args.seed)
@@ -54,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     net, history = train(args.hidden, X_train, Y_train, args.seed)
     lowest = np.argmin(history.validation_loss) + 1
-    print(f"{net}\ntrained for {history.epochs} epochs; went back to epoch {lowest}, with the lowest validation loss")
+    print(f"{net}\ntrained for {history.epochs} epochs; restored epoch {lowest}, which had the lowest validation loss")
     linear, _ = train([], X_train, Y_train, args.seed)
-    best = math.erf(math.pi / 3 / args.noise / math.sqrt(2))  # how often a point is nearest to its own arm
+    best = math.erf(math.pi / 3 / args.noise / math.sqrt(2))  # the probability that a point is nearest to its own arm
     print(f"accuracy on {len(X_test):,} new points {accuracy(net, X_test, Y_test):.1%}; "
           f"without hidden layers {accuracy(linear, X_test, Y_test):.1%}, at best {best:.1%}")  # fmt: skip
 

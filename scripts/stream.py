@@ -1,13 +1,14 @@
-"""Learn from a stream whose rule changes as it flows, one batch after the other, none of them seen twice.
+"""Learn from a stream whose rule drifts, one batch after another, each of which is seen once.
 
     python scripts/stream.py
     python scripts/stream.py --batches 20000 --every 1000 --save run.safetensors
 
-Each batch is predicted before it is learnt from, so that every prediction is of rows never seen and the share of wrong
-ones is an honest error (prequential evaluation; Gama, Sebastião and Rodrigues 2013, On evaluating stream learning
-algorithms). Beside it stands the error of a copy that stops learning after a quarter of the stream: the rule, a curve
-that divides a plane, turns by a right angle from the first batch to the last. The network is saved at every line, with
-its optimizer, so that `Network.load(path).partial_fit(X, Y)` goes on with the stream (pip install 'fastprop[save]').
+Each batch is predicted before the network learns from it, so that all predictions are of new rows and the share of
+wrong ones is an honest error (prequential evaluation; Gama, Sebastião and Rodrigues 2013, On evaluating stream learning
+algorithms). The second column is the error of a copy that stops learning after a quarter of the stream: the rule, a
+curve that divides a plane, turns by a right angle from the first batch to the last. At every line the network is saved
+with its optimizer, so that `Network.load(path).partial_fit(X, Y)` continues with the stream
+(pip install 'fastprop[save]').
 """
 
 import argparse
@@ -22,7 +23,7 @@ from fastprop import Adam, Network
 
 
 def stream(batches: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of 1 to 64 rows: X (m, 2), and on which side of the curve each row lies."""
+    """Yield batches of 1 to 64 rows: X (m, 2), and the side of the curve on which each row lies."""
     for i in range(batches):
         X = rng.uniform(-1, 1, (rng.integers(1, 65), 2))
         turn = np.pi / 2 * i / batches
@@ -31,16 +32,16 @@ def stream(batches: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray,
 
 
 def wrong(net: Network, X: np.ndarray, Y: np.ndarray) -> int:
-    """How many of the rows are taken for the other class."""
+    """Return the number of rows for which the other class is predicted."""
     return int(np.sum((net.predict(X)[:, 0] > 0.5) != Y))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=6000, help="(%(default)s)")
-    parser.add_argument("--every", type=int, default=500, help="batches from one line to the next (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the stream and the weights (%(default)s)")
-    parser.add_argument("--save", type=Path, default=Path("stream.safetensors"), help="(%(default)s)")
+    parser.add_argument("--batches", type=int, default=6000, help="batches of the stream (%(default)s)")
+    parser.add_argument("--every", type=int, default=500, help="batches per line of output (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the stream and the weights (%(default)s)")
+    parser.add_argument("--save", type=Path, default=Path("stream.safetensors"), help="file (%(default)s)")
     args = parser.parse_args(argv)
     saves = importlib.util.find_spec("safetensors") is not None
 

@@ -1,11 +1,11 @@
-"""Train a network on the digits beside this script, or on data of your own.
+"""Train a network on the digits beside this script, or on other data.
 
     python scripts/train.py
     python scripts/train.py --data mnist/
     python scripts/train.py --data wine.csv --target quality --hidden 64 64 --epochs 100
 
-It ends with what the network makes of the samples it has not seen, the file that its parameters went to, and how fast
-it was beside the same training in NumPy. Whole numbers and text are classes; a target with fractions is a regression.
+The script ends with the predictions for held-out samples, the file of the parameters, and the speed beside the same
+training in NumPy. A target of whole numbers or text is a classification; one with fractions is a regression.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from datasets import DataError, Dataset, Split, load, split
 from fastprop import SGD, Adam, History, Network, Optimizer, get_num_threads, set_num_threads
 
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
-ROUNDS, SAMPLES = 5, 20_000  # of the comparison with NumPy: about so many samples in each round
+ROUNDS, SAMPLES = 5, 20_000  # of the comparison with NumPy: each round trains on about 20,000 samples
 REST = 0.2  # seconds before each of its runs: OpenBLAS's threads spin for about 0.1 after NumPy's last product
-LARGEST_TABLE = 20  # classes whose confusion table fits a screen
+LARGEST_TABLE = 20  # classes: a larger confusion table does not fit a screen
 
 # name: learning rate, fastprop's optimizer, NumPy's update
 RULES: dict[str, tuple[float, Callable[[float], Optimizer], Callable[[float], numpy_training.Update]]] = {
@@ -42,20 +42,20 @@ say = partial(print, flush=True)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", type=Path, default=DIGITS, help="a folder with MNIST's IDX files, an .npz (X, y) or a .csv")
     add("--target", metavar="COLUMN", help="the column of a .csv to predict")
-    add("--test-share", type=_share, metavar="SHARE", help="held out: 0.1 of the digits, 0.2 of other data")
+    add("--test-share", type=_share, metavar="SHARE", help="share to hold out: 0.1 of the digits, 0.2 of other data")
     add("--hidden", type=_whole, nargs="*", default=[256, 128], metavar="UNITS", help="hidden layers (256 128)")
     add("--epochs", type=_whole, default=20, help="(%(default)s)")
     add("--batch-size", type=_whole, default=64, help="(%(default)s)")
     add("--optimizer", choices=RULES, default="adam", help="(%(default)s)")
     add("--lr", type=_positive, help=", ".join(f"{rate:g} with {name}" for name, (rate, *_) in RULES.items()))
-    add("--seed", type=partial(_whole, least=0), default=0, help="of the split, the weights and the order (0)")
-    add("--threads", type=_whole, help="fastprop's most; NumPy's are set by OPENBLAS_NUM_THREADS or the like")
-    add("--save", type=Path, metavar="PATH", help="where the parameters go (fastprop-NAME.npz)")
+    add("--seed", type=partial(_whole, least=0), default=0, help="seed of the split, the weights and the order (0)")
+    add("--threads", type=_whole, help="at most, in fastprop; NumPy reads OPENBLAS_NUM_THREADS or the like")
+    add("--save", type=Path, metavar="PATH", help="file for the parameters (fastprop-NAME.npz)")
     add("--no-compare", action="store_true", help="skip the comparison with NumPy")
     return parser.parse_args(argv)
 
@@ -81,7 +81,7 @@ def _share(text: str) -> float:
 
 
 def read(args: argparse.Namespace) -> tuple[Dataset, Split]:
-    """The data that the options ask for, and its two parts."""
+    """Read the data that the options name, and split it."""
     data = load(args.data, args.target)
     if data.n_test and args.test_share:
         raise DataError(f"{args.data}: has a test set of its own (t10k); leave out --test-share.")
@@ -90,7 +90,7 @@ def read(args: argparse.Namespace) -> tuple[Dataset, Split]:
 
 
 def build(args: argparse.Namespace, data: Dataset) -> tuple[Network, Optimizer]:
-    """An untrained network for the data, and its optimizer."""
+    """Return an untrained network for the data, and its optimizer."""
     output = "softmax" if data.classes else "identity"
     sizes = (data.X.shape[1], *args.hidden, len(data.classes) or 1)
     try:
@@ -102,7 +102,7 @@ def build(args: argparse.Namespace, data: Dataset) -> tuple[Network, Optimizer]:
 
 
 def fit(network: Network, optimizer: Optimizer, parts: Split, args: argparse.Namespace) -> History:
-    """Train; with a progress bar on a terminal, with some lines elsewhere."""
+    """Train, with a progress bar on a terminal and with about ten lines elsewhere."""
     bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
     def line(epoch: int, history: History) -> None:
@@ -122,7 +122,10 @@ def fit(network: Network, optimizer: Optimizer, parts: Split, args: argparse.Nam
 
 
 def confusion(Y: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> str:
-    """How often each class was taken for each other: rows are the true ones, columns the predicted."""
+    """Return the confusion table: rows are true classes, columns are predicted ones.
+
+    If there are more than `LARGEST_TABLE` classes, it is a list of the ten most frequent mistakes.
+    """
     table = np.zeros((len(classes), len(classes)), int)
     np.add.at(table, (Y, predicted), 1)
     if len(classes) > LARGEST_TABLE:
@@ -136,7 +139,7 @@ def confusion(Y: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> s
 
 
 def evaluate(network: Network, parts: Split, classes: Sequence[str]) -> tuple[float, str]:
-    """Accuracy, or R² of a regression, on the part held out; and what there is to say about it."""
+    """Return the accuracy, or R² of a regression, on the held-out part, and a text about it."""
     Y, Y_hat = parts.Y_test, network.predict(parts.X_test)
     if classes:
         predicted = Y_hat.argmax(axis=1)
@@ -148,7 +151,7 @@ def evaluate(network: Network, parts: Split, classes: Sequence[str]) -> tuple[fl
 
 
 def unscaled(network: Network, parts: Split) -> dict[str, Any]:
-    """The parameters, with the scaling folded into the outer layers: they take and give values as in the file."""
+    """Return the parameters with the scaling folded into the outer layers: they take and give unscaled values."""
     parameters = {name: value.astype(np.float64) for name, value in network.to_dict().items()}
     shift, scale = parts.x_scaling
     parameters["W1"] /= scale
@@ -161,7 +164,7 @@ def unscaled(network: Network, parts: Split) -> dict[str, Any]:
 
 
 def compare(args: argparse.Namespace, data: Dataset, parts: Split) -> str:
-    """Samples per second of the same training, from the start, by fastprop and by NumPy in float32, by turns."""
+    """Compare the samples/s of fastprop and of NumPy: the same training in float32, from the start, in turns."""
     X, Y = parts.X_train[:SAMPLES], parts.Y_train[:SAMPLES]
     targets = np.eye(len(data.classes), dtype=np.float32)[Y] if data.classes else Y
     work: dict[str, Any] = {"epochs": max(1, round(SAMPLES / len(X))), "batch_size": args.batch_size}
@@ -190,7 +193,7 @@ def compare(args: argparse.Namespace, data: Dataset, parts: Split) -> str:
 
 
 def destination(args: argparse.Namespace, data: Dataset) -> Path:
-    """Where the parameters will go, looked at before the work begins."""
+    """Return the file for the parameters, checked before the work begins."""
     path: Path = args.save or Path(f"fastprop-{data.name}.npz")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise DataError(f"{path}: cannot be saved to; --save takes a file in a folder that exists.")
@@ -221,11 +224,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 2 for data that cannot be used, 1 for a training that diverged."""
+    """Return the exit code: 2 for data that cannot be used, 1 for a training that diverged."""
     args = parse(argv)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # the fit's, when its cost is no longer finite
+            warnings.simplefilter("error", RuntimeWarning)  # raised by fit if its cost is no longer finite
             run(args)
     except DataError as error:
         print(f"train.py: {error}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Why backpropagation: what the gradient costs by nudging every parameter, and what it costs by going back once.
+"""Why backpropagation: the cost of a gradient by nudging every parameter, and by one backward pass.
 
     python scripts/why_backprop.py
 
-To nudge is to ask of each parameter how J changes when it alone is moved a little: dJ/dθ ≈ (J(θ + ε) − J(θ − ε)) / 2ε,
-two forward passes for every parameter. Backpropagation has all of them after one forward and one backward pass. Both
-are measured on networks of growing width, and told in forward passes. Where nudging all of a network's parameters
-would take too long, some of them are nudged and the time is multiplied up; a ~ in the table marks it.
+Nudging moves one parameter a little and measures the change of J: dJ/dθ ≈ (J(θ + ε) − J(θ − ε)) / 2ε, two forward
+passes for every parameter. Backpropagation computes all derivatives in one forward and one backward pass. The script
+measures both on networks of growing width, in units of forward passes. If nudging all of a network's parameters would
+take too long, only some of them are nudged and the time is extrapolated; a ~ in the table marks it.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import numpy as np
 from fastprop import Network, set_num_threads
 
 INPUTS, CLASSES, BATCH = 16, 4, 512
-EPSILON = 1e-3  # a larger nudge crosses more kinks of relu, a smaller one drowns in the rounding of float32
-TOLERANCE = 0.01  # how far apart the two gradients may be, for that reason
-ROUNDS = 5  # in which passes and nudges are measured by turns, so that a disturbance meets both
-PASSES_SECONDS, NUDGES_SECONDS = 0.4, 2.0  # about the most that one network takes
+EPSILON = 1e-3  # a larger nudge crosses more kinks of relu; a smaller one is lost in the rounding of float32
+TOLERANCE = 0.01  # of the relative difference between the two gradients, for that reason
+ROUNDS = 5  # passes and nudges are measured in turns, so that a disturbance meets both
+PASSES_SECONDS, NUDGES_SECONDS = 0.4, 2.0  # about the most time that one network takes
 
 Place = tuple[np.ndarray, np.ndarray, Any]  # one parameter: its array, that of its gradient, and its index in both
 
@@ -47,7 +47,7 @@ class Measurement:
 
 
 def choose(network: Network, count: int, rng: np.random.Generator) -> list[Place]:
-    """So many of the parameters, drawn at random; or all."""
+    """Draw `count` of the parameters at random; all, if there are no more."""
     pairs = [pair for layer in network.layers for pair in ((layer.W, layer.dW), (layer.b, layer.db))]
     ends = np.cumsum([theta.size for theta, _ in pairs])
     places = []
@@ -59,7 +59,7 @@ def choose(network: Network, count: int, rng: np.random.Generator) -> list[Place
 
 
 def nudge(network: Network, X: np.ndarray, Y: np.ndarray, theta: np.ndarray, at: Any) -> float:
-    """dJ/dθ of one parameter, by central differences."""
+    """Return dJ/dθ of one parameter by central differences."""
     kept = theta[at]
     high, low = kept + EPSILON, kept - EPSILON
     theta[at] = high
@@ -71,7 +71,7 @@ def nudge(network: Network, X: np.ndarray, Y: np.ndarray, theta: np.ndarray, at:
 
 
 def passes(network: Network, X: np.ndarray, Y: np.ndarray) -> tuple[float, float]:
-    """Seconds of a forward pass, and of the backward pass after it."""
+    """Return the seconds of a forward pass and of the backward pass after it."""
     started = time.perf_counter()
     network.forward(X)
     between = time.perf_counter()
@@ -80,12 +80,12 @@ def passes(network: Network, X: np.ndarray, Y: np.ndarray) -> tuple[float, float
 
 
 def measure(width: int) -> Measurement:
-    """Both ways to the gradient of a network with two hidden layers of this width."""
+    """Measure both ways to the gradient of a network with two hidden layers of this width."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((BATCH, INPUTS), dtype=np.float32)
     Y = rng.integers(CLASSES, size=BATCH)
     network = Network((INPUTS, width, width, CLASSES), output="softmax", rng=rng)
-    network.loss(X, Y)  # the first calls compile and make room
+    network.loss(X, Y)  # the first calls compile and allocate
     passes(network, X, Y)
 
     both = min(sum(passes(network, X, Y)) for _ in range(3))
@@ -108,7 +108,7 @@ def measure(width: int) -> Measurement:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a time in a suitable unit."""
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -122,7 +122,7 @@ HEADER = f"""\
 
 
 def row(m: Measurement) -> str:
-    """One network's line in the table."""
+    """Return one network's line of the table."""
     about = "~" if m.sampled else ""
     return (
         f"{m.parameters:>10,}  {duration(m.forward):>8}  {about + duration(m.nudging):>11} "
@@ -132,7 +132,7 @@ def row(m: Measurement) -> str:
 
 
 def plot(measurements: Sequence[Measurement], path: Path) -> None:
-    """Cost of the gradient in forward passes against the number of parameters.
+    """Plot the cost of the gradient, in forward passes, against the number of parameters.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def plot(measurements: Sequence[Measurement], path: Path) -> None:
     axes.loglog(P[~sampled], nudging[~sampled], "o", color="tab:red", label="nudging every parameter")
     if sampled.any():
         axes.loglog(P[sampled], nudging[sampled], "o", color="tab:red", markerfacecolor="white",
-                    label="nudging some of them, multiplied up")  # fmt: skip
+                    label="nudging some of them, extrapolated")  # fmt: skip
     axes.loglog(P, backpropagation, "o-", color="tab:blue", label="backpropagation: one pass forward, one back")
     last = measurements[-1]
     for height, seconds, color in (
@@ -163,7 +163,7 @@ def plot(measurements: Sequence[Measurement], path: Path) -> None:
                       ha="center", color=color, weight="bold")  # fmt: skip
     axes.margins(x=0.1)
     axes.set_ylim(1, 8 * nudging.max())
-    axes.set_title("Backpropagation costs two or three forward passes, however many the parameters")
+    axes.set_title("Backpropagation costs two or three forward passes for any number of parameters")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", frameon=False)
     figure.savefig(path, dpi=150)
@@ -176,16 +176,16 @@ def _width(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, save the plot; the exit code is 1 where the two gradients differ."""
+    """Print the table and save the plot; the exit code is 1 if the two gradients differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--widths", type=_width, nargs="+", default=[4 * 2**i for i in range(9)], help="of hidden layers"
+        "--widths", type=_width, nargs="+", default=[4 * 2**i for i in range(9)], help="widths of the hidden layers"
     )
-    parser.add_argument("--plot", type=Path, default=Path("why_backprop.png"), help="where it goes (%(default)s)")
+    parser.add_argument("--plot", type=Path, default=Path("why_backprop.png"), help="file of the plot (%(default)s)")
     args = parser.parse_args(argv)
     if args.plot.is_dir() or not args.plot.absolute().parent.is_dir():
         parser.error(f"{args.plot}: cannot be saved to; --plot takes a file in a folder that exists")
-    set_num_threads(1)  # what is compared is work, not how it is shared out
+    set_num_threads(1)  # the comparison is of work, not of how threads share it
     print(HEADER)
     measurements = []
     for width in args.widths:

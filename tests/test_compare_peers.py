@@ -92,7 +92,8 @@ def canned() -> dict:
 
 
 def test_the_table_has_medians_spreads_shares_and_the_best_peer():
-    lines = compare_peers.speed_table(compare_peers.Results(canned()), "sgd")
+    results = compare_peers.Results(canned())
+    lines = compare_peers.speed_table(results, results.shapes("sgd"))
     assert len(lines) == 2 + 4
     assert {line.count("|") for line in lines} == {7}
     flops = 6 * (8 * 32 + 32 * 32 + 32) - 2 * 8 * 32
@@ -118,9 +119,40 @@ def test_the_readme_keeps_what_is_outside_of_the_marks(monkeypatch, tmp_path):
     for _ in range(2):
         compare_peers.into_readme(compare_peers.Results(canned()))
         text = path.read_text()
-        assert text.startswith(f"before\n{compare_peers.START}\n2026-01-01, znver4")
-        assert text.endswith(f"|\n\n{text.splitlines()[-3]}\n{compare_peers.END}\nafter\n")
+        assert text.startswith(f"before\n{compare_peers.START}\nThousands of samples/s")
+        assert text.endswith(f"</details>\n{compare_peers.END}\nafter\n")
         assert "old" not in text
+
+
+def test_the_readme_shows_the_most_threads_and_folds_the_other_rows(monkeypatch, tmp_path):
+    """Every row of the report is there, once."""
+    path = tmp_path / "README.md"
+    path.write_text(f"{compare_peers.START}{compare_peers.END}")
+    monkeypatch.setattr(compare_peers, "README", path)
+    results = compare_peers.Results(canned())
+    compare_peers.into_readme(results)
+    shown, folded = path.read_text().split("<details>\n")
+    assert "znver4, 2026-01-01." in shown
+    first_cells = [[cells(line)[:2] for line in part.splitlines() if line.startswith("| ")] for part in (shown, folded)]
+    xs, s = (compare_peers.label(peers.CASES[name]) for name in ("xs", "s"))
+    simplechains = [["threads", "fastprop"], ["1", "2,381 (1.00 ×)"], ["2", "1,190 (1.00 ×)"]]
+    assert first_cells == [
+        [["shape", "threads"], [xs, "2"]],
+        [["shape", "threads"], [xs, "1"], [s, "1"], [s, "2"], *simplechains],
+    ]
+    rows = set(compare_peers.speed_table(results, results.shapes("sgd")))
+    assert rows <= set(path.read_text().splitlines())
+    assert compare_peers.about(results.content) in folded
+
+
+def test_the_tables_of_the_readme_are_those_of_the_figures_beside_the_script(monkeypatch, tmp_path):
+    """Nothing between the marks was written by hand."""
+    path, readme = tmp_path / "README.md", compare_peers.README.read_text(encoding="utf-8")
+    path.write_text(readme, encoding="utf-8")
+    monkeypatch.setattr(compare_peers, "README", path)
+    figures = json.loads((BENCHMARKS / "peers.json").read_text())
+    compare_peers.into_readme(compare_peers.Results(figures))
+    assert path.read_text(encoding="utf-8") == readme
 
 
 def test_from_json_draws_again_and_measures_nothing(tmp_path):
@@ -150,7 +182,8 @@ def test_the_command_measures_and_a_peer_that_fails_leaves_the_others(tmp_path):
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('no BLAS')")
     out = tmp_path / "out"
     arguments = ("--shapes", "xs", "--rounds", 1, "--threads", 1, "--out", out)
-    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, PYTHONPATH=str(tmp_path))
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 3
     line = cells(next(line for line in done.stdout.splitlines() if line.startswith("| xs 8-32-32-1")))
