@@ -88,11 +88,11 @@ HIDDEN = {
     for g in (relu, sigmoid, tanh, identity, leaky_relu, elu, selu, softplus, silu, gelu, gelu_tanh)
 }  # fmt: skip
 OUTPUT: dict[str, Any] = {**HIDDEN, "softmax": softmax}
-LEAST = 1e-7  # of a probability whose logarithm is taken
+LEAST = 1e-7  # the least probability of which the logarithm is taken
 
 
 def mse(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
-    """½ (ŷ − y)² of each output, or its derivative by ŷ; so all losses below."""
+    """½ (ŷ − y)² of each output, or its derivative by ŷ, like all losses below."""
     return Y_hat - Y if deriv else (Y_hat - Y) ** 2 / 2
 
 
@@ -129,7 +129,7 @@ PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_
 
 
 def _hidden(hidden: Any, L: int) -> list[Any]:
-    """g of each hidden layer, by name; or a function g(Z, deriv=False) itself."""
+    """Return g of each hidden layer, given by name or as a function g(Z, deriv=False)."""
     names = [hidden] * (L - 1) if isinstance(hidden, str) or callable(hidden) else list(hidden)
     return [name if callable(name) else HIDDEN[name] for name in names]
 
@@ -181,7 +181,7 @@ def backpropagation(cache: Mapping[str, np.ndarray], Y: np.ndarray, parameters: 
 
 
 def general_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> float:
-    """The mean over the batch of any loss of any output: names, or functions as those above."""
+    """The mean over the batch of any loss with any output, given by names or as functions like those above."""
     if (output, loss) in PAIRS.items():
         return compute_cost(cache, Y, output)
     Y_hat = cache["A" + str((len(cache) - 1) // 2)]
@@ -194,7 +194,7 @@ def penalty(parameters: Mapping[str, np.ndarray], l2: float) -> float:
 
 
 def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> np.ndarray:
-    """Equation 1 at the output, for any loss: dZ = ∂J/∂A ∗ g′(Z); of a softmax, its Jacobian times ∂J/∂A."""
+    """Equation 1 at the output, for any loss: dZ = ∂J/∂A ∗ g′(Z); for a softmax, its Jacobian times ∂J/∂A."""
     L = (len(cache) - 1) // 2
     Z, A = cache["Z" + str(L)], cache["A" + str(L)]
     if (output, loss) in PAIRS.items():
@@ -207,7 +207,7 @@ def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss
 
 def backward(dZ: np.ndarray, cache: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray],
              hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
-    """The four equations from the output's dZ on."""
+    """The four equations, from dZ of the output backwards."""
     L = len(parameters) // 2
     m = dZ.shape[1]
     g = _hidden(hidden, L)

@@ -1,26 +1,27 @@
 """MLPClassifier and MLPRegressor: scikit-learn's estimators, trained by fastprop (extra ``sklearn``).
 
-They are subclasses of those of :mod:`sklearn.neural_network`, with their parameters, attributes, warnings and errors,
-and start from the same weights where `random_state` is the same; so one changes the line that imports them. What they
-have beyond them are `class_weight`, `dropout`, `progress`, every activation of fastprop, a validation set of one's own
-(`X_val`, `y_val`), the curve of its loss (`validation_loss_curve_`), and early stopping in `partial_fit`.
+They are subclasses of the classes in :mod:`sklearn.neural_network`, with the same parameters, attributes, warnings and
+errors, and start from the same weights for the same `random_state`; it suffices to change the import. Beyond
+scikit-learn they have `class_weight`, `dropout`, `progress`, all activations of fastprop, a validation set (`X_val`,
+`y_val`), the curve of its loss (`validation_loss_curve_`), and early stopping in `partial_fit`.
 
-What differs:
+Differences:
 
 - The network computes in float32, and `coefs_` and `intercepts_` are views of its float32 parameters: they may be
-  written in place, or be replaced. Predictions of a float32 X are float32, also after a fit on float64. A weight of 2
-  and a row given twice are the same but for rounding, which relu's kinks and lbfgs's line searches may make 1e-3.
+  written in place, or be replaced. Predictions for a float32 X are float32, also after a fit on float64. A weight of 2
+  and a row given twice are equivalent up to rounding, which relu's kinks and the line searches of lbfgs may amplify to
+  1e-3.
 - eᶻ of a Poisson regression is infinite at z > 88, in training and for a float32 X.
-- The loss takes probabilities as they are, where scikit-learn's clips them to [ε, 1 − ε]: saturated outputs that are
+- The loss takes probabilities as they are, whereas scikit-learn clips them to [ε, 1 − ε]: saturated outputs that are
   wrong cost more.
-- A sparse X is made dense in float32: to be trained on as a whole, for predictions some rows at a time.
-- Sample weights are 0 or between 1e-30 and 1e30. No target of a Poisson regression is negative.
+- A sparse X is converted to dense float32: as a whole for training, some rows at a time for predictions.
+- Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
 - A loss that is no longer finite ends the training at once.
-- Of several outputs of a regression, lbfgs minimises the sum of their squared errors, and not their mean, while all
-  gradients, in both libraries, are those of the sum.
+- For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
+  gradients are those of the sum in both libraries.
 - ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
-- `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, which must come to 2, unless
-  there is an `X_val`: on a stream the better measure.
+- `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, at least 2, unless there is an
+  `X_val`, which is the better measure on a stream.
 """
 
 import copy
@@ -73,21 +74,21 @@ def _deviance(z: float, y: float) -> float:
     return y * (math.expm1(d) - d)
 
 
-# y log(y/ŷ) − y + ŷ with ŷ = eᶻ, in a form in which nothing cancels: the terms of a count of a million are 10⁷, what
-# is left of them may be 1. fastprop's "poisson" is the part of it that z changes.
+# y log(y/ŷ) − y + ŷ with ŷ = eᶻ, in a form without cancellation: for a count of a million the terms are 10⁷, and their
+# sum may be 1. fastprop's "poisson" consists of the terms that depend on z.
 DEVIANCE = Loss("half_poisson_deviance", _deviance, lambda z, y: math.exp(z) - y)
-# The network's output and loss, and what makes predictions of its Z, by scikit-learn's name of the output.
+# By scikit-learn's name of the output: the network's output and loss, and the function from Z to predictions.
 OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
     "identity": ("identity", "mse", lambda Z: Z),
     "exp": ("identity", DEVIANCE, np.exp),
     "logistic": ("sigmoid", "binary_crossentropy", expit),
     "softmax": ("softmax", "cross_entropy", partial(softmax, axis=1)),
 }
-SPARSE_ROWS = 4096  # of a sparse X that are dense at once, for predictions
+SPARSE_ROWS = 4096  # rows of a sparse X that are made dense at a time, for predictions
 LEAST_RATE = 1e-30  # so that a rate, and a velocity in units of it, stay in the range of float32
 SEEDS = 2**31 - 1
-# Where L-BFGS's line search finds nothing lower, and the gradient is so small beside the loss, the end has come: a loss
-# with the relative error ε tells a minimum from where the gradient is about √ε.
+# If the line search of L-BFGS finds nothing lower and the gradient is this small beside the loss, the minimum is
+# reached: with a relative error ε, the loss cannot resolve gradients below about √ε.
 ABNORMAL, RESOLVED = 2, np.sqrt(np.finfo(np.float32).eps)
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -121,13 +122,13 @@ class _Network(Network):
 
 
 class _Adam(Adam):
-    """Adam whose ε is added to √v before v is corrected, as scikit-learn has it: the ε̂ of Kingma and Ba's section 2."""
+    """Adam with ε added to √v before the bias correction, as in scikit-learn: ε̂ of section 2 of Kingma and Ba."""
 
     prepare = updates.adam_hat_prepare
 
 
 class _Rows(NamedTuple):
-    """Samples, as the network takes them."""
+    """Samples in the form that the network takes."""
 
     X: np.ndarray
     Y: np.ndarray
@@ -135,12 +136,12 @@ class _Rows(NamedTuple):
 
 
 def _dense(X: Any) -> np.ndarray:
-    """A sparse X as float32; any other as it is."""
+    """Return a sparse X as dense float32, and any other X as it is."""
     return X.astype(np.float32).toarray() if scipy.sparse.issparse(X) else X
 
 
 class _AfterEpoch:
-    """A callback of `fit`: what scikit-learn does when an epoch has ended."""
+    """A callback of `fit` that does what scikit-learn does at the end of an epoch."""
 
     def __init__(self, estimator: Any, net: _Network, rows: _Rows, held_out: _Rows | None):
         self.estimator, self.net, self.rows, self.held_out = estimator, net, rows, held_out
@@ -151,7 +152,7 @@ class _AfterEpoch:
         if not (np.isfinite(J) and arrays.is_finite(self.net.parameters)):
             if estimator._best is None:
                 raise ValueError(NOT_FINITE)
-            return True  # to go back to the best; that it diverged is said by `fit`
+            return True  # to go back to the best parameters; `fit` warns of the divergence
         estimator.n_iter_ += 1
         estimator.t_ += len(self.rows.Y)
         estimator.loss_ = J
@@ -164,7 +165,7 @@ class _AfterEpoch:
         return self.stopped
 
     def _validate(self) -> None:
-        """The loss of the validation set, and with early stopping its score, and the best parameters."""
+        """Measure the loss of the validation set, and with early stopping its score."""
         estimator, net, held_out = self.estimator, self.net, self.held_out
         if held_out is None:
             return
@@ -178,7 +179,7 @@ class _AfterEpoch:
             print(f"Validation score: {score:f}")
 
     def _count(self) -> None:
-        """Count the epochs without an improvement by `tol`, and keep the best loss or score."""
+        """Count the epochs without an improvement by `tol`, and record the best loss or score."""
         estimator = self.estimator
         if estimator.early_stopping:
             score = estimator.validation_scores_[-1]
@@ -193,7 +194,7 @@ class _AfterEpoch:
         estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
 
     def _end(self) -> bool:
-        """The next learning rate, or the end."""
+        """Set the next learning rate; return whether training ends."""
         estimator, rate = self.estimator, self.estimator._optimizer.lr
         schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         if schedule == "invscaling":
@@ -219,19 +220,19 @@ class _AfterEpoch:
         return ends
 
     def _set_rate(self, rate: float) -> None:
-        """Another learning rate; the velocity in units of it, since scikit-learn's, with the rate in it, goes on."""
+        """Set another learning rate, and rescale the velocity: scikit-learn's contains the rate and does not change."""
         optimizer, rate = self.estimator._optimizer, max(rate, LEAST_RATE)
         optimizer.moments[:] *= optimizer.lr / rate
         optimizer.lr = rate
 
 
 class _Estimator:
-    """What both estimators have, before scikit-learn's own classes in the order of inheritance."""
+    """The common part of both estimators, which precedes scikit-learn's classes in the order of inheritance."""
 
     # ---- the network ---------------------------------------------------------------------------------------------
 
     def _initialize(self: Any, sizes: list[int]) -> None:
-        """Forget what was learnt, and draw the first parameters as scikit-learn does, from the same generator."""
+        """Reset the estimator, and draw the initial parameters as scikit-learn does, from the same generator."""
         for name in ("loss_curve_", "_optimizer", "_held_out_seed"):
             vars(self).pop(name, None)
         self.n_iter_ = self.t_ = 0
@@ -247,9 +248,9 @@ class _Estimator:
             self.intercepts_.append(self._random_state.uniform(-bound, bound, n))
 
     def _networked(self: Any, seed: int = 0) -> _Network:
-        """The network whose parameters coefs_ and intercepts_ are; a new one where they, or its settings, are others.
+        """Return the network whose parameters are coefs_ and intercepts_.
 
-        `seed` is that of its dropout.
+        It is a new one, with `seed` for its dropout, if they or its settings were replaced.
         """
         settings = (self.activation, self.out_activation_, self.alpha, self.dropout)
         arrays = (*self.coefs_, *self.intercepts_)
@@ -268,7 +269,7 @@ class _Estimator:
         self.coefs_, self.intercepts_ = [layer.W.T for layer in layers], [layer.b for layer in layers]
         self._network = net, (*self.coefs_, *self.intercepts_), settings
         if hasattr(self, "_optimizer"):
-            self._optimizer = copy.copy(self._optimizer)  # whose moments belong to no network yet
+            self._optimizer = copy.copy(self._optimizer)  # a copy, whose moments can be bound to the new network
         return net
 
     def __getstate__(self) -> dict[str, Any]:
@@ -281,7 +282,7 @@ class _Estimator:
             self._networked()
 
     def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> np.ndarray:
-        """Predictions of all outputs: float32 of a float32 X, else float64."""
+        """Return the predictions of all outputs: float32 for a float32 X, else float64."""
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         net = self._networked()
@@ -307,8 +308,8 @@ class _Estimator:
             Classes, rows of 0 and 1 (multilabel), or in a regression numbers.
         sample_weight : array-like of shape (n_samples,), optional
         X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
-            A validation set: the solvers sgd and adam measure its loss after each epoch (`validation_loss_curve_`), and
-            with `early_stopping` its score, in place of a share of X that is held out.
+            A validation set. The solvers sgd and adam measure its loss after each epoch (`validation_loss_curve_`), and
+            with `early_stopping` its score, instead of holding out a share of X.
 
         Returns
         -------
@@ -317,12 +318,12 @@ class _Estimator:
         Raises
         ------
         ValueError
-            If anything does not fit, or the parameters became infinite.
+            If an argument does not fit, or the parameters are no longer finite.
 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` was reached first.
+            If `max_iter` is reached before convergence.
         """
         return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
@@ -357,7 +358,7 @@ class _Estimator:
         return _Rows(_dense(X), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
 
     def _validated(self: Any, X: Any, y: Any, weights: Any) -> tuple[Any, np.ndarray, np.ndarray | None] | None:
-        """The validation set that the user gave, checked; y as `_validate_input` gives it."""
+        """Return the validation set that the user gave, checked, with y as `_validate_input` returns it."""
         if X is None and y is None and weights is None:
             return None
         for name, value in (("X_val", X), ("y_val", y)):
@@ -381,9 +382,9 @@ class _Estimator:
         return X, y.reshape(-1, 1) if y.ndim == 1 else y, weights
 
     def _hold_out(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> tuple[Any, Any]:
-        """X, Y and weights to train on, and those held out; by scikit-learn's own draw.
+        """Return X, Y and weights to train on, and those held out, drawn as scikit-learn draws them.
 
-        `partial_fit` draws alike in every call, so that no row of the same data is now trained on and now held out.
+        `partial_fit` draws the same rows in every call, so that a row of the same data is always held out or never.
         """
         state = self._random_state
         if incremental:
@@ -401,14 +402,14 @@ class _Estimator:
         return (*parts[::2], *none), (*parts[1::2], *none)
 
     def _class_weighted(self: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> np.ndarray | None:
-        """The samples' weights times those of their classes."""
+        """Return the weights of the samples multiplied by those of their classes."""
         given = getattr(self, "class_weight", None)
         if given is None:
             return weights
         if incremental and isinstance(given, str):
             raise ValueError(
-                "class_weight='balanced' needs all samples at once, which partial_fit has not. Pass a dictionary "
-                "{class: weight}, as of sklearn.utils.class_weight.compute_class_weight."
+                "class_weight='balanced' needs all samples at once, which partial_fit does not have. Pass a dictionary "
+                "{class: weight}, such as sklearn.utils.class_weight.compute_class_weight returns."
             )
         if self._label_binarizer.y_type_.startswith("multilabel"):
             of_classes = compute_sample_weight(given, Y.astype(int))
@@ -421,13 +422,13 @@ class _Estimator:
         return of_classes if weights is None else of_classes * weights
 
     def _watch(self: Any, incremental: bool) -> None:
-        """Have what watches the loss, or with early stopping the score: that of the last call, or a new one."""
+        """Set up the record of losses, or with early stopping of scores: the last call's, or a new one."""
         if not hasattr(self, "loss_curve_"):
             self.loss_curve_: list[float] = []
             self.validation_loss_curve_ = None
         elif self.early_stopping == (self.validation_scores_ is not None):
             if self.early_stopping and incremental and self._last is None:
-                self._no_improvement_count = 0  # that of `fit`, which has ended
+                self._no_improvement_count = 0  # the count was that of an earlier `fit`
             return
         self._no_improvement_count, self._best, self._last, self.stopped_ = 0, None, None, False
         if self.early_stopping:
@@ -438,7 +439,7 @@ class _Estimator:
 
     def _descend(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, held_out: Any,
                  incremental: bool) -> None:  # fmt: skip
-        """Epochs of sgd or adam; in `partial_fit` one."""
+        """Train epochs of sgd or adam; in `partial_fit` one epoch."""
         self._watch(incremental)
         if incremental and self.stopped_:
             return
@@ -451,7 +452,7 @@ class _Estimator:
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._new_optimizer()
         if incremental and self._last is not None and np.array_equal(net.parameters, self._best):
-            net.parameters[:] = self._last  # where the last call came to, before it went back to the best
+            net.parameters[:] = self._last  # where the last call ended, before it went back to the best
         if held_out is not None:
             out = self._rows(*held_out)
             X_out, Y_out = net.architecture.check_batch(out.X, out.Y)
@@ -479,7 +480,7 @@ class _Estimator:
             net.parameters[:] = self._best
 
     def _batch(self: Any, m: int) -> int:
-        """Samples in a step, of so many."""
+        """Return the number of samples in a step, out of m."""
         if self.batch_size == "auto":
             return min(200, m)
         if self.batch_size > m:
@@ -491,15 +492,15 @@ class _Estimator:
         rate = min(self.learning_rate_init, FLOAT32_MAX)
         if self.solver == "adam":
             return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
-        momentum = min(self.momentum, np.nextafter(1, 0))  # 1 is fastprop's too, once it is float32
+        momentum = min(self.momentum, np.nextafter(1, 0))  # which is 1 in float32; fastprop requires a momentum below 1
         return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
-        """lbfgs on the flat parameters, of which the padding is 0 and stays so: its gradient is 0."""
+        """Run lbfgs on the flat parameters; their padding stays 0, since its gradient is 0."""
         net = self._networked()
         X, Y = net.architecture.check_batch(rows.X, rows.Y)
         weights, engine = arrays.weights(rows.weights, len(X)), net.engines.make(len(X))
-        engine.set_cost(self.alpha, 1.0, by_samples=True)  # of which the gradients are
+        engine.set_cost(self.alpha, 1.0, by_samples=True)  # the cost whose gradients are computed
         lowest, uphill = np.inf, np.zeros(0)
 
         def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -510,7 +511,7 @@ class _Estimator:
                 print(f"Loss = {J:.8f}")
             gradient = net.gradients.astype(np.float64)
             if not (np.isfinite(J) and np.isfinite(gradient).all()) and len(uphill):
-                return 2 * abs(lowest) + 1, -uphill  # a wall: of NaN, the line search would make its end
+                return 2 * abs(lowest) + 1, -uphill  # a wall, since the line search would end at NaN
             if lowest > J:
                 lowest, uphill = J, gradient
             return J, gradient
@@ -529,7 +530,7 @@ class _Estimator:
     # ---- losses and scores ---------------------------------------------------------------------------------------
 
     def _score_of(self: Any, Z: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
-        """What `score` gives: the accuracy, of all labels of a sample at once, or R²."""
+        """Return the `score`: the accuracy, counting a sample if all its labels are right, or R²."""
         if not is_classifier(self):
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
             return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
@@ -538,12 +539,12 @@ class _Estimator:
 
 
 def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
-    """Z of the output layer; of one row with the bits that it has among others, which take another way."""
+    """Return Z of the output layer; a single row has the same bits as among other rows."""
     return net.predict(X) if len(X) > 1 else net.predict(np.repeat(X, 2, axis=0))[:1]
 
 
 def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
-    """scikit-learn's r2_score, without its checks, which take longer than an epoch of a small network."""
+    """Compute scikit-learn's r2_score without its checks, which take longer than an epoch of a small network."""
     average = partial(np.average, axis=0, weights=weights)
     total = average((Y - average(Y)) ** 2)
     residual = average((Y - Y_hat) ** 2)
@@ -552,7 +553,7 @@ def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
 
 
 def _constraints(parent: Any, **others: Any) -> dict[str, list[Any]]:
-    """scikit-learn's rules for the parameters, and those of what is beyond it."""
+    """Return scikit-learn's rules for the parameters, with those of the additional parameters."""
     names = {"logistic", *HIDDEN}
     return {
         **parent._parameter_constraints,
@@ -564,56 +565,56 @@ def _constraints(parent: Any, **others: Any) -> dict[str, list[Any]]:
 
 
 class MLPClassifier(_Estimator, neural_network.MLPClassifier):
-    """scikit-learn's MLPClassifier, trained by fastprop: a network that minimises the cross entropy.
+    """scikit-learn's MLPClassifier, trained by fastprop: a network that minimizes the cross entropy.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int
         Units of each hidden layer.
     activation : str or Activation
-        Of the hidden layers: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, another of
-        :mod:`fastprop.activations`, or one's own.
+        The activation of the hidden layers: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, another name of
+        :mod:`fastprop.activations`, or a custom one.
     solver : {"adam", "sgd", "lbfgs"}
     alpha : float
-        Of the penalty alpha/(2m)·Σ W², m being the samples of a batch, or the sum of their weights.
+        The factor of the penalty alpha/(2m)·Σ W², m being the samples of a batch, or the sum of their weights.
     batch_size : int or "auto"
-        ``"auto"`` is 200, or all samples where they are fewer.
+        ``"auto"`` is 200, or all samples if they are fewer.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        Of sgd: the rate stays; or after each epoch becomes learning_rate_init/(t_ + 1)^power_t; or is divided by 5
-        whenever training would end, until it is 1e-6.
+        For sgd: the rate is constant; or after each epoch becomes learning_rate_init/(t_ + 1)^power_t; or is divided by
+        5 whenever training would end, until it is 1e-6.
     learning_rate_init, power_t : float
     max_iter : int
-        Epochs; of lbfgs, iterations.
+        The largest number of epochs, or with lbfgs of iterations.
     shuffle : bool
-        Whether each epoch has the samples in a new random order.
+        Whether each epoch takes the samples in a new random order.
     random_state : int, RandomState or None
-        Of the first weights, the samples held out, their order, and dropout.
+        The source of the initial weights, the samples held out, their order, and dropout.
     tol, n_iter_no_change : float, int
         Training ends when the loss has not fallen, or with early stopping the score not risen, by `tol` for more than
-        so many epochs. Of lbfgs, `tol` is the largest gradient at the end.
+        `n_iter_no_change` epochs. With lbfgs, `tol` is the largest gradient at the end.
     verbose : bool
-        Print each epoch's loss.
+        Whether to print each epoch's loss.
     warm_start : bool
-        Whether `fit` goes on from the last parameters.
+        Whether `fit` continues from the last parameters.
     momentum, nesterovs_momentum : float, bool
-        Of sgd.
+        For sgd.
     early_stopping : bool
-        Hold out a share of the samples, or take `X_val`, watch its accuracy, and keep the parameters with the best.
-        `partial_fit`, too: after each call the estimator is the best so far, while the next call goes on from where
-        the last one came to; when more than `n_iter_no_change` calls brought nothing, `stopped_` is True, and further
-        calls do nothing.
+        Whether to hold out a share of the samples, or take `X_val`, measure the accuracy on it, and keep the parameters
+        with the best. This includes `partial_fit`: after each call the estimator has the best parameters so far, while
+        the next call continues from where the last one ended; after more than `n_iter_no_change` calls without an
+        improvement, `stopped_` is True, and further calls do nothing.
     validation_fraction : float
         The share held out.
     beta_1, beta_2, epsilon : float
-        Of adam.
+        For adam.
     max_fun : int
-        Of lbfgs: the most evaluations of the loss.
+        For lbfgs: the largest number of evaluations of the loss.
     class_weight : dict, list of dict, "balanced" or None
-        Weights of the classes in the loss that is minimised, beside those of the samples:
-        {class: weight}, or n_samples/(n_classes · samples of the class); of a multilabel problem one {0: …, 1: …} for
+        Weights of the classes in the loss that is minimized, which multiply those of the samples:
+        {class: weight}, or n_samples/(n_classes · samples of the class); for a multilabel problem one {0: …, 1: …} for
         each label.
     dropout : float
-        Probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
+        The probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
     progress : bool
         Whether `fit` shows a progress bar (extra ``progress``).
 
@@ -623,17 +624,17 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
     coefs_, intercepts_ : list of ndarray
         W of each layer, (n_prev, n), and its b: views of the network's float32 parameters.
     loss_, best_loss_ : float
-        The last loss, and the least; the least is None with early stopping.
+        The last loss and the least; the least is None with early stopping.
     loss_curve_ : list of float
-        Of each epoch.
+        The loss of each epoch.
     validation_loss_curve_ : list of float or None
-        Of each epoch, without the penalty, where there is a validation set.
+        The loss of each epoch on the validation set, if there is one, without the penalty.
     validation_scores_, best_validation_score_ : list of float, float; or None
         With early stopping.
     stopped_ : bool
-        Whether `partial_fit` with early stopping has come to an end.
+        Whether `partial_fit` with early stopping has ended.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, n_iter_, t_
-        As of scikit-learn's.
+        The same as scikit-learn's.
 
     Examples
     --------
@@ -676,10 +677,10 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         Parameters
         ----------
         X, y, sample_weight, X_val, y_val, sample_weight_val
-            As of :meth:`fit`. With `early_stopping` and no validation set, a share of each call's samples is held out,
-            of the same samples always the same.
+            See :meth:`fit`. With `early_stopping` and no validation set, a share of each call's samples is held out,
+            the same rows if the samples are the same.
         classes : array-like, optional
-            All that will ever come; needed in the first call.
+            All classes that will ever occur; required in the first call.
 
         Returns
         -------
@@ -688,7 +689,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         Raises
         ------
         ValueError
-            As of :meth:`fit`.
+            See :meth:`fit`.
         """
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
@@ -697,7 +698,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
 
 
 class MLPRegressor(_Estimator, neural_network.MLPRegressor):
-    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimises squared errors or Poisson deviances.
+    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimizes squared errors or Poisson deviances.
 
     Parameters
     ----------
@@ -706,14 +707,14 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
     shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, progress
-        As of :class:`MLPClassifier`; what early stopping watches is R².
+        See :class:`MLPClassifier`; early stopping measures R².
 
     Attributes
     ----------
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_loss_curve_, validation_scores_, \
     best_validation_score_, stopped_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, \
     n_iter_, t_
-        As of :class:`MLPClassifier`.
+        See :class:`MLPClassifier`.
 
     Examples
     --------
