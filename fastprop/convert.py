@@ -217,9 +217,13 @@ def from_torch(module: "nn.Module") -> Network:
         raise ValueError("module has no Linear layer; it must have at least one.")
     *hidden, output = layers
     net = Network(
-        [layers[0].W.shape[1], *(len(layer.b) for layer in layers)], [layer.activation for layer in hidden],
-        output.activation, init="zeros", dropout=_dropout_of(hidden, output), scale=scale,
-    )  # fmt: skip
+        [layers[0].W.shape[1], *(len(layer.b) for layer in layers)],
+        [layer.activation for layer in hidden],
+        output.activation,
+        init="zeros",
+        dropout=_dropout_of(hidden, output),
+        scale=scale,
+    )
     for to, layer in zip(net.layers, layers, strict=True):
         to.W[:], to.b[:] = layer.W, layer.b
     return net

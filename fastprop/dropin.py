@@ -48,8 +48,9 @@ def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
     return reference.initialise_parameters(checked_sizes(sizes), generator(rng))
 
 
-def forward_propagation(X: Any, parameters: Mapping[str, Any], output: str = "softmax",
-                        hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+def forward_propagation(
+    X: Any, parameters: Mapping[str, Any], output: str = "softmax", hidden: str | Sequence[str] = "relu"
+) -> Arrays:
     """Run one forward pass, Z = W·A_prev + b and A = g(Z), and return its cache.
 
     Parameters
@@ -118,8 +119,9 @@ def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> f
     return passes.cost_of_columns(paired, address_of(Z), address_of(Y), *Z.shape)
 
 
-def backpropagation(cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any],
-                    hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+def backpropagation(
+    cache: Mapping[str, Any], Y: Any, parameters: Mapping[str, Any], hidden: str | Sequence[str] = "relu"
+) -> Arrays:
     """Compute the four equations from the cache of a forward pass.
 
     Parameters

@@ -159,8 +159,10 @@ class Report:
 
     def __str__(self) -> str:
         after = "" if self.cost_after is None else f", and {self.cost_after:.4g} after a step of {self.optimizer}"
-        sizes = [["layer", "‖W‖", "‖Z‖", "‖A‖", "‖dZ‖", "‖dW‖", "‖ΔW‖/‖W‖", "dead", "saturated"],
-                 ["X", "", "", f"{self.X.norm:.3g}", *[""] * 5]]  # fmt: skip
+        sizes = [
+            ["layer", "‖W‖", "‖Z‖", "‖A‖", "‖dZ‖", "‖dW‖", "‖ΔW‖/‖W‖", "dead", "saturated"],
+            ["X", "", "", f"{self.X.norm:.3g}", *[""] * 5],
+        ]
         ranges = [["from … to", "W", "Z", "A", "dZ", "dW"], ["X", "", "", _range(self.X), "", ""]]
         for l in self.layers:
             spreads = (l.W, l.Z, l.A, l.dZ, l.dW)
@@ -169,12 +171,22 @@ class Report:
             name = f"{l.layer}: {l.n_prev} → {l.n} {l.activation}"
             sizes.append([name, *(f"{spread.norm:.3g}" for spread in spreads), update, *shares])
             ranges.append([str(l.layer), *map(_range, spreads)])
-        found = [f"{i}. {finding.kind}: {finding.text}\n   Remedy: {finding.remedy}"
-                 for i, finding in enumerate(self.findings, start=1)]  # fmt: skip
-        return "\n".join([
-            self.network, f"{self.rows} rows: the cost is {self.cost:.4g}{after}", "", *_aligned(sizes), "",
-            *_aligned(ranges), "", *(found or ["Nothing is found wrong."]),
-        ])  # fmt: skip
+        found = [
+            f"{i}. {finding.kind}: {finding.text}\n   Remedy: {finding.remedy}"
+            for i, finding in enumerate(self.findings, start=1)
+        ]
+        return "\n".join(
+            [
+                self.network,
+                f"{self.rows} rows: the cost is {self.cost:.4g}{after}",
+                "",
+                *_aligned(sizes),
+                "",
+                *_aligned(ranges),
+                "",
+                *(found or ["Nothing is found wrong."]),
+            ]
+        )
 
 
 def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
@@ -242,15 +254,22 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     dense = Y if Y.ndim == 2 else np.eye(net.sizes[-1], dtype=np.float32)[Y]
     with np.errstate(all="ignore"):  # values that are not finite are reported
         report = Report(
-            repr(net), len(X), cost, None, None if its is None else repr(optimizer), None if its is None else its.rate,
-            _spread(X, len(X), net.scale), tuple(_layer(twin, layer, dense) for layer in twin.layers),
-        )  # fmt: skip
-        lost = _lost(report)
+            repr(net),
+            len(X),
+            cost,
+            None,
+            None if its is None else repr(optimizer),
+            None if its is None else its.rate,
+            _spread(X, len(X), net.scale),
+            tuple(_layer(twin, layer, dense) for layer in twin.layers),
+        )
+        lost = _first_not_finite(report)
         if its is not None and not lost:
             twin.train_step(X, Y, its)
             updates = [_norm(after.W - layer.W) for layer, after in zip(net.layers, twin.layers)]
-            layers = (replace(l, update=update / l.W.norm if l.W.norm else None)
-                      for l, update in zip(report.layers, updates))  # fmt: skip
+            layers = (
+                replace(l, update=update / l.W.norm if l.W.norm else None) for l, update in zip(report.layers, updates)
+            )
             report = replace(report, cost_after=twin.loss(X, Y), layers=tuple(layers))
     return replace(report, findings=tuple(_findings(net, X, dense, its, report, lost)))
 
@@ -315,7 +334,7 @@ def _saturated(activation: Activation, A: np.ndarray, Y: np.ndarray | None) -> f
     return float(np.mean(at_end))
 
 
-def _lost(report: Report) -> str:
+def _first_not_finite(report: Report) -> str:
     """Return the first value that is not finite, in the order of the passes; an empty string if all are finite."""
     forward = [(l, name) for l in report.layers for name in ("W", "Z", "A")]
     backward = [(l, name) for l in reversed(report.layers) for name in ("dZ", "dW")]
@@ -336,19 +355,21 @@ def _findings(
     if lost:
         rate = "" if report.rate is None else f" (lr is {report.rate:g})"
         yield Finding(
-            "not finite", (), f"the first that is not finite is {lost}; the cost is {report.cost:g}.",
-            f"Begin anew, or from a checkpoint, with a lower learning rate{rate} and scaled X.",
-        )  # fmt: skip
+            "not finite",
+            (),
+            f"the first that is not finite is {lost}; the cost is {report.cost:g}.",
+            f"Start again, or from a checkpoint, with a lower learning rate{rate} and scaled X.",
+        )
         return
-    yield from _of_inputs(X, net.scale)
+    yield from _input_findings(X, net.scale)
     if optimizer is not None:
-        yield from _of_rate(optimizer, report)
-    yield from _of_units(report)
-    yield from _of_flow(report.layers)
-    yield from _of_output(net, Y, report.layers[-1])
+        yield from _rate_findings(optimizer, report)
+    yield from _unit_findings(report)
+    yield from _gradient_findings(report.layers)
+    yield from _output_findings(net, Y, report.layers[-1])
 
 
-def _of_inputs(X: np.ndarray, scale: float) -> Iterator[Finding]:
+def _input_findings(X: np.ndarray, scale: float) -> Iterator[Finding]:
     sizes = scale * np.sqrt(np.einsum("ij,ij->j", X, X, dtype=np.float64) / len(X))
     worst, largest = int(sizes.argmax()), scale * max(-float(X.min()), float(X.max()))
     if sizes[worst] > LARGE_INPUT:
@@ -359,11 +380,11 @@ def _of_inputs(X: np.ndarray, scale: float) -> Iterator[Finding]:
         return
     remedy = "Take (X - mean)/std instead, with the mean and std of each column of the training data."
     if X.dtype == np.uint8:
-        remedy = "X has bytes: make the network with scale=1/255."
+        remedy = "X is uint8: make the network with scale=1/255."
     yield Finding("inputs not scaled", (1,), text, remedy)
 
 
-def _of_rate(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
+def _rate_findings(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
     assert report.rate is not None
     assert report.cost_after is not None
     judged = [(l, l.update) for l in report.layers if l.update is not None]
@@ -373,67 +394,73 @@ def _of_rate(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
         layers = tuple(l.layer for l, update in judged if update > HIGH_UPDATE)
         lr = report.rate * USUAL_UPDATE / min(largest, FLOAT32_MAX)
         yield Finding(
-            "learning rate too high", layers,
+            "learning rate too high",
+            layers,
             f"{step} W of {_named(layers)} by up to {largest:.2g} of its norm, and the cost of the rows that it is "
-            f"made for goes from {report.cost:.4g} to {report.cost_after:.4g}.",
+            f"computed from goes from {report.cost:.4g} to {report.cost_after:.4g}.",
             f"Lower the learning rate, to about {lr:.1g}, with which a step changes W by a thousandth.",
-        )  # fmt: skip
+        )
     if largest < LOW_UPDATE and not optimizer.scheduled and any(l.dW.norm > LOW_GRADIENT * l.W.norm for l, _ in judged):
         yield Finding(
-            "learning rate too low", tuple(l.layer for l, _ in judged),
+            "learning rate too low",
+            tuple(l.layer for l, _ in judged),
             f"{step} no W by more than {largest:.2g} of its norm, although the gradients are not small.",
             "Raise the learning rate tenfold, and again, until a step changes W by about a thousandth.",
-        )  # fmt: skip
+        )
 
 
-def _of_units(report: Report) -> Iterator[Finding]:
+def _unit_findings(report: Report) -> Iterator[Finding]:
     L = len(report.layers)
     dead = {l.layer: l.dead for l in report.layers if l.dead is not None and l.dead > DEAD}
     if dead and report.rows >= LEAST_ROWS:
         other = 'output="softplus"' if min(dead) == L else 'hidden="leaky_relu"'
         yield Finding(
-            "dead units", tuple(dead),
+            "dead units",
+            tuple(dead),
             f"{_shares(dead)} of the units have a slope of 0 for all {report.rows} rows: no gradient passes them.",
-            f"Such units rarely come back: begin anew, with a lower learning rate and scaled X, or with {other}, "
+            f"Such units rarely come back: start again with a lower learning rate and scaled X, or with {other}, "
             f"whose slope is never 0.",
-        )  # fmt: skip
+        )
     saturated = {
         l.layer: l.saturated for l in report.layers[:-1] if l.saturated is not None and l.saturated > SATURATED
     }
     if saturated:
         yield Finding(
-            "saturated units", tuple(saturated),
+            "saturated units",
+            tuple(saturated),
             f"{_shares(saturated)} of A lie at an end of the activation's range, where its slope is near 0.",
-            'Scale X, start from smaller weights (init=None suits the activation), lower the learning rate, or use '
+            "Scale X, start from smaller weights (init=None suits the activation), lower the learning rate, or use "
             'hidden="relu".',
-        )  # fmt: skip
+        )
 
 
-def _of_flow(layers: tuple[LayerHealth, ...]) -> Iterator[Finding]:
+def _gradient_findings(layers: tuple[LayerHealth, ...]) -> Iterator[Finding]:
     last = layers[-1].dZ.norm
     exploding = {l.layer: l.dZ.norm for l in layers if l.dZ.norm > EXPLODING * last}
     vanishing = {l.layer: l.dZ.norm for l in layers if l.dZ.norm < VANISHING * last}
     if exploding:
         yield Finding(
-            "exploding gradients", tuple(exploding),
-            f"‖dZ‖ grows on its way back from {last:.2g} in layer {len(layers)} to {max(exploding.values()):.2g}, in "
+            "exploding gradients",
+            tuple(exploding),
+            f"‖dZ‖ grows backwards from {last:.2g} in layer {len(layers)} to {max(exploding.values()):.2g}, in "
             f"{_named([*exploding])}.",
             "Start from smaller weights (init=None suits the activation), scale X and Y, and clip the gradients "
             "(clip_norm of the optimizer).",
-        )  # fmt: skip
+        )
     if vanishing and not any(l.dead == 1 or (l.saturated or 0) > SATURATED for l in layers[:-1]):  # that would be why
         remedy = "Start from larger weights (init=None suits the activation), or use fewer layers."
         if any(l.activation == "sigmoid" for l in layers[:-1]):
             remedy = 'Use hidden="relu" or "tanh", since the slope of a sigmoid is at most 1/4, or fewer layers.'
         yield Finding(
-            "vanishing gradients", tuple(vanishing),
-            f"‖dZ‖ falls on its way back from {last:.2g} in layer {len(layers)} to {min(vanishing.values()):.2g}, in "
+            "vanishing gradients",
+            tuple(vanishing),
+            f"‖dZ‖ falls backwards from {last:.2g} in layer {len(layers)} to {min(vanishing.values()):.2g}, in "
             f"{_named([*vanishing])}.",
             remedy,
-        )  # fmt: skip
+        )
 
 
-def _of_output(net: Model, Y: np.ndarray, last: LayerHealth) -> Iterator[Finding]:
+def _output_findings(net: Model, Y: np.ndarray, last: LayerHealth) -> Iterator[Finding]:
     if last.saturated is None or last.saturated <= WRONG:
         return
     output = net.architecture.output
@@ -448,11 +475,12 @@ def _of_output(net: Model, Y: np.ndarray, last: LayerHealth) -> Iterator[Finding
     else:
         remedy = "Scale X, start from smaller weights (init=None suits the activation), or lower the learning rate."
     yield Finding(
-        "saturated output", (last.layer,),
+        "saturated output",
+        (last.layer,),
         f"{last.saturated:.0%} of the outputs are certain and wrong: within a hundredth of an end of "
         f"{low:g} … {high:g} and far from their targets.",
         remedy,
-    )  # fmt: skip
+    )
 
 
 # ---- text --------------------------------------------------------------------------------------------------------

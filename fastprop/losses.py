@@ -171,12 +171,16 @@ def loss_routine(output: Activation, loss: Loss) -> Routine:
         lines, again = Lines(y_hat="y_hat", y="y"), Lines(y_hat="y_hat", y="y")
         cost, slope, derivative = lines.name_of(loss.value), lines.name_of(loss.slope), again.name_of(loss.slope)
         return compiled(
-            name, LOSS, SOFTMAX_SOURCE,
-            LINES=lines.lines, COST=cost, SLOPE=slope, AGAIN=again.lines, DERIVATIVE=derivative,
-        )  # fmt: skip
+            name,
+            LOSS,
+            SOFTMAX_SOURCE,
+            LINES=lines.lines,
+            COST=cost,
+            SLOPE=slope,
+            AGAIN=again.lines,
+            DERIVATIVE=derivative,
+        )
     lines = Lines(z="z", y="y")
     lines.let("y_hat", lines.name_of(output.value))
     cost, slope, derivative = (lines.name_of(e) for e in (loss.value, loss.slope, output.slope))
-    return compiled(
-        name, LOSS, ELEMENTWISE_SOURCE, LINES=lines.lines, COST=cost, SLOPE=slope, DERIVATIVE=derivative
-    )  # fmt: skip
+    return compiled(name, LOSS, ELEMENTWISE_SOURCE, LINES=lines.lines, COST=cost, SLOPE=slope, DERIVATIVE=derivative)

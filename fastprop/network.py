@@ -189,10 +189,22 @@ class Network(Model):
         Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
         """
         return training.fit(
-            self, X, Y, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=shuffle,
-            sample_weight=sample_weight, class_weight=class_weight, validation=validation,
-            early_stopping=early_stopping, callbacks=callbacks, progress=progress, rng=rng, resume=resume,
-        )  # fmt: skip
+            self,
+            X,
+            Y,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            validation=validation,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
+            progress=progress,
+            rng=rng,
+            resume=resume,
+        )
 
     def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:
         """Return the largest relative error of the gradients; see :func:`fastprop.gradcheck.gradient_check`."""

@@ -180,8 +180,14 @@ class SGD(Optimizer):
     prepare = updates.sgd_prepare
     momentum, nesterov, weight_decay = _fixed("momentum"), _fixed("nesterov"), _fixed("weight_decay")
 
-    def __init__(self, lr: Rate = 0.1, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-                 clip_norm: float | None = None):  # fmt: skip
+    def __init__(
+        self,
+        lr: Rate = 0.1,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ):
         self._momentum = number("momentum", momentum, least=0, below=1)
         self._weight_decay = number("weight_decay", weight_decay, least=0)
         self._nesterov = flag("nesterov", nesterov)
@@ -234,8 +240,14 @@ class Adam(Optimizer):
     beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
     _weight_decay = 0.0  # set by AdamW
 
-    def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-                 clip_norm: float | None = None):  # fmt: skip
+    def __init__(
+        self,
+        lr: Rate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        clip_norm: float | None = None,
+    ):
         self._beta_1 = number("beta_1", beta_1, least=0, below=1)
         self._beta_2 = number("beta_2", beta_2, least=0, below=1)
         self._epsilon = number("epsilon", epsilon, least=1e-37)
@@ -262,8 +274,15 @@ class AdamW(Adam):
 
     weight_decay = _fixed("weight_decay")
 
-    def __init__(self, lr: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-                 weight_decay: float = 0.01, clip_norm: float | None = None):  # fmt: skip
+    def __init__(
+        self,
+        lr: Rate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+    ):
         self._weight_decay = number("weight_decay", weight_decay, least=0)
         super().__init__(lr, beta_1, beta_2, epsilon, clip_norm)
 

@@ -116,8 +116,15 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) ->
         for axes in every:
             axes.axvline(history.best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
         side = "left" if history.best_epoch < history.epochs / 2 else "right"
-        every[0].annotate(f"kept: epoch {history.best_epoch + 1}", (history.best_epoch + 1, 1), (0, 3), color=GREY,
-                          xycoords=("data", "axes fraction"), textcoords="offset points", ha=side)  # fmt: skip
+        every[0].annotate(
+            f"kept: epoch {history.best_epoch + 1}",
+            (history.best_epoch + 1, 1),
+            (0, 3),
+            color=GREY,
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha=side,
+        )
     every[-1].set_xlabel("epoch")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _saved(figure, path)
@@ -182,23 +189,49 @@ def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None) -> An
 def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequence[float], str]]) -> None:
     """Draw lines on a logarithmic axis; zeros are crosses at its bottom."""
     axes.set_yscale("log")
-    _lines(axes, x, [(name, np.where(np.greater(values, 0), values, np.nan), colour) for name, values, colour in lines],
-           marker="o")  # fmt: skip
+    _lines(
+        axes,
+        x,
+        [(name, np.where(np.greater(values, 0), values, np.nan), colour) for name, values, colour in lines],
+        marker="o",
+    )
     for i, (name, values, colour) in enumerate(lines):
         zeros = [layer for layer, value in zip(x, values) if value == 0]
         if zeros:
-            axes.plot(zeros, [0.0] * len(zeros), "x+"[i], color=colour, markersize=8, clip_on=False,
-                      transform=axes.get_xaxis_transform())  # fmt: skip
+            axes.plot(
+                zeros,
+                [0.0] * len(zeros),
+                "x+"[i],
+                color=colour,
+                markersize=8,
+                clip_on=False,
+                transform=axes.get_xaxis_transform(),
+            )
         if len(zeros) == len(x):
-            axes.annotate(f"{name} is 0", (1, 0), (0, 6 + 14 * i), xycoords="axes fraction", ha="right",
-                          textcoords="offset points", color=colour)  # fmt: skip
+            axes.annotate(
+                f"{name} is 0",
+                (1, 0),
+                (0, 6 + 14 * i),
+                xycoords="axes fraction",
+                ha="right",
+                textcoords="offset points",
+                color=colour,
+            )
 
 
 def _guide(axes: Any, name: str, y: float, side: str) -> None:
     """Draw a dashed line with its name beyond its end, where no other line goes."""
     axes.axhline(y, color=GREY, linewidth=1, linestyle="--")
-    axes.annotate(name, (1, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", color=GREY,
-                  fontsize="small", va=side)  # fmt: skip
+    axes.annotate(
+        name,
+        (1, y),
+        (4, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        color=GREY,
+        fontsize="small",
+        va=side,
+    )
 
 
 def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
@@ -242,8 +275,7 @@ def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | 
         size = min(10.0, 200 / n, 100 * (side - 1) / n / len(str(counts.max())))  # a digit is 0.64 as wide
         for row, column in zip(*counts.nonzero()):
             colour = "white" if shares[row, column] > 0.65 else "black"
-            axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center",
-                      fontsize=size)  # fmt: skip
+            axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center", fontsize=size)
         axes.set_xticks(range(n), names, rotation=90 if upright else 0)
         axes.set_yticks(range(n), names)
     axes.set_title(f"{np.trace(counts) / len(X):.1%} of {len(X):,} are right")
@@ -290,14 +322,26 @@ def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] |
     P = _probabilities(net, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).reshape(GRID, GRID, len(names))
     colours = np.array([to_rgb(COLOURS[k % len(COLOURS)]) for k in range(len(names))])
     tint = TINT * P.max(axis=-1, keepdims=True)
-    axes.imshow(tint * colours[P.argmax(axis=-1)] + 1 - tint, extent=(x[0], x[-1], y[0], y[-1]), origin="lower",
-                aspect="auto", interpolation="nearest")  # fmt: skip
+    axes.imshow(
+        tint * colours[P.argmax(axis=-1)] + 1 - tint,
+        extent=(x[0], x[-1], y[0], y[-1]),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
     for k, name in enumerate(names):
         lead = P[:, :, k] - np.delete(P, k, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
             axes.contour(x, y, lead, levels=[0], colors="black", linewidths=0.8)
-        axes.scatter(*X[classes == k].T, s=np.clip(8000 / len(X), 10, 36), color=COLOURS[k % len(COLOURS)],
-                     marker=MARKERS[k % len(MARKERS)], edgecolors="black", linewidths=0.4, label=name)  # fmt: skip
+        axes.scatter(
+            *X[classes == k].T,
+            s=np.clip(8000 / len(X), 10, 36),
+            color=COLOURS[k % len(COLOURS)],
+            marker=MARKERS[k % len(MARKERS)],
+            edgecolors="black",
+            linewidths=0.4,
+            label=name,
+        )
     legend = axes.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), frameon=False, ncols=columns)
     for handle in legend.legend_handles:
         handle.set_sizes([36])

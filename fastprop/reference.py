@@ -84,9 +84,8 @@ def softmax(Z: np.ndarray) -> np.ndarray:
 
 
 HIDDEN = {
-    g.__name__: g
-    for g in (relu, sigmoid, tanh, identity, leaky_relu, elu, selu, softplus, silu, gelu, gelu_tanh)
-}  # fmt: skip
+    g.__name__: g for g in (relu, sigmoid, tanh, identity, leaky_relu, elu, selu, softplus, silu, gelu, gelu_tanh)
+}
 OUTPUT: dict[str, Any] = {**HIDDEN, "softmax": softmax}
 LEAST = 1e-7  # the least probability of which the logarithm is taken
 
@@ -144,8 +143,9 @@ def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
     return parameters
 
 
-def forward_propagation(X: np.ndarray, parameters: Mapping[str, np.ndarray], output: str = "softmax",
-                        hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+def forward_propagation(
+    X: np.ndarray, parameters: Mapping[str, np.ndarray], output: str = "softmax", hidden: str | Sequence[str] = "relu"
+) -> Arrays:
     """The cache {"A0": X, "Z1", "A1", …, "ZL", "AL"}: Z = W·A_prev + b, A = g(Z)."""
     L = len(parameters) // 2
     g = [*_hidden(hidden, L), output if callable(output) else OUTPUT[output]]
@@ -173,8 +173,12 @@ def compute_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: str = "
     return float(np.sum(losses) / m)
 
 
-def backpropagation(cache: Mapping[str, np.ndarray], Y: np.ndarray, parameters: Mapping[str, np.ndarray],
-                    hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+def backpropagation(
+    cache: Mapping[str, np.ndarray],
+    Y: np.ndarray,
+    parameters: Mapping[str, np.ndarray],
+    hidden: str | Sequence[str] = "relu",
+) -> Arrays:
     """The four equations: {"dZL", "dWL", "dbL", "dA(L-1)", "dZ(L-1)", …, "dW1", "db1"}."""
     L = len(parameters) // 2
     return backward(cache["A" + str(L)] - Y, cache, parameters, hidden)
@@ -205,8 +209,12 @@ def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss
     return np.multiply(dA, (output if callable(output) else OUTPUT[output])(Z, deriv=True))
 
 
-def backward(dZ: np.ndarray, cache: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray],
-             hidden: str | Sequence[str] = "relu") -> Arrays:  # fmt: skip
+def backward(
+    dZ: np.ndarray,
+    cache: Mapping[str, np.ndarray],
+    parameters: Mapping[str, np.ndarray],
+    hidden: str | Sequence[str] = "relu",
+) -> Arrays:
     """The four equations, from dZ of the output backwards."""
     L = len(parameters) // 2
     m = dZ.shape[1]
@@ -222,7 +230,8 @@ def backward(dZ: np.ndarray, cache: Mapping[str, np.ndarray], parameters: Mappin
     return grads
 
 
-def update_parameters(parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray],
-                      learning_rate: float) -> Arrays:  # fmt: skip
+def update_parameters(
+    parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray], learning_rate: float
+) -> Arrays:
     """Gradient descent: W − learning_rate·dW, b − learning_rate·db, as new arrays."""
     return {name: theta - learning_rate * grads["d" + name] for name, theta in parameters.items()}

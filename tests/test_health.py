@@ -254,7 +254,7 @@ SICK = {
     "Adam(1e-9)": (lambda: built((6, 20, 3)), Adam(1e-9), "learning rate too low", (1, 2), r"Raise the learning rate"),
     "a dead layer": (lambda: built((6, 20, 20, 3), biases={2: -50}), None, "dead units", (2,), r"leaky_relu"),
     "most of a layer dead": (lambda: built((6, 20, 3), biases={1: [-50] * 11 + [0] * 9}), None, "dead units", (1,),
-                             r"begin anew, with a lower learning rate"),
+                             r"start again with a lower learning rate"),
     "dead gelu": (lambda: built((6, 20, 20, 3), "gelu", biases={1: -50, 2: -50}), None, "dead units", (1, 2),
                   r"leaky_relu"),
     "a dead output": (lambda: built((6, 20, 3), output="relu", biases={2: -50}), None, "dead units", (2,), r"softplus"),
@@ -273,8 +273,8 @@ SICK = {
     "a sigmoid with mse": (lambda: built((6, 20, 1), output="sigmoid", loss="mse", biases={2: 20}), None,
                            "saturated output", (2,), r'loss="binary_crossentropy", the pair of a sigmoid'),
     "tanh and targets beyond it": (beyond, None, "saturated output", (2,), r"Scale Y into -1 … 1"),
-    "NaN": (lambda: lost(np.nan), SGD(7), "not finite", (), r"Begin anew.*lower learning rate \(lr is 7\)"),
-    "infinity": (lambda: lost(np.inf), None, "not finite", (), r"Begin anew"),
+    "NaN": (lambda: lost(np.nan), SGD(7), "not finite", (), r"Start again.*lower learning rate \(lr is 7\)"),
+    "infinity": (lambda: lost(np.inf), None, "not finite", (), r"Start again"),
 }  # fmt: skip
 
 

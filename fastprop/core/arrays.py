@@ -44,8 +44,14 @@ def is_float32(value: Any) -> bool:
     return type(value) is np.ndarray and value.dtype == FLOAT32 and value.ndim == 2 and value.flags.c_contiguous
 
 
-def _float32(name: str, value: np.ndarray, low: float = -FLOAT32_MAX, high: float = FLOAT32_MAX,
-             who: str = "", finite: bool = True) -> np.ndarray:  # fmt: skip
+def _float32(
+    name: str,
+    value: np.ndarray,
+    low: float = -FLOAT32_MAX,
+    high: float = FLOAT32_MAX,
+    who: str = "",
+    finite: bool = True,
+) -> np.ndarray:
     """Return `value` as C-contiguous float32 within [low, high], the range of `who`; without a copy if possible.
 
     Without `finite`, NaN and infinity are accepted.
