@@ -104,7 +104,10 @@ class Optimizer:
         return self._moments
 
     def bind(self, network: Any, length: int) -> np.ndarray:
-        """Return the moments for the `length` parameters of a network, making them on first use.
+        """Return the moments for the `length` parameters of a network, which then belong to it.
+
+        If they belong to this network already, they are returned as they are. If this is a copy, or comes from a pickle
+        or a file, its moments and its count of steps are continued. Otherwise new moments are made.
 
         Raises
         ------
@@ -114,7 +117,6 @@ class Optimizer:
         moments = self._moments
         if moments is not None and self.owner is not None and self.owner() is network:
             return moments
-        # A copy, or an optimizer from a pickle or a file, continues with the next network of its length.
         adopted = moments is not None and self.owner is None and (not self.n_moments or moments.shape[1] == length)
         if not adopted:
             if moments is not None and self.n_moments and self.steps:
