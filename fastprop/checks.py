@@ -13,7 +13,13 @@ from .kernels.scan import FLOAT32_MAX
 
 
 def number(
-    name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
 ) -> float:
     """Return `value` as a float that lies within its bounds and within the range of float32."""
     if isinstance(value, bool | np.bool_ | str | bytes | np.complexfloating):
@@ -22,7 +28,12 @@ def number(
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} is {value!r}; it must be a number.") from None
-    rules = [("above", above, operator.gt), ("at least", least, operator.ge), ("below", below, operator.lt)]
+    rules = [
+        ("above", above, operator.gt),
+        ("at least", least, operator.ge),
+        ("below", below, operator.lt),
+        ("at most", most, operator.le),
+    ]
     bounds = [(text, bound, holds) for text, bound, holds in rules if bound is not None]
     if not abs(result) <= FLOAT32_MAX or not all(holds(result, bound) for _, bound, holds in bounds):
         rule = " and ".join(f"{text} {bound:g}" for text, bound, _ in bounds)

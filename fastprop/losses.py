@@ -1,15 +1,18 @@
 """Losses: the function whose mean over the batch is the cost J, built in or custom.
 
-=======================  ==================================  ======================  ======================
-name                     of a sample, Σ over its outputs     ∂/∂ŷ                    paired output
-=======================  ==================================  ======================  ======================
-``mse``                  ½ (ŷ − y)²                          ŷ − y                   ``identity``
-``mae``                  |ŷ − y|                            sign(ŷ − y)
-``huber``                ½ (ŷ − y)²; |ŷ − y| − ½ beyond 1   ŷ − y, at most ±1
-``binary_crossentropy``  −y log ŷ − (1 − y) log(1 − ŷ)       (ŷ − y)/(ŷ(1 − ŷ))      ``sigmoid``
-``cross_entropy``        −y log ŷ                            −y/ŷ                    ``softmax``
-``poisson``              e^ŷ − y·ŷ: ŷ is the log of a rate   e^ŷ − y
-=======================  ==================================  ======================  ======================
+=======================  ==================================  ===================  ============  =====================
+name                     of a sample, Σ over its outputs     ∂/∂ŷ                 pair          outputs
+=======================  ==================================  ===================  ============  =====================
+``mse``                  ½ (ŷ − y)²                          ŷ − y                ``identity``  any
+``mae``                  |ŷ − y|                            sign(ŷ − y)                        any
+``huber``                ½ (ŷ − y)²; |ŷ − y| − ½ beyond 1   ŷ − y, at most ±1                  any
+``binary_crossentropy``  −y log ŷ − (1 − y) log(1 − ŷ)       (ŷ − y)/(ŷ(1 − ŷ))   ``sigmoid``   sigmoid, softmax
+``cross_entropy``        −y log ŷ                            −y/ŷ                 ``softmax``   softmax
+``poisson``              e^ŷ − y·ŷ: ŷ is the log of a rate   e^ŷ − y                            any
+=======================  ==================================  ===================  ============  =====================
+
+The losses of probabilities are also accepted with a custom activation, whose range is not known; any other combination
+is refused, since it has no minimum (``cross_entropy`` of an identity falls to −∞ as ŷ grows).
 
 If the loss is paired with the output, the cost is computed from Z, and dZ is Ŷ − Y: neither can overflow. Any other
 combination takes the general path, dZ = ∂J/∂Ŷ ∗ g′(Z), with a softmax dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ). On this path the
@@ -47,6 +50,8 @@ class Loss(Function):
         f and df as they are compiled (:mod:`fastprop.functions.symbolic`).
     targets : (float, float)
         The range of the targets.
+    outputs : tuple of str or None
+        The built-in outputs that the loss makes sense with; None for all.
 
     Raises
     ------
@@ -68,6 +73,7 @@ class Loss(Function):
     arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
     targets: tuple[float, float] = (-FLOAT32_MAX, FLOAT32_MAX)
+    outputs: tuple[str, ...] | None = None
 
 
 LOSSES = Loss.built_in
@@ -101,11 +107,18 @@ def _binary_crossentropy_slope(y_hat: float, y: float) -> float:
 Loss.add("mse", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
 Loss.add("mae", lambda y_hat, y: abs(y_hat - y), lambda y_hat, y: _sign(y_hat - y))
 Loss.add("huber", _huber, lambda y_hat, y: min(max(y_hat - y, -1.0), 1.0))
-Loss.add("binary_crossentropy", _binary_crossentropy, _binary_crossentropy_slope, targets=(0.0, 1.0))
+Loss.add(
+    "binary_crossentropy",
+    _binary_crossentropy,
+    _binary_crossentropy_slope,
+    targets=(0.0, 1.0),
+    outputs=("sigmoid", "softmax"),
+)
 Loss.add(
     "cross_entropy",
     lambda y_hat, y: -y * math.log(max(y_hat, LEAST)),
     lambda y_hat, y: 0.0 if y_hat <= LEAST else -y / y_hat,
+    outputs=("softmax",),
 )
 Loss.add(
     "poisson",

@@ -11,7 +11,7 @@ from . import gradcheck
 from .activations import Activation
 from .checks import choice, generator
 from .core import arrays
-from .core.architecture import Architecture
+from .core.architecture import Architecture, check_pair
 from .core.model import Model
 from .initializers import INITIALIZERS, Initializer
 from .kernels.plan import allocate
@@ -37,7 +37,7 @@ class Network(Model):
     loss : str, Loss or None
         A name of :mod:`fastprop.losses`, or a custom loss. None takes the loss that is paired with the output:
         ``"mse"`` with an identity, ``"binary_crossentropy"`` with a sigmoid, ``"cross_entropy"`` with a softmax, and
-        ``"mse"`` with others.
+        ``"mse"`` with others. A loss of probabilities needs an output of probabilities.
     init : str, callable or None
         A name of :mod:`fastprop.initializers`, or a callable (n, n_prev, rng) → W; None takes the default of each
         layer's activation: He for relu and its relatives, LeCun for selu, Glorot for others. Biases start at zero.
@@ -106,6 +106,7 @@ class Network(Model):
         architecture = Architecture.checked(
             sizes, hidden, output, loss, l2=l2, dropout=dropout, scale=scale, check_finite=check_finite
         )
+        check_pair(architecture.output, architecture.loss)
         initializers = _checked_init(init, architecture)
         source = generator(rng)
         parameters = _initial_parameters(architecture, initializers, source)
@@ -151,9 +152,10 @@ class Network(Model):
         class_weight : "balanced" or dict, optional
             A weight for each class, which multiplies those of the samples: {class: weight}, or
             m/(classes · samples of the class). For labels, one-hot rows, or 0 and 1 of a single sigmoid.
-        validation : (X, Y) or float, optional
+        validation : (X, Y), (X, Y, sample_weight) or float, optional
             Held-out data, measured after each epoch. A fraction holds out that share of the rows, drawn at random with
-            the same share of each class; the rows are copied for it.
+            the same share of each class, except rows whose weight is 0; they keep their weights (`sample_weight` times
+            `class_weight`). The rows are copied for it.
         early_stopping : int, optional
             Stop after this number of epochs without a lower validation loss, and return to the best parameters.
         callbacks : sequence of callables, or of pairs (k, callable)

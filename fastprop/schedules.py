@@ -78,34 +78,65 @@ def _python_number(name: str, value: Any, **bounds: float) -> Any:
     return value if type(value) is int else result
 
 
-def _positive(**values: float) -> list[Any]:
-    return [_python_number(name, value, above=0) for name, value in values.items()]
-
-
 # ---- schedules of the step number --------------------------------------------------------------------------------
 
 
 def constant(lr: float) -> Schedule:
-    """The same rate for all steps."""
-    (lr,) = _positive(lr=lr)
+    """The same rate for all steps.
+
+    Parameters
+    ----------
+    lr : float
+        Above 0, as in all schedules.
+    """
+    lr = _python_number("lr", lr, above=0)
     return Vectorized("constant", lambda step: lr + 0 * step, lr=lr)
 
 
 def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
-    """lr·factor^⌊step/every⌋"""
-    lr, every, factor = _positive(lr=lr, every=every, factor=factor)
+    """lr·factor^⌊step/every⌋
+
+    Parameters
+    ----------
+    lr : float
+    every : float
+        The number of steps between two changes, above 0.
+    factor : float
+        Above 0 and at most 1.
+    """
+    lr = _python_number("lr", lr, above=0)
+    every = _python_number("every", every, above=0)
+    factor = _python_number("factor", factor, above=0, most=1)
     return Vectorized("step", lambda step: lr * factor ** (step // every), lr=lr, every=every, factor=factor)
 
 
 def exponential(lr: float, half_life: float) -> Schedule:
-    """lr·2^(−step/half_life)"""
-    lr, half_life = _positive(lr=lr, half_life=half_life)
+    """lr·2^(−step/half_life)
+
+    Parameters
+    ----------
+    lr : float
+    half_life : float
+        The number of steps in which the rate is halved, above 0.
+    """
+    lr = _python_number("lr", lr, above=0)
+    half_life = _python_number("half_life", half_life, above=0)
     return Vectorized("exponential", lambda step: lr * 0.5 ** (step / half_life), lr=lr, half_life=half_life)
 
 
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
-    """Half a cosine from lr to `final` over `steps` steps, and `final` afterwards (Loshchilov and Hutter 2017)."""
-    lr, steps = _positive(lr=lr, steps=steps)
+    """Half a cosine from lr to `final` over `steps` steps, and `final` afterwards (Loshchilov and Hutter 2017).
+
+    Parameters
+    ----------
+    lr : float
+    steps : float
+        Above 0.
+    final : float
+        At least 0.
+    """
+    lr = _python_number("lr", lr, above=0)
+    steps = _python_number("steps", steps, above=0)
     final = _python_number("final", final, least=0)
 
     def rate(step: Any) -> Any:
@@ -115,11 +146,19 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
 
 
 def warm_up(steps: int, then: float | Schedule) -> Schedule:
-    """A linear increase over `steps` steps, followed by a rate or by another schedule, which then starts at step 0."""
-    (steps,) = _positive(steps=steps)
+    """A linear increase over `steps` steps, followed by a rate or by another schedule, which then starts at step 0.
+
+    Parameters
+    ----------
+    steps : float
+        Above 0.
+    then : float or callable
+        A rate above 0, or a schedule.
+    """
+    steps = _python_number("steps", steps, above=0)
     if not callable(then):
-        (then,) = _positive(then=then)
-    later = then if callable(then) else constant(then)
+        then = _python_number("then", then, above=0)
+    later: Any = then if callable(then) else constant(then)
 
     def rate(step: Any) -> Any:
         after = later(np.maximum(step - steps, 0))
@@ -134,8 +173,23 @@ def one_cycle(lr: float, steps: int, warm: float = 0.3, start: float = 25.0, end
     """Half cosines from lr/start up to lr in the first share `warm` of the steps, then down to lr/(start·end).
 
     Smith and Topin 2019; the form of PyTorch's OneCycleLR.
+
+    Parameters
+    ----------
+    lr : float
+        The highest rate.
+    steps : float
+        Above 0.
+    warm : float
+        Above 0 and at most 1.
+    start, end : float
+        At least 1.
     """
-    lr, steps, warm, start, end = _positive(lr=lr, steps=steps, warm=warm, start=start, end=end)
+    lr = _python_number("lr", lr, above=0)
+    steps = _python_number("steps", steps, above=0)
+    warm = _python_number("warm", warm, above=0, most=1)
+    start = _python_number("start", start, least=1)
+    end = _python_number("end", end, least=1)
     top = max(warm * steps - 1, 1e-9)
     rest = max(steps - 1 - top, 1e-9)
 
@@ -157,37 +211,65 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 class ReduceOnPlateau:
-    """A rate that is multiplied by `factor` whenever the loss has not fallen for `patience` epochs.
+    """A rate that is multiplied by `factor` whenever the loss has not improved for `patience` epochs.
 
     After each epoch, `fit` passes it the loss on the validation data, or without such data the training loss.
 
     Parameters
     ----------
     lr : float
-        The first rate.
+        The first rate, above 0.
     factor : float
+        Above 0 and below 1.
     patience : int
+        At least 1.
     least : float
-        The lower bound of the rate.
+        The lower bound of the rate, at least 0.
+    threshold : float
+        The least improvement that counts, as a share of the best loss; in [0, 1). The default is PyTorch's.
+    cooldown : int
+        The number of epochs after a reduction that are not counted, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is out of its range, or of the wrong type.
     """
 
-    def __init__(self, lr: float, factor: float = 0.1, patience: int = 10, least: float = 0.0):
-        self.rate, self.factor, self.patience = _positive(lr=lr, factor=factor, patience=patience)
-        self.least = _python_number("least", least)
+    def __init__(
+        self,
+        lr: float,
+        factor: float = 0.1,
+        patience: int = 10,
+        least: float = 0.0,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+    ):
+        self.rate = _python_number("lr", lr, above=0)
+        self.factor = _python_number("factor", factor, above=0, below=1)
+        self.patience = whole("patience", patience)
+        self.least = _python_number("least", least, least=0)
+        self.threshold = _python_number("threshold", threshold, least=0, below=1)
+        self.cooldown = whole("cooldown", cooldown, least=0)
         self.best: float = np.inf
         self.waited = 0
+        self.cooling = 0  # epochs that are still not counted
 
     def __call__(self, step: Any) -> Any:
         return self.rate
 
     def observe(self, loss: float) -> None:
         """Take an epoch's loss into account."""
-        if loss < self.best:
+        improved = loss < self.best and (np.isinf(self.best) or self.best - loss > self.threshold * abs(self.best))
+        if improved:
             self.best, self.waited = loss, 0
-            return
-        self.waited += 1
+        if self.cooling:
+            self.cooling, self.waited = self.cooling - 1, 0
+        elif not improved:
+            self.waited += 1
         if self.waited >= self.patience:
-            self.rate, self.waited = max(self.rate * self.factor, min(self.least, self.rate)), 0
+            self.rate = max(self.rate * self.factor, min(self.least, self.rate))
+            self.waited, self.cooling = 0, self.cooldown
 
     def __repr__(self) -> str:
         return f"ReduceOnPlateau(lr={self.rate:g}, factor={self.factor:g}, patience={self.patience})"
@@ -195,7 +277,10 @@ class ReduceOnPlateau:
 
 # ---- learning rates in files -------------------------------------------------------------------------------------
 
-PLATEAU_FIELDS = ("rate", "factor", "patience", "least", "best", "waited")
+PLATEAU_SETTINGS = ("factor", "patience", "least", "threshold", "cooldown")
+PLATEAU_STATE = ("rate", "best", "waited", "cooling")
+# Of files before these settings existed: every improvement counted, and there was no cooldown.
+PLATEAU_BEFORE = {"threshold": 0.0, "cooldown": 0, "cooling": 0}
 
 
 def described(lr: Any) -> Any:
@@ -207,7 +292,8 @@ def described(lr: Any) -> Any:
         If it is any other callable, whose code cannot be stored.
     """
     if type(lr) is ReduceOnPlateau:
-        return {"schedule": "ReduceOnPlateau", **{name: getattr(lr, name) for name in PLATEAU_FIELDS}}
+        fields = PLATEAU_STATE + PLATEAU_SETTINGS
+        return {"schedule": "ReduceOnPlateau", **{name: getattr(lr, name) for name in fields}}
     if isinstance(lr, Vectorized):
         return {
             "schedule": lr.name,
@@ -239,15 +325,15 @@ def restored(description: Any, depth: int = 0) -> Any:
 
 
 def _restored_plateau(description: Mapping[str, Any]) -> ReduceOnPlateau:
-    def real(name: str, finite: bool = True) -> float:
-        value = description[name]
-        if type(value) not in (int, float) or math.isnan(value) or (finite and math.isinf(value)):
-            raise ValueError(f"{name} is {value!r}; it must be a {'finite ' if finite else ''}number.")
-        return value
-
-    settings: dict[str, Any] = {name: real(name) for name in ("factor", "least", "patience")}
+    given = PLATEAU_BEFORE | dict(description)
+    if type(given["patience"]) is float and given["patience"].is_integer():  # which was accepted once
+        given["patience"] = int(given["patience"])
+    settings: dict[str, Any] = {name: given[name] for name in PLATEAU_SETTINGS}
     plateau = ReduceOnPlateau(1.0, **settings)
-    plateau.rate = number("rate", real("rate"), least=0)  # 0 if it fell below all floats
-    plateau.best = real("best", finite=False)
-    plateau.waited = whole("waited", description["waited"], 0, 2**53)
+    plateau.rate = number("rate", given["rate"], least=0)  # 0 if it fell below all floats
+    plateau.best = given["best"]
+    if type(plateau.best) not in (int, float) or math.isnan(plateau.best):
+        raise ValueError(f"best is {plateau.best!r}; it must be a number.")
+    plateau.waited = whole("waited", given["waited"], 0, 2**53)
+    plateau.cooling = whole("cooling", given["cooling"], 0, 2**53)
     return plateau

@@ -175,15 +175,15 @@ def test_a_fraction_is_held_out_of_every_class_alike(one_hot):
     labels = np.repeat([0, 1, 2], [200, 100, 20])
     Y = np.eye(3)[labels] if one_hot else labels
     for seed in range(5):
-        out, rest = samples.split(Y, 0.25, np.random.default_rng(seed))
+        out, rest = samples.split(Y, round(0.25 * len(Y)), np.random.default_rng(seed))
         assert np.abs(np.bincount(labels[out]) - [50, 25, 5]).max() <= 1
         np.testing.assert_array_equal(np.sort(np.concatenate([out, rest])), np.arange(320))
-    again, other = (samples.split(Y, 0.25, np.random.default_rng(seed))[0] for seed in (0, 1))
+    again, other = (samples.split(Y, round(0.25 * len(Y)), np.random.default_rng(seed))[0] for seed in (0, 1))
     assert not np.array_equal(again, other)
 
 
 def test_a_fraction_of_other_targets_is_drawn_at_random():
-    out, rest = samples.split(np.linspace(0, 1, 100)[:, None], 0.3, np.random.default_rng(0))
+    out, rest = samples.split(np.linspace(0, 1, 100)[:, None], 30, np.random.default_rng(0))
     assert (len(out), len(rest)) == (30, 70)
     assert not np.array_equal(np.diff(out), np.full(29, out[1] - out[0]))
 
@@ -193,7 +193,7 @@ def test_fit_measures_what_it_holds_out_and_trains_on_the_rest(rows):
     net, other = network(CASE), network(CASE)
     history = net.fit(X, Y, epochs=3, batch_size=16, validation=0.2, rng=5)
     seed = int(np.random.default_rng(5).integers(2**62))  # of the fit, for both its draws
-    out, rest = samples.split(Y, 0.2, np.random.default_rng(seed))
+    out, rest = samples.split(Y, round(0.2 * len(Y)), np.random.default_rng(seed))
     expected = other.fit(X[rest], Y[rest], epochs=3, batch_size=16, validation=(X[out], Y[out]), rng=5)
     assert history.validation_loss == expected.validation_loss
     assert history.loss == expected.loss

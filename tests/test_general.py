@@ -15,7 +15,11 @@ from fastprop.functions.symbolic import MOST_BRANCHES, Lines, trace
 from fastprop.gradcheck import numerical_gradients
 from fastprop.losses import LOSSES, PAIRS
 
-PAIRINGS = list(product(ACTIVATIONS, LOSSES))
+PAIRINGS = [
+    (output, loss)
+    for output, loss in product(ACTIVATIONS, LOSSES)
+    if LOSSES[loss].outputs is None or output in LOSSES[loss].outputs
+]
 
 
 def mish(z):

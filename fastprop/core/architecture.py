@@ -73,11 +73,12 @@ class Architecture:
         output = checked_activation("output", output, list(ACTIVATIONS))
         if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
+        loss = paired_loss(output) if loss is None else checked_loss(loss)
         return cls(
             sizes,
             hidden,
             output,
-            paired_loss(output) if loss is None else checked_loss(loss),
+            loss,
             number("l2", l2, least=0),
             number("dropout", dropout, least=0, below=1),
             dropout_seed,
@@ -193,6 +194,16 @@ def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
 def checked_loss(value: Any) -> Loss:
     """Return a built-in loss by its name, or a custom one as it is."""
     return value if isinstance(value, Loss) else LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
+
+
+def check_pair(output: Activation, loss: Loss) -> None:
+    """Refuse a loss of probabilities for an output that is none."""
+    if loss.outputs and isinstance(output.label, str) and output.label not in loss.outputs:
+        remedy = " or ".join(f'output="{name}"' for name in loss.outputs)
+        raise ValueError(
+            f"loss is {loss.name!r} and output is {output.label!r}; this loss is one of probabilities, which such an "
+            f"output does not give. Use {remedy}, or leave the loss out, which takes the one paired with the output."
+        )
 
 
 def checked_classes(name: str, value: Any, n: int) -> list[str | int] | None:

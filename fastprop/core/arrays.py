@@ -146,7 +146,8 @@ class Targets:
             Y = Y.reshape(m, 1)
         if Y.shape != (m, n):
             other = f" or integer labels of shape ({m},)" if self.distributions else ""
-            raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.")
+            hint = ' Integer labels need output="softmax".' if Y.ndim == 1 and Y.dtype.kind in "iu" else ""
+            raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
         Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite)
         if self.distributions:
             row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
@@ -182,21 +183,21 @@ def classes_of(Y: np.ndarray) -> np.ndarray | None:
     return Y.argmax(axis=1) if (Y.sum(axis=1) == 1).all() else None
 
 
-def weights(sample_weight: Any, m: int) -> np.ndarray | None:
+def weights(sample_weight: Any, m: int, name: str = "sample_weight") -> np.ndarray | None:
     """Return sample_weight as float32 (m,), with no negative weight and at least one positive."""
     if sample_weight is None:
         return None
-    w = array("sample_weight", sample_weight)
+    w = array(name, sample_weight)
     if w.shape != (m,):
-        raise ValueError(f"sample_weight has shape {w.shape}; it must be ({m},), one weight for each row of X.")
-    w = _float32("sample_weight", w)
+        raise ValueError(f"{name} has shape {w.shape}; it must be ({m},), one weight for each row of X.")
+    w = _float32(name, w)
     if w.min() < 0 or w.max() <= 0:
-        raise ValueError(f"sample_weight lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
+        raise ValueError(f"{name} lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
     extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
     if extreme.any():
         row = int(extreme.argmax())
         raise ValueError(
-            f"sample_weight[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
+            f"{name}[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
             f"the range of float32. Use 0 for samples that should not count."
         )
     return w

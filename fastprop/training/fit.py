@@ -63,13 +63,14 @@ class Fit:
         self.epochs = whole("epochs", epochs)
         self.batch_size = whole("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
-        self.fraction = samples.held_out_fraction(validation, rows)
-        self.held_out = None if self.fraction else samples.validation_pair(validation, net)
+        n_held_out = samples.n_held_out(validation, rows, self.weights)
+        self.fraction = validation if n_held_out else 0.0
+        self.held_out = None if n_held_out else samples.validation_data(validation, net)
         self.patience = None if early_stopping is None else whole("early_stopping", early_stopping)
         if self.patience and self.held_out is None and not self.fraction:
             raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
         self.after_steps, self.after_epochs = checked_callbacks("callbacks", callbacks)
-        self.m = rows - round(self.fraction * rows)
+        self.m = rows - n_held_out
         self.batch = min(self.batch_size, self.m)
         self.n_steps = -(-self.m // self.batch)
         self.ended = False
@@ -151,11 +152,11 @@ class Fit:
 
     def _hold_out(self) -> None:
         """Draw the rows that are held out; the rest is trained on."""
-        out, rest = samples.split(self.Y, self.fraction, np.random.default_rng(self.state.seed))
-        self.held_out = self.X[out], self.Y[out]
+        n_held_out = len(self.X) - self.m
+        out, rest = samples.split(self.Y, n_held_out, np.random.default_rng(self.state.seed), self.weights)
+        self.held_out = samples.HeldOut(self.X[out], self.Y[out], None if self.weights is None else self.weights[out])
         self.X, self.Y = self.X[rest], self.Y[rest]
-        if self.weights is not None:
-            self.weights = self.weights[rest]
+        self.weights = None if self.weights is None else self.weights[rest]
 
     def _take_over(self) -> None:
         """Make this the network's fit, at the parameters that a fit to be resumed came to."""
@@ -195,7 +196,7 @@ class Fit:
         diverged = state.diverged
         if state.step < self.n_steps and not diverged:
             return  # a callback ended the fit within the epoch
-        measured = samples.measure(self.model, *self.held_out) if self.held_out else {}
+        measured = samples.measure(self.model, self.held_out) if self.held_out else {}
         epoch, step = state.epoch, state.step
         with uninterrupted():
             self._end_epoch(measured)

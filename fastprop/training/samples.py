@@ -1,7 +1,7 @@
 """The samples of a fit: weights of classes, rows that are held out, and what is measured on them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,52 +34,78 @@ def class_weights(
     return arrays.weights(table[classes] * (1 if weights is None else weights), len(classes))
 
 
-def held_out_fraction(validation: Any, m: int) -> float:
-    """Return the share of the rows that is held out; 0 if `validation` is not a fraction."""
+class HeldOut(NamedTuple):
+    """Samples that are measured and not trained on."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    weights: np.ndarray | None = None
+
+
+def n_held_out(validation: Any, m: int, weights: np.ndarray | None) -> int:
+    """Return the number of rows that a fraction holds out; 0 if `validation` is not a fraction.
+
+    Rows whose weight is 0 are not among them: nothing could be measured on them.
+    """
     if not isinstance(validation, float):
-        return 0.0
-    if not 0 < validation < 1 or not 1 <= round(validation * m) < m:
-        raise ValueError(f"validation is {validation} of {m} rows; a fraction must hold out a row and leave one.")
-    return validation
+        return 0
+    rows = m if weights is None else np.count_nonzero(weights)
+    count = round(validation * rows)
+    if not 0 < validation < 1 or not 1 <= count < rows:
+        counted = "rows" if rows == m else "rows with a weight above 0"
+        raise ValueError(
+            f"validation is {validation} of {rows} {counted}; a fraction must hold out a row and leave one."
+        )
+    return count
 
 
-def validation_pair(validation: Any, architecture: Architecture) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return X and Y of the validation data that the user gave, checked."""
+def validation_data(validation: Any, architecture: Architecture) -> HeldOut | None:
+    """Return the validation data that the user gave, checked."""
     if validation is None:
         return None
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise TypeError("validation must be a pair (X, Y), or the fraction of the rows to hold out.")
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise TypeError(
+            "validation must be a pair (X, Y), a triple (X, Y, sample_weight), or the fraction of the rows to hold out."
+        )
     X = architecture.check_features(validation[0], "validation X")
-    return X, architecture.check_targets(validation[1], len(X), "validation Y")
+    Y = architecture.check_targets(validation[1], len(X), "validation Y")
+    weights = arrays.weights(validation[2], len(X), "validation sample_weight") if len(validation) == 3 else None
+    return HeldOut(X, Y, weights)
 
 
-def split(Y: np.ndarray, fraction: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    Y: np.ndarray, count: int, generator: np.random.Generator, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the rows that are held out; return them and the others, each in order.
 
-    The same share of every class is held out, as nearly as possible.
+    The same share of every class is held out, as nearly as possible, and no row whose weight is 0.
     """
     rows, classes = generator.permutation(len(Y)), arrays.classes_of(Y)
+    if weights is not None:
+        rows = rows[weights[rows] > 0]
     if classes is not None:
         rows = rows[np.argsort(classes[rows], kind="stable")]
-    count = round(fraction * len(Y))
-    places = (np.arange(count) * len(Y) + len(Y) // 2) // count  # evenly spaced among the rows, sorted by class
-    held_out = rows[places]
+    # evenly spaced among the rows, sorted by class
+    held_out = rows[(np.arange(count) * len(rows) + len(rows) // 2) // count]
     return np.sort(held_out), np.setdiff1d(np.arange(len(Y)), held_out)
 
 
-def accuracy(Y_hat: np.ndarray, Y: np.ndarray) -> float:
-    """Return the share of samples whose class is predicted right."""
+def accuracy(Y_hat: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the share of samples whose class is predicted right, by weight."""
     if Y_hat.shape[1] == 1:
-        return float(np.mean((Y_hat > 0.5) == (Y > 0.5)))
-    return float(np.mean(Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))))
+        right = ((Y_hat > 0.5) == (Y > 0.5))[:, 0]
+    else:
+        right = Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))
+    return float(np.average(right, weights=weights))
 
 
-def measure(model: Model, X: np.ndarray, Y: np.ndarray) -> dict[str, float]:
+def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
     """Measure held-out data, by the names of the history's lists."""
+    X, Y, weights = held_out
     with model.engines.lend(len(X)) as engine:
-        measured = {"validation_loss": engine.loss(X, Y)}
+        measured = {"validation_loss": engine.loss(X, Y, weights)}
     if model.architecture.classifies:
         with model.engines.lend(len(X)) as engine:
             Y_hat = engine.forward(X, transpose=False)
-        measured["validation_accuracy"] = accuracy(Y_hat, Y)
+        measured["validation_accuracy"] = accuracy(Y_hat, Y, weights)
     return measured
