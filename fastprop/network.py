@@ -144,7 +144,7 @@ class Network(Model):
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         epochs, batch_size : int
         optimizer : Optimizer, optional
-            None continues with the network's last optimizer; the first one is ``SGD(lr=0.1)``.
+            None continues with the network's last optimizer; the first one is ``Adam()``.
         shuffle : bool
             False keeps the rows in their order.
         sample_weight : array_like of shape (m,), optional
@@ -184,7 +184,8 @@ class Network(Model):
         Warns
         -----
         RuntimeWarning
-            If the cost is no longer finite; the fit ends before that step.
+            If the cost is no longer finite; the fit ends before that step. If the cost after ten epochs or more is no
+            better than that of predicting the mean of Y for every row.
 
         Notes
         -----

@@ -119,6 +119,7 @@ class _Network(Network):
     """An estimator's network."""
 
     engines_type = _Engines
+    warns_of_a_constant = False  # as scikit-learn
 
 
 class _Adam(Adam):

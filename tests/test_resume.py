@@ -305,8 +305,7 @@ STATES = {
     "a plateau's rate of 0": lambda net: fit(net, 3300, SGD(schedules.ReduceOnPlateau(0.1, factor=1e-3)),
                                              callbacks=[lambda epoch, history: net.optimizer.lr.observe(math.inf)]),
     "a plateau's rate of infinity": lambda net: (
-        fit(net, 1, SGD(schedules.ReduceOnPlateau(0.1, factor=1e38, patience=1))),
-        [net.optimizer.lr.observe(math.inf) for _ in range(9)],
+        fit(net, 1, SGD(schedules.ReduceOnPlateau(0.1))), setattr(net.optimizer.lr, "rate", math.inf),
     ),
     "last parameters that are not finite": early_stopping_at_infinity,
     "best parameters that are not finite": lambda net: (

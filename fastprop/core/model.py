@@ -7,7 +7,7 @@ import numpy as np
 
 from ..activations import Activation
 from ..kernels.plan import allocate
-from ..optimizers import SGD, Optimizer
+from ..optimizers import Adam, Optimizer
 from . import arrays
 from .architecture import Architecture, checked_classes
 from .engines import Engines
@@ -83,6 +83,7 @@ class Model:
     """
 
     engines_type: ClassVar[type[Engines]] = Engines
+    warns_of_a_constant: ClassVar[bool] = True  # whether a fit warns if it is no better than a constant prediction
 
     def __init__(self, architecture: Architecture, generator: np.random.Generator, parameters: np.ndarray):
         self.architecture = architecture
@@ -269,7 +270,7 @@ class Model:
             See :meth:`train_step`. Batches may differ in size: the engines of the last four sizes are kept, up to
             64 MB together.
         optimizer : Optimizer, optional
-            None continues with the network's last optimizer; the first one is ``SGD(lr=0.1)``. Copies and pickles of
+            None continues with the network's last optimizer; the first one is ``Adam()``. Copies and pickles of
             the network continue with a copy of it.
 
         Returns
@@ -289,7 +290,7 @@ class Model:
         >>> costs = [net.partial_fit(X, X.sum(axis=1)) for X in stream]
         """
         if optimizer is None:
-            optimizer = self._optimizer or SGD(lr=0.1)
+            optimizer = self._optimizer or Adam()
         return self.train_step(X, Y, optimizer, sample_weight)
 
     def to_dict(self) -> dict[str, np.ndarray]:
@@ -319,6 +320,10 @@ class Model:
     def rebind(self, optimizer: Optimizer | None) -> None:
         """Go back to an earlier optimizer of this network, or to none."""
         self._optimizer = optimizer
+
+    def penalty(self) -> float:
+        """Return λ/2·Σ W², the part of the cost that penalizes the weights."""
+        return self.l2 / 2 * sum(float(np.sum(np.square(layer.W, dtype=np.float64))) for layer in self.layers)
 
     def cached(self, name: str, index: int) -> np.ndarray:
         """Return a copy of one layer's Z, A, dZ or dA."""

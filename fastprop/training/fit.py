@@ -1,11 +1,8 @@
 """fit: epochs in compiled code, and what happens between them."""
 
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +11,16 @@ from ..checks import flag, generator, whole
 from ..core import arrays
 from ..core.model import Model
 from ..kernels import passes
+from ..kernels.interrupts import Held
 from ..kernels.scan import address_of
-from ..optimizers import SGD, Optimizer
+from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
 from . import samples
 from .history import Best, FitState, History
 from .pace import Pace
 from .progress import Progress
+
+CONSTANT_EPOCHS = 10  # after which a fit should be better than a constant prediction
 
 
 def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any, resume: Any, **asked: Any) -> History:
@@ -79,7 +79,7 @@ class Fit:
     # ---- begin ---------------------------------------------------------------------------------------------------
 
     def begin(self, optimizer: Any, progress: Any, rng: Any, resume: bool) -> None:
-        """Check the rest, bind the optimizer, draw the rows that are held out, and compile what is needed."""
+        """Check the rest, bind the optimizer, and draw the rows that are held out."""
         model = self.model
         source = model.generator if rng is None else generator(rng)
         state = self._state_to_resume(optimizer) if resume else None
@@ -94,14 +94,8 @@ class Fit:
         self.order = np.empty(self.m, np.uint32) if self.shuffle and self.n_steps > 1 else None  # else no order
         if self.order is not None and self.state.step:
             passes.shuffled(address_of(self.order), self.m, self.state.seed, self.state.epoch)
-        engine = model.engines.training(self.batch)
-        self.pace = Pace(model.sizes, self.batch, engine.choice)
-        engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # compiles, without a step
-        with uninterrupted():
+        with Held():
             self._take_over()
-        self.bar.show()
-        if resume:
-            self.bar.add(self.state.epoch * self.m + self._samples(self.state.step))
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that a fit which resumes must have in common with the first."""
@@ -138,7 +132,7 @@ class Fit:
         model = self.model
         before = model.optimizer
         if optimizer is None:
-            optimizer = before or SGD(lr=0.1)
+            optimizer = before or Adam()
         self.moments = model.bind(optimizer)
         self.optimizer: Optimizer = optimizer
         try:
@@ -175,18 +169,41 @@ class Fit:
     def run(self) -> History:
         """Train the epochs, until a callback, early stopping, divergence or Ctrl-C ends them."""
         try:
+            self._compile()
             while self.state.epoch < self.epochs and not self.ended:
                 self.epoch()
         except KeyboardInterrupt:
             self.history.interrupted = True
         finally:
             self.end()
+        self._warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
                 f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr "
                 f"is {self.optimizer.rate:g}) or scale X, and begin with another network, or one that was saved."
             )
         return self.history
+
+    def _compile(self) -> None:
+        """Compile what the steps need, or load it from the cache, and show the bar."""
+        engine = self.model.engines.training(self.batch)
+        engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
+        self.pace = Pace(self.model.sizes, self.batch, engine.choice)
+        self.bar.show()
+        self.bar.add(self.state.epoch * self.m + self._samples(self.state.step))
+
+    def _warn_of_a_constant(self) -> None:
+        """Warn if the fit ended no better than the best constant prediction, the mean of Y."""
+        loss, history = self.model.architecture.loss, self.history
+        if not self.model.warns_of_a_constant or history.epochs < CONSTANT_EPOCHS or self.state.diverged:
+            return
+        constant = samples.constant_cost(self.Y, self.weights, self.model.architecture)
+        cost = history.loss[-1] - self.model.penalty()
+        if cost >= constant > 0:
+            self.warnings.append(
+                f"after {history.epochs} epochs the {loss.name} is {cost:.4g}, no better than {constant:.4g}, that of "
+                f"predicting the mean of Y for every row. To see why, print(fastprop.diagnose(net, X, Y))."
+            )
 
     def epoch(self) -> None:
         """Train to the end of the epoch, measure the held-out data, and ask the callbacks."""
@@ -198,7 +215,7 @@ class Fit:
             return  # a callback ended the fit within the epoch
         measured = samples.measure(self.model, self.held_out) if self.held_out else {}
         epoch, step = state.epoch, state.step
-        with uninterrupted():
+        with Held():
             self._end_epoch(measured)
         self.bar.say(self._summary(epoch))
         self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
@@ -217,7 +234,7 @@ class Fit:
         steps, threads = self.pace.next(engine.plan.threads, started)
         done = state.epoch * self.n_steps + first
         steps = min([steps, self.n_steps - first, *(k - done % k for k, _ in self.after_steps)])
-        with uninterrupted():
+        with Held():
             state.cost, state.weight = engine.train(
                 self.X, self.Y, self.weights, optimizer, self.moments, (first, first + steps), self.order, state.seed,
                 state.epoch, threads, (state.cost, state.weight),
@@ -292,20 +309,3 @@ def checked_callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], lis
         else:
             after_steps.append((whole(f"k of {name}[{i}]", k), call))
     return after_steps, after_epochs
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block."""
-    usual = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    if not callable(usual):
-        yield
-        return
-    received: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if received:
-            usual(*received[0])

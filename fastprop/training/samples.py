@@ -90,6 +90,27 @@ def split(
     return np.sort(held_out), np.setdiff1d(np.arange(len(Y)), held_out)
 
 
+def constant_cost(Y: np.ndarray, weights: np.ndarray | None, architecture: Architecture) -> float:
+    """Return the cost of the best constant prediction, without the penalty; NaN for a loss that has no formula here."""
+    loss = architecture.loss.label
+    if Y.ndim == 1:
+        counts = np.bincount(Y, weights, minlength=architecture.sizes[-1])
+        mean = counts / counts.sum()
+    else:
+        mean = np.average(Y, axis=0, weights=weights).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if loss == "mse":
+            squares = mean if Y.ndim == 1 else np.average(np.square(Y, dtype=np.float64), axis=0, weights=weights)
+            return float(np.sum(squares - mean**2)) / 2
+        if loss == "binary_crossentropy":
+            return float(-np.nansum(mean * np.log(mean)) - np.nansum((1 - mean) * np.log1p(-mean)))
+        if loss == "cross_entropy":
+            return float(-np.nansum(mean * np.log(mean)))
+        if loss == "poisson":
+            return float(np.sum(mean) - np.nansum(mean * np.log(mean)))
+    return np.nan
+
+
 def accuracy(Y_hat: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return the share of samples whose class is predicted right, by weight."""
     if Y_hat.shape[1] == 1:
