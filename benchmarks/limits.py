@@ -174,7 +174,7 @@ def calls() -> list[str]:
         net.train_step(X, Y, optimizer)
         engine = net._training
         assert engine is not None
-        call = (steps.run.address, engine._where, 1, STEP, batch, 0, 1, X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0)
+        call = (steps.worker.address, engine._where, 1, STEP, batch, 0, 1, X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0)
         works = {
             "train_step": lambda net=net, X=X, Y=Y, optimizer=optimizer: net.train_step(X, Y, optimizer),
             "predict": lambda net=net, X=X: net.predict(X),

@@ -69,7 +69,7 @@ def set_num_threads(n: int | None) -> None:
 def _load() -> int:
     """The address of the worker, which is compiled or taken from the cache now."""
     global _worker
-    _worker = steps.run.address
+    _worker = steps.worker.address
     return _worker
 
 

@@ -179,7 +179,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
         "simd",
         "estimate",
         "plan",
-        "ahead",
+        "prefetch",
         "tiles",
         "scan",
         "elementwise",

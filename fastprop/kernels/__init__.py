@@ -14,7 +14,7 @@ the tiles under all of them, or takes them from the cache; call it once before p
 from .equations import activate, dA, db, dW, dZ, forward, transpose
 from .passes import backward_pass, forward_pass, gather, gradients_pass
 from .plan import Plan, padded, panel_stride, row_stride
-from .tiles import load
+from .tiles import compile_tiles as load
 
 __all__ = [
     "Plan",

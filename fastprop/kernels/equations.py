@@ -8,7 +8,7 @@ beyond n and beyond the batch hold zeros. Outputs come first, sizes last; nothin
 
 import numpy as np
 
-from .ahead import ask
+from .prefetch import prefetch_next
 from .jit import kernel
 from .plan import PANEL_BLOCK, ROW_BLOCK, ROWS_TOGETHER, SMALL_WEIGHTS, panel_stride, row_stride
 from .simd import LANES, at, block_on_stack, call, get, prefetch, put, splat, store
@@ -56,17 +56,17 @@ def dZ(dZ, dA, Z, A, derivative, n, panels):
 
 
 @kernel
-def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last, ahead=0):
-    """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; scale is 1/m.
+def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, alpha, beta, first, last, rows_ahead=0):
+    """Equation 2: dW = beta·dW + alpha·dZ·A_prevᵀ, for the blocks first…last of 16 columns; alpha is 1/m.
 
-    dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With keep = 0,
-    dW is not read. With keep = 1 and scale = −lr/m, dW being W, it is the step of gradient descent itself. Which of
-    A_prev and A_prev_T is read, `plan.by_dot` tells. `ahead` is what is asked of the memory between the tiles.
+    dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With beta = 0,
+    dW is not read. With beta = 1 and alpha = −lr/m, dW being W, it is the step of gradient descent itself. Which of
+    A_prev and A_prev_T is read, `plan.by_dot` tells. `rows_ahead` is what is asked of the memory between the tiles.
     """
     ld, dZ_stride, A_stride = row_stride(n_prev), panel_stride(n), panel_stride(n_prev)
     if n == 1:
         k, end = first * LANES, min(last * LANES, n_prev)
-        _rows_dot(at(dW, k), 1, at(A_prev, LANES * k), dZ, end - k, panels, A_stride, dZ_stride, scale, keep)
+        _rows_dot(at(dW, k), 1, at(A_prev, LANES * k), dZ, end - k, panels, A_stride, dZ_stride, alpha, beta)
         return
     left = n_prev - (last - 1) * LANES  # columns of the last block
     whole = last if left > LANES // 2 else max(first, last - 1)
@@ -74,24 +74,24 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last, ah
     while end < n:
         begin, end = end, end_of_rows(end, n)
         for p in range(0, panels, PANEL_BLOCK):
-            some, kept = min(PANEL_BLOCK, panels - p), keep if p == 0 else ONE
+            some, beta_here = min(PANEL_BLOCK, panels - p), beta if p == 0 else ONE
             for block in range(first, last if left > 1 else whole):
                 here, A_T = at(dW, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
                 i = begin
                 while i < end:
-                    ask(ahead)
+                    prefetch_next(rows_ahead)
                     rows = next_rows(n - i)
                     out, samples = at(here, i * ld), at(dZ, LANES * i + p * dZ_stride)
                     for r in range(rows if far else 0):  # asked for here, they are there once the sums are: wide
                         prefetch(out, r * ld, 1)  # and xl 2% faster
                     if block == whole:
-                        half_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                        half_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
                     else:
-                        dW_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                        dW_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
                     i += rows
     if whole < last and left == 1:
         k = n_prev - 1
-        _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, scale, keep)
+        _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, alpha, beta)
 
 
 @kernel
@@ -104,29 +104,29 @@ def end_of_rows(i, n):
 
 
 @kernel
-def db(db, dZ, n, panels, scale, keep):
-    """Equation 3: db = keep·db + scale·Σ_samples dZ; scale is 1/m.
+def db(db, dZ, n, panels, alpha, beta):
+    """Equation 3: db = beta·db + alpha·Σ_samples dZ; alpha is 1/m.
 
     db (n,), dZ [panels][n][16]
     """
     ones = block_on_stack()
     store(ones, 0, splat(1.0))
-    _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, scale, keep)
+    _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, alpha, beta)
 
 
 @kernel
-def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, scale, keep):
-    """out[stride·r] = keep·out[stride·r] + scale·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
+def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta):
+    """out[stride·r] = beta·out[stride·r] + alpha·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
     column = block_on_stack()
     for i in range(0, n, DOT_ROWS):
         count = min(n - i, DOT_ROWS)
         if stride == 1:
-            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
+            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, alpha, beta, count, LANES, panels, row_stride,
                                 a_stride))  # fmt: skip
         else:
             for r in range(count):
                 put(column, r, get(out, (i + r) * stride))
-            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
+            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, alpha, beta, count, LANES, panels, row_stride,
                                 a_stride))  # fmt: skip
             for r in range(count):
                 put(out, (i + r) * stride, get(column, r))

@@ -8,7 +8,7 @@ There are three kinds of compiled function:
     Called from Python with a few scalars or arrays. Cached.
 ``routine``
     A C function with a fixed signature that other compiled code calls *by address*: the worker, an activation, a
-    loss, an optimiser. Compiled when its address is first asked for, and cached. A new activation or optimiser
+    loss, an optimizer. Compiled when its address is first asked for, and cached. A new activation or optimizer
     therefore compiles nothing but itself.
 
 No fast-math: the kernels say their own fused multiply-adds and the order of their own sums, so the flags would buy

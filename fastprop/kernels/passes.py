@@ -4,23 +4,23 @@ import numpy as np
 from numba.core import types
 
 from . import equations
-from .ahead import row_of
+from .prefetch import row_of
 from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
 from .simd import (
     LANES,
     at,
     block_on_stack,
+    bytes_at,
     call_float64,
+    drop_lanes,
     floats,
     fma,
     get,
     indices,
     integers,
-    kept,
     load,
     load_first,
-    octets,
     pointer,
     put,
     splat,
@@ -69,9 +69,9 @@ def gather_floats(A, A_T, X, order, start, count, n, scale):
 
 
 @routine(GATHER)
-def gather_octets(A, A_T, X, order, start, count, n, scale):
+def gather_uint8(A, A_T, X, order, start, count, n, scale):
     """One panel of X in bytes."""
-    gather_forms(A, A_T, octets(X), order, start, count, n, scale)
+    gather_forms(A, A_T, bytes_at(X), order, start, count, n, scale)
 
 
 @kernel
@@ -179,10 +179,10 @@ def total_weight(weights, order, start, count):
     """m: the number of samples, or the sum of their weights."""
     if weights == 0:
         return np.float64(count)
-    total = 0.0
+    m = 0.0
     for i in range(start, start + count):
-        total += np.float64(get(floats(weights), row_of(order, i)))
-    return total
+        m += np.float64(get(floats(weights), row_of(order, i)))
+    return m
 
 
 @kernel
@@ -219,27 +219,27 @@ def shuffled(order, n, seed, epoch):
 
 
 @kernel
-def drop(a, n, panels, key, layer, sample, keeps):
-    """Dropout of a layer's panels, of samples from `sample` on: a·2³²/keeps, or 0 with probability 1 − keeps/2³².
+def drop(a, n, panels, key, layer, sample, threshold):
+    """Dropout of a layer's panels, of samples from `sample` on: a·2³²/threshold, or 0 with probability 1 − threshold/2³².
 
     What is dropped is a function of key, layer, unit and sample alone (Srivastava et al. 2014, inverted).
     """
     state, _ = random_bits(key + np.uint64(layer))
-    scale = np.float32(4294967296.0 / keeps)
+    scale = np.float32(4294967296.0 / threshold)
     for i in range(n):
         bits, state = random_bits(state)
         for p in range(panels):
             place = p * panel_stride(n) + i * LANES
-            store(a, place, kept(load(a, place), bits, sample + p * LANES, keeps, scale))
+            store(a, place, drop_lanes(load(a, place), bits, sample + p * LANES, threshold, scale))
 
 
 @kernel
-def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, keeps=0):
+def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, threshold=0):
     """Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
 
     The rows of X stand in the workspace already (:func:`gather`). With `transposed`, hidden activations get the
     second form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is computed.
-    With `keeps` above 0, hidden activations are dropped as :func:`drop` says, panel `first` holding `sample`.
+    With `threshold` above 0, hidden activations are dropped as :func:`drop` says, panel `first` holding `sample`.
     """
     panels = last - first
     for l in range(n_layers):
@@ -252,17 +252,17 @@ def forward_pass(layers, n_layers, parameters, work, first, last, transposed, ou
                           n, n_prev, panels, floor)  # fmt: skip
         if layer.activation and (output or l < n_layers - 1):
             equations.activate(A, Z, layer.activation, n, panels)
-        if keeps and l < n_layers - 1:
-            drop(A, n, panels, key, l, sample, keeps)
+        if threshold and l < n_layers - 1:
+            drop(A, n, panels, key, l, sample, threshold)
         if transposed and layer.A_T >= 0:
             equations.transpose(at(work, layer.A_T + here), A, n, panels)
 
 
 @kernel
-def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, keeps=0):
+def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, threshold=0):
     """All dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
 
-    With `keeps`, what the forward pass dropped passes nothing back.
+    With `threshold`, what the forward pass dropped passes nothing back.
     """
     panels = last - first
     for l in range(n_layers - 1, 0, -1):
@@ -272,19 +272,19 @@ def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample
         dA, dZ = at(work, under.dA + below), at(work, under.dZ + below)
         Z, A = at(work, under.Z + below), at(work, under.A + below)
         equations.dA(dA, at(parameters, layer.W), at(work, layer.dZ + here), A, n, n_prev, panels, layer.relu_prev)
-        if keeps:
-            drop(dA, n_prev, panels, key, l - 1, sample, keeps)
+        if threshold:
+            drop(dA, n_prev, panels, key, l - 1, sample, threshold)
         if under.derivative:
             equations.dZ(dZ, dA, Z, A, under.derivative, n_prev, panels)
 
 
 @kernel
-def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep, ahead=0):
-    """All dW and db: equations 2 and 3; scale is 1/m, and keep = 1 adds to what is there."""
+def gradients_pass(layers, n_layers, gradients, work, panels, alpha, beta, rows_ahead=0):
+    """All dW and db: equations 2 and 3; alpha is 1/m, and beta = 1 adds to what is there."""
     for l in range(n_layers):
         layer = layer_at(layers, l)
         n, n_prev = layer.n, layer.n_prev
         dZ = at(work, layer.dZ)
         equations.dW(at(gradients, layer.W), dZ, at(work, layer.A_prev), at(work, layer.A_prev_T), n, n_prev, panels,
-                     scale, keep, 0, (n_prev + LANES - 1) // LANES, ahead)  # fmt: skip
-        equations.db(at(gradients, layer.b), dZ, n, panels, scale, keep)
+                     alpha, beta, 0, (n_prev + LANES - 1) // LANES, rows_ahead)  # fmt: skip
+        equations.db(at(gradients, layer.b), dZ, n, panels, alpha, beta)

@@ -218,11 +218,11 @@ def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 # ---- memory ------------------------------------------------------------------------------------------------------
 
 
-def _is_memory(a: types.Type) -> bool:
+def is_memory(a: types.Type) -> bool:
     return isinstance(a, types.CPointer) or (isinstance(a, types.Array) and a.ndim == 1 and a.layout == "C")
 
 
-def _data(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -> ir.Value:
+def data_pointer(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -> ir.Value:
     if isinstance(a, types.Array):
         return context.make_array(a)(context, builder, value).data
     return value
@@ -236,18 +236,18 @@ def _element(context: Any, builder: ir.IRBuilder, a: types.Type, args: Any, widt
         before, beyond = builder.icmp_signed("<", args[1], I64(0)), builder.icmp_signed(">", end, size)
         with cgutils.if_unlikely(builder, builder.or_(before, beyond)):
             context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
-    return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+    return builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
 
 
 @intrinsic
 def at(typingctx, a, i):
     """The address of ``a[i]``, as a pointer."""
-    if not (_is_memory(a) and isinstance(i, types.Integer)):
+    if not (is_memory(a) and isinstance(i, types.Integer)):
         return None
     element = a.dtype
 
     def codegen(context, builder, sig, args):
-        return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        return builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
 
     return types.CPointer(element)(a, types.intp), codegen
 
@@ -255,11 +255,11 @@ def at(typingctx, a, i):
 @intrinsic
 def address_at(typingctx, a, i):
     """The address of ``a[i]``, as an integer."""
-    if not (_is_memory(a) and isinstance(i, types.Integer)):
+    if not (is_memory(a) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.ptrtoint(builder.gep(_data(context, builder, a, args[0]), [args[1]]), I64)
+        return builder.ptrtoint(builder.gep(data_pointer(context, builder, a, args[0]), [args[1]]), I64)
 
     return types.int64(a, types.intp), codegen
 
@@ -267,7 +267,7 @@ def address_at(typingctx, a, i):
 @intrinsic
 def load(typingctx, a, i):
     """The vector at ``a[i:i+16]``; of bytes, their values."""
-    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
+    if not (is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
@@ -282,7 +282,7 @@ def load(typingctx, a, i):
 @intrinsic
 def load_first(typingctx, a, i, count):
     """The vector at ``a[i:i+count]``, zero beyond; nothing beyond is read."""
-    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8)):
+    if not (is_memory(a) and a.dtype in (types.float32, types.uint8)):
         return None
 
     def codegen(context, builder, sig, args):
@@ -297,7 +297,7 @@ def load_first(typingctx, a, i, count):
 @intrinsic
 def store(typingctx, a, i, v):
     """``a[i:i+16] = v``."""
-    if not (_is_memory(a) and v == vector):
+    if not (is_memory(a) and v == vector):
         return None
 
     def codegen(context, builder, sig, args):
@@ -310,7 +310,7 @@ def store(typingctx, a, i, v):
 @intrinsic
 def store_first(typingctx, a, i, v, count):
     """``a[i:i+count] = v[:count]``; nothing beyond is written."""
-    if not (_is_memory(a) and v == vector):
+    if not (is_memory(a) and v == vector):
         return None
 
     def codegen(context, builder, sig, args):
@@ -323,7 +323,7 @@ def store_first(typingctx, a, i, v, count):
 @intrinsic
 def get(typingctx, a, i):
     """The scalar ``a[i]``."""
-    if not _is_memory(a):
+    if not is_memory(a):
         return None
 
     def codegen(context, builder, sig, args):
@@ -335,7 +335,7 @@ def get(typingctx, a, i):
 @intrinsic
 def put(typingctx, a, i, x):
     """``a[i] = x``."""
-    if not _is_memory(a):
+    if not is_memory(a):
         return None
     element = a.dtype
 
@@ -349,14 +349,14 @@ def put(typingctx, a, i, x):
 @intrinsic(prefer_literal=True)
 def prefetch(typingctx, a, i, for_writing):
     """Ask for the cache line of ``a[i]``, with ``for_writing = 1`` to write into it; any address is safe."""
-    if not (_is_memory(a) and isinstance(for_writing, types.IntegerLiteral)):
+    if not (is_memory(a) and isinstance(for_writing, types.IntegerLiteral)):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        address = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
         raw = builder.bitcast(address, ir.IntType(8).as_pointer())
-        mode, keep, data = ir.Constant(I32, for_writing.literal_value), ir.Constant(I32, 3), ir.Constant(I32, 1)
-        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, keep, data)
+        mode, locality, data = ir.Constant(I32, for_writing.literal_value), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, locality, data)
         return context.get_dummy_value()
 
     return types.void(a, types.intp, for_writing), codegen
@@ -380,7 +380,7 @@ floats = _pointer_to(types.float32)
 doubles = _pointer_to(types.float64)
 integers = _pointer_to(types.int64)
 indices = _pointer_to(types.uint32)
-octets = _pointer_to(types.uint8)
+bytes_at = _pointer_to(types.uint8)
 
 
 def _call_by_address(result: types.Type) -> Any:
@@ -417,7 +417,7 @@ def fetch_add(typingctx, a, i, amount):
     """Add to the int64 ``a[i]`` at once for all threads; the value before."""
 
     def codegen(context, builder, sig, args):
-        target = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        target = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
         return builder.atomic_rmw("add", target, args[2], "acq_rel")
 
     return types.int64(a, types.intp, types.int64), codegen
@@ -428,7 +428,7 @@ def read_acquire(typingctx, a, i):
     """The int64 ``a[i]``, with all that was written before it."""
 
     def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.gep(_data(context, builder, a, args[0]), [args[1]]), "acquire", 8)
+        return builder.load_atomic(builder.gep(data_pointer(context, builder, a, args[0]), [args[1]]), "acquire", 8)
 
     return types.int64(a, types.intp), codegen
 
@@ -620,14 +620,14 @@ def _mixed(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 @intrinsic
-def kept(typingctx, v, bits, sample, keeps, scale):
-    """v·scale for those of 16 samples from `sample` on whose 32 random bits are below `keeps`, 0 for the others.
+def drop_lanes(typingctx, v, bits, sample, threshold, scale):
+    """v·scale for those of 16 samples from `sample` on whose 32 random bits are below `threshold`, 0 for the others.
 
     The bits are a function of `bits`, 64 of them, and of the sample's number.
     """
 
     def codegen(context, builder, sig, args):
-        v, bits, sample, keeps, scale = args
+        v, bits, sample, threshold, scale = args
 
         def everywhere(value: ir.Value) -> ir.Value:
             first = builder.insert_element(
@@ -638,7 +638,7 @@ def kept(typingctx, v, bits, sample, keeps, scale):
         low, high = everywhere(bits), everywhere(builder.lshr(bits, ir.Constant(I64, 32)))
         x = builder.add(everywhere(sample), ir.Constant(IVECTOR, list(range(LANES))))
         x = _mixed(builder, builder.add(_mixed(builder, builder.xor(x, low)), high))
-        chosen = builder.icmp_unsigned("<", x, everywhere(keeps))
+        chosen = builder.icmp_unsigned("<", x, everywhere(threshold))
         return builder.select(chosen, builder.fmul(v, broadcast(builder, scale)), constant(0.0))
 
     return vector(vector, types.uint64, types.int64, types.int64, types.float32), codegen
@@ -658,7 +658,7 @@ def record_of(dtype: np.dtype) -> Any:
             return None
 
         def codegen(context, builder, sig, args):
-            start = builder.ptrtoint(_data(context, builder, where, args[0]), I64) if is_array else args[0]
+            start = builder.ptrtoint(data_pointer(context, builder, where, args[0]), I64) if is_array else args[0]
             address = builder.add(start, builder.mul(args[1], ir.Constant(I64, dtype.itemsize)))
             return builder.inttoptr(address, context.get_value_type(record))
 

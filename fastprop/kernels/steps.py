@@ -21,7 +21,7 @@ from numba import prange
 from numba.core import types
 
 from . import equations, vectors
-from .ahead import look_ahead, row_of
+from .prefetch import row_of, start_prefetch
 from .jit import entry, kernel, routine
 from .passes import (
     backward_pass,
@@ -43,12 +43,20 @@ from .plan import (
     COST,
     COST_BEFORE,
     COST_SCALE,
+    DONE,
     FORWARD,
     GRADIENTS,
+    L2,
+    LEARNING_RATE,
     LOSS,
+    MAX_NORM,
+    NEXT,
     OUTPUT,
     SCALE,
     SHUFFLE,
+    SQUARES_BLOCK,
+    STOPPED,
+    SUMS,
     TRANSPOSE,
     UPDATE,
     UPDATES,
@@ -67,6 +75,7 @@ from .simd import (
     address_at,
     at,
     block_on_stack,
+    bytes_at,
     call,
     call_float64,
     doubles,
@@ -77,7 +86,6 @@ from .simd import (
     indices,
     integers,
     load,
-    octets,
     pause,
     put,
     read_acquire,
@@ -89,9 +97,10 @@ from .simd import (
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
-SHUFFLING, ONE, TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
-RUN = 4096  # parameters whose squares are summed by one thread
-UNIT = np.float32(2.0**-70)  # scales gradients whose squares overflow: RUN squares of the largest float32 stay finite
+SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
+UNIT = np.float32(
+    2.0**-70
+)  # scales gradients whose squares overflow: SQUARES_BLOCK squares of the largest float32 stay finite
 # A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
@@ -100,28 +109,28 @@ PHASE = types.void(*[types.int64] * 6)
 
 
 @kernel
-def samples_of(job, step):
+def samples_in_step(job, step):
     """How many samples a step has."""
     return min(job.batch, job.n_samples - step * job.batch)
 
 
 @kernel
-def chunk_of(job, step, chunk):
+def chunk_range(job, step, chunk):
     """First sample of a chunk of a step, and how many it has."""
     first = chunk * job.chunk_panels * LANES
-    return step * job.batch + first, min(job.chunk_panels * LANES, samples_of(job, step) - first)
+    return step * job.batch + first, min(job.chunk_panels * LANES, samples_in_step(job, step) - first)
 
 
 @kernel
-def chunks_of(job, step):
+def n_chunks(job, step):
     """How many chunks a step has."""
-    return (samples_of(job, step) + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
+    return (samples_in_step(job, step) + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
 
 
 @kernel
-def weight_of(job, step):
+def step_weight(job, step):
     """m of a step: the number of its samples, or the sum of their weights."""
-    return total_weight(job.weights, job.order, step * job.batch, samples_of(job, step))
+    return total_weight(job.weights, job.order, step * job.batch, samples_in_step(job, step))
 
 
 @kernel
@@ -131,29 +140,29 @@ def inverse(m):
 
 
 @kernel
-def target_of(job, fused, m, chunk):
+def gradient_target(job, fused, m, chunk):
     """Where dW and db go, what they are multiplied by, and what is kept of what is there.
 
     Fused, W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written.
     """
     if fused:
-        return floats(job.parameters), -get(floats(job.hyper), 0) * inverse(m), np.float32(1.0)
+        return floats(job.parameters), -get(floats(job.hyper), LEARNING_RATE) * inverse(m), np.float32(1.0)
     return floats(job.gradients), inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
 
 
 @kernel
-def rows_after(ahead, job, step, chunk, item, count):
-    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.ahead.ask` takes."""
-    start, size = chunk_of(job, step, chunk)
+def start_prefetch_after_chunk(rows_ahead, job, step, chunk, item, count):
+    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.rows_ahead.ask` takes."""
+    start, size = chunk_range(job, step, chunk)
     start += size
     size = min(size, job.n_samples - start)
-    look_ahead(ahead, job, start + item * size // count, start + (item + 1) * size // count)
-    return ahead
+    start_prefetch(rows_ahead, job, start + item * size // count, start + (item + 1) * size // count)
+    return rows_ahead
 
 
 @kernel
 def prepare_update(job, step):
-    """Before anything else of a step: count it, and have the optimiser prepare it."""
+    """Before anything else of a step: count it, and have the optimizer prepare it."""
     t = get(doubles(job.totals), UPDATES) + 1.0
     put(doubles(job.totals), UPDATES, t)
     rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
@@ -161,15 +170,15 @@ def prepare_update(job, step):
 
 
 @kernel
-def counts_of(job, step, m):
+def weight_in_mean(job, step, m):
     """What a step counts in the mean over several: m, or as a mean for itself, the number of its samples."""
-    return np.float64(samples_of(job, step)) if job.by_samples and m > 0.0 else m
+    return np.float64(samples_in_step(job, step)) if job.by_samples and m > 0.0 else m
 
 
 @kernel
 def add_cost(job, step, m, first, panels):
     """Add the costs of some panels of a step to the totals, and with the first of them what the step counts."""
-    totals, cost, counts = doubles(job.totals), 0.0, counts_of(job, step, m)
+    totals, cost, counts = doubles(job.totals), 0.0, weight_in_mean(job, step, m)
     for p in range(first, first + panels):
         cost += get(doubles(job.panel_costs), p)
     if job.by_samples and m > 0.0:
@@ -180,15 +189,15 @@ def add_cost(job, step, m, first, panels):
 
 
 @kernel
-def key_of_step(job, step):
-    """Random bits of a step: a function of the seed and of the optimiser's number of steps."""
+def dropout_key(job, step):
+    """Random bits of a step: a function of the seed and of the optimizer's number of steps."""
     t = get(doubles(job.totals), UPDATES_BEFORE) + np.float64(step - job.first_step)
     bits, _ = random_bits(np.uint64(job.drop_seed) + np.uint64(np.int64(t)))
     return bits
 
 
 @kernel
-def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n, X, width):
+def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
     """Cost and output dZ of one panel, whose rows of X, if those may hold NaN and infinity, are `width` vectors."""
     shift = p * panel_stride(n)
     Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
@@ -211,10 +220,10 @@ def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n, X, width):
 def chunk_pass(job, work, step, chunk, first, last):
     """Panels first…last of a chunk: whatever `job.do` asks of X, forward, Ŷ, cost and dZ."""
     do, order = job.do, job.order
-    start, size = chunk_of(job, step, chunk)
+    start, size = chunk_range(job, step, chunk)
     bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
-    keeps = job.drop_keeps if do & UPDATE else np.int64(0)
-    key, sample = key_of_step(job, step), job.chunk_panels * LANES * chunk
+    threshold = job.drop_threshold if do & UPDATE else np.int64(0)
+    key, sample = dropout_key(job, step), job.chunk_panels * LANES * chunk
     n_0, n_L, scale = bottom.n_prev, top.n, np.float32(get(doubles(job.totals), SCALE))
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
@@ -226,18 +235,18 @@ def chunk_pass(job, work, step, chunk, first, last):
                 call(job.gather, (at(work, bottom.A_prev + shift), A_T, job.X, order, start + p * LANES, count, n_0,
                                   scale))  # fmt: skip
             forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT,
-                         key, sample + p0 * LANES, keeps)  # fmt: skip
+                         key, sample + p0 * LANES, threshold)  # fmt: skip
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
                 A = at(work, top.A + p * panel_stride(n_L))
                 scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
-                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L,
+                panel_cost(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L,
                               bottom.A_prev + p * panel_stride(n_0), n_0)  # fmt: skip
         if do & BACKWARD:
             backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1,
-                          key, sample + p0 * LANES, keeps)  # fmt: skip
+                          key, sample + p0 * LANES, threshold)  # fmt: skip
 
 
 # ---- a chunk, its panels and then its columns shared ------------------------------------------------------------
@@ -249,7 +258,7 @@ def panels_of_chunk(address, step, chunk, item, count, thread):
     job = job_at(address, 0)
     if job.do & UPDATE and chunk == 0 and item == 0:
         prepare_update(job, step)
-    panels = panels_of(chunk_of(job, step, chunk)[1])
+    panels = panels_of(chunk_range(job, step, chunk)[1])
     chunk_pass(job, floats(job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
 
 
@@ -257,31 +266,31 @@ def panels_of_chunk(address, step, chunk, item, count, thread):
 def columns_of_chunk(address, step, chunk, item, count, thread):
     """Phase 2: dW, db and the update of some columns of the weights; the first item adds up the cost."""
     job = job_at(address, 0)
-    work, do, chunks = floats(job.work), job.do, chunks_of(job, step)
-    m, panels = weight_of(job, step), panels_of(chunk_of(job, step, chunk)[1])
+    work, do, chunks = floats(job.work), job.do, n_chunks(job, step)
+    m, panels = step_weight(job, step), panels_of(chunk_range(job, step, chunk)[1])
     if item == 0:
         add_cost(job, step, m, job.chunk_panels * chunk, panels)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused and chunks == 1
-    out, scale, keep = target_of(job, fused, m, chunk)
-    ahead = rows_after(address_at(block_on_stack(), 0), job, step, chunk, item, count)
+    out, scale, beta = gradient_target(job, fused, m, chunk)
+    rows_ahead = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
-        c0, c1 = columns_of(job, layer, item)
+        c0, c1 = item_columns(job, layer, item)
         dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
         for block in range(c0, c1, COLUMN_BLOCK):
             end = min(c1, block + COLUMN_BLOCK)
-            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end,
-                         ahead)  # fmt: skip
+            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, beta, block, end,
+                         rows_ahead)  # fmt: skip
         if c0 == 0 and c0 < c1:
-            equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
+            equations.db(at(out, layer.b), dZ, layer.n, panels, scale, beta)
         if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
             update_columns(job, layer, c0, c1)
 
 
 @kernel
-def columns_of(job, layer, item):
+def item_columns(job, layer, item):
     """The first block of 16 columns of a layer's W that falls to an item, and the one after the last."""
     first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
     blocks = (layer.n_prev + LANES - 1) // LANES
@@ -290,20 +299,20 @@ def columns_of(job, layer, item):
 
 @kernel
 def update_columns(job, layer, c0, c1):
-    """The optimiser's update of some columns of a layer's W, and with the first of b."""
+    """The optimizer's update of some columns of a layer's W, and with the first of b."""
     ld = row_stride(layer.n_prev)
     if c0 == 0 and c1 * LANES >= layer.n_prev:
-        update_run(job, layer.W, layer.n * ld)
+        update_range(job, layer.W, layer.n * ld)
     elif c0 < c1:
         for i in range(layer.n):
-            update_run(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
+            update_range(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
     if c0 == 0 and c0 < c1:
-        update_run(job, layer.b, padded(layer.n))
+        update_range(job, layer.b, padded(layer.n))
 
 
 @kernel
-def update_run(job, start, count):
-    """The optimiser's loop over `count` parameters from `start`."""
+def update_range(job, start, count):
+    """The optimizer's loop over `count` parameters from `start`."""
     call(job.update, (at(floats(job.parameters), start), at(floats(job.gradients), start),
                       at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
 
@@ -318,24 +327,24 @@ def part_of_step(address, step, chunk, item, count, thread):
     if job.do & UPDATE and item == 0:
         prepare_update(job, step)
     work, part = at(floats(job.work), job.work_stride * thread), at(floats(job.parts), job.part_stride * item)
-    chunks = chunks_of(job, step)
+    chunks = n_chunks(job, step)
     first = item * chunks // count
     for c in range(first, (item + 1) * chunks // count):
-        panels = panels_of(chunk_of(job, step, c)[1])
+        panels = panels_of(chunk_range(job, step, c)[1])
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
-            keep = np.float32(0.0 if c == first else 1.0)
-            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), keep,
-                           rows_after(address_at(block_on_stack(), 0), job, step, c, 0, 1))  # fmt: skip
+            beta = np.float32(0.0 if c == first else 1.0)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), beta,
+                           start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, c, 0, 1))  # fmt: skip
 
 
 @routine(PHASE)
 def sum_of_parts(address, step, chunk, item, count, thread):
     """Phase 2: for some of the parameters, 1/m times the sum of the parts in their order, and the update."""
     job = job_at(address, 0)
-    m = weight_of(job, step)
+    m = step_weight(job, step)
     if item == 0:
-        add_cost(job, step, m, 0, panels_of(samples_of(job, step)))
+        add_cost(job, step, m, 0, panels_of(samples_in_step(job, step)))
     if not job.do & GRADIENTS:
         return
     scale = inverse(m)
@@ -343,11 +352,11 @@ def sum_of_parts(address, step, chunk, item, count, thread):
     start, end = item * units // count * LANES, (item + 1) * units // count * LANES
     for i in range(start, end, LANES):
         g = load(parts, i)
-        for part in range(1, min(job.groups, chunks_of(job, step))):
+        for part in range(1, min(job.groups, n_chunks(job, step))):
             g = g + load(parts, job.part_stride * part + i)
         store(gradients, i, g * scale)
     if job.do & UPDATE and not job.late:
-        update_run(job, start, end - start)
+        update_range(job, start, end - start)
 
 
 # ---- one sample --------------------------------------------------------------------------------------------------
@@ -370,8 +379,8 @@ def pass_of_sample(address, step, stage, item, count, thread):
                 prepare_update(job, step)
             # each share copies the row: the same values, and no stage of its own
             A, n_0, scale = at(work, layer.A_prev), layer.n_prev, np.float32(get(doubles(job.totals), SCALE))
-            if job.octets:
-                vectors.copy_row(A, octets(job.X), row_of(job.order, step) * n_0, n_0, scale)
+            if job.uint8:
+                vectors.copy_row(A, bytes_at(job.X), row_of(job.order, step) * n_0, n_0, scale)
             else:
                 vectors.copy_row(A, floats(job.X), row_of(job.order, step) * n_0, n_0, scale)
         vectors.forward_share(layer, parameters, work, item, count, stage < job.n_layers - 1)
@@ -385,7 +394,7 @@ def output_of_sample(job, step):
     vectors.spread(panel, Z, n)
     if do & LOSS:
         bottom = layer_at(job.layers, 0)
-        cost_of_panel(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev,
+        panel_cost(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev,
                       padded(bottom.n_prev) // LANES)  # fmt: skip
         vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), n)
     if do & OUTPUT:
@@ -400,21 +409,21 @@ def output_of_sample(job, step):
 def columns_of_sample(address, step, stage, item, count, thread):
     """Phase 2 on vectors: dW, db and the update of some columns of the weights."""
     job = job_at(address, 0)
-    work, do, m = floats(job.work), job.do, weight_of(job, step)
+    work, do, m = floats(job.work), job.do, step_weight(job, step)
     if item == 0:
         add_cost(job, step, m, 0, 1)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused
-    out, scale, keep = target_of(job, fused, m, 0)
+    out, scale, beta = gradient_target(job, fused, m, 0)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
-        c0, c1 = columns_of(job, layer, item)
+        c0, c1 = item_columns(job, layer, item)
         if c0 < c1:
             dZ, A = at(work, layer.dZ), at(work, layer.A_prev)
-            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, keep, c0, c1)
+            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, beta, c0, c1)
             if c0 == 0:
-                vectors.db(at(out, layer.b), dZ, layer.n, scale, keep)
+                vectors.db(at(out, layer.b), dZ, layer.n, scale, beta)
         if do & UPDATE and not fused and not job.late:
             update_columns(job, layer, c0, c1)
 
@@ -428,22 +437,22 @@ def phases(plan):
 
 # ---- what needs all gradients or all weights: the norm of the ones, the squares of the others --------------------
 #
-# job.late holds the largest norm that gradients may have (infinity: any), l2, and then for each run of RUN parameters
+# job.late holds the largest norm that gradients may have (infinity: any), l2, and then for each run of SQUARES_BLOCK parameters
 # Σ dθ² and Σ W².
 
 
 @kernel
-def share_of_runs(job, item, count):
+def parameter_range(job, item, count):
     """First and last of the parameters that belong to an item, in whole runs."""
-    runs = (job.part_stride + RUN - 1) // RUN
-    return item * runs // count * RUN, min((item + 1) * runs // count * RUN, job.part_stride)
+    runs = (job.part_stride + SQUARES_BLOCK - 1) // SQUARES_BLOCK
+    return item * runs // count * SQUARES_BLOCK, min((item + 1) * runs // count * SQUARES_BLOCK, job.part_stride)
 
 
 @kernel
-def factor_of_penalty(job, step):
+def step_l2(job, step):
     """λ of the penalty λ/2·Σ W² of a step: l2, or where the step is a mean for itself, l2/m."""
-    l2 = get(doubles(job.late), 1)
-    return l2 * np.float64(inverse(weight_of(job, step))) if job.by_samples else l2
+    l2 = get(doubles(job.late), L2)
+    return l2 * np.float64(inverse(step_weight(job, step))) if job.by_samples else l2
 
 
 @kernel
@@ -461,13 +470,13 @@ def add_penalty(job, l2, start, end):
 
 
 @routine(PHASE)
-def squares_of_runs(address, step, chunk, item, count, thread):
+def squares_of_blocks(address, step, chunk, item, count, thread):
     """The gradient of the penalty, then Σ dθ² and Σ W² of each run; those that nobody asks for are 0."""
     job = job_at(address, 0)
     gradients, late = floats(job.gradients), doubles(job.late)
-    clips, l2, (start, end) = get(late, 0) < np.inf, factor_of_penalty(job, step), share_of_runs(job, item, count)
-    for first in range(start, end, RUN):
-        last, place, squares = min(first + RUN, end), 2 + 2 * (first // RUN), splat(0.0)
+    clips, l2, (start, end) = get(late, MAX_NORM) < np.inf, step_l2(job, step), parameter_range(job, item, count)
+    for first in range(start, end, SQUARES_BLOCK):
+        last, place, squares = min(first + SQUARES_BLOCK, end), SUMS + 2 * (first // SQUARES_BLOCK), splat(0.0)
         put(late, place + 1, add_penalty(job, np.float32(l2), first, last) if l2 > 0.0 else 0.0)
         for i in range(first, last if clips else first, LANES):
             g = load(gradients, i)
@@ -488,33 +497,30 @@ def late_update(address, step, chunk, item, count, thread):
     job = job_at(address, 0)
     gradients, late, totals = floats(job.gradients), doubles(job.late), doubles(job.totals)
     of_gradients, of_weights = 0.0, 0.0
-    for r in range((job.part_stride + RUN - 1) // RUN):
-        of_gradients += get(late, 2 + 2 * r)
-        of_weights += get(late, 3 + 2 * r)
-    penalty = 0.5 * factor_of_penalty(job, step) * of_weights
+    for r in range((job.part_stride + SQUARES_BLOCK - 1) // SQUARES_BLOCK):
+        of_gradients += get(late, SUMS + 2 * r)
+        of_weights += get(late, SUMS + 2 * r + 1)
+    penalty = 0.5 * step_l2(job, step) * of_weights
     if not np.isfinite(of_gradients):
         penalty = np.nan  # there is no step to make: as if the cost were not finite
     if item == 0:
-        put(totals, COST, get(totals, COST) + counts_of(job, step, weight_of(job, step)) * penalty)
+        put(totals, COST, get(totals, COST) + weight_in_mean(job, step, step_weight(job, step)) * penalty)
     if not job.do & UPDATE:
         return
     if not np.isfinite(penalty):
         if item == 0:
             stop(job)
         return
-    start, end = share_of_runs(job, item, count)
-    if get(late, 0) * get(late, 0) < of_gradients:
-        scale = np.float32(get(late, 0) / np.sqrt(of_gradients))
+    start, end = parameter_range(job, item, count)
+    if get(late, MAX_NORM) * get(late, MAX_NORM) < of_gradients:
+        scale = np.float32(get(late, MAX_NORM) / np.sqrt(of_gradients))
         for i in range(start, end, LANES):
             store(gradients, i, load(gradients, i) * scale)
     if start < end:
-        update_run(job, start, end - start)
+        update_range(job, start, end - start)
 
 
 # ---- sharing the work --------------------------------------------------------------------------------------------
-
-# Places in `job.tickets`, on cache lines of their own: the two counters, and whether all work has ended.
-NEXT, DONE, STOPPED = 0, 8, 16
 
 
 @kernel
@@ -530,15 +536,15 @@ def wait(tickets, due):
 
 
 @kernel
-def stages_of(job, step):
+def stages_in_step(job, step):
     """How often a step goes through its phases: once for each chunk, or stage of one sample, or for all its parts."""
     if job.vectors:
         return 2 * job.n_layers if job.do & BACKWARD else job.n_layers + 1
-    return 1 if job.parts else chunks_of(job, step)
+    return 1 if job.parts else n_chunks(job, step)
 
 
 @kernel
-def items_of_stage(job, stage):
+def work_items_of_stage(job, stage):
     """How many threads share a stage of one sample."""
     if stage < job.n_layers:
         return layer_at(job.layers, stage).shares if job.do & FORWARD else 0
@@ -546,39 +552,39 @@ def items_of_stage(job, stage):
 
 
 @kernel
-def items_of(job, phase, step, chunk):
+def work_items(job, phase, step, chunk):
     """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
-    last = chunk == stages_of(job, step) - 1
+    last = chunk == stages_in_step(job, step) - 1
     if phase >= SQUARES:
         return job.items if last else 0
     if job.vectors and phase != SHUFFLING:
-        if phase == ONE:
-            return items_of_stage(job, chunk)
+        if phase == PHASE_ONE:
+            return work_items_of_stage(job, chunk)
         return (job.items if job.do & GRADIENTS else 1) if last else 0
-    if phase == ONE and job.parts:
-        return min(job.groups, chunks_of(job, step))
-    if phase == ONE:
-        return min(job.groups, panels_of(chunk_of(job, step, chunk)[1]))
-    if phase == TWO and job.do & GRADIENTS:
+    if phase == PHASE_ONE and job.parts:
+        return min(job.groups, n_chunks(job, step))
+    if phase == PHASE_ONE:
+        return min(job.groups, panels_of(chunk_range(job, step, chunk)[1]))
+    if phase == PHASE_TWO and job.do & GRADIENTS:
         return job.items
     return 1
 
 
 @kernel
-def costs_of(job, step, chunk):
+def cost_range(job, step, chunk):
     """Where the costs of a chunk stand, of all parts, or of one sample; and the first beyond them."""
     if job.vectors:
         return np.int64(0), np.int64(1)
     if job.parts:
-        return np.int64(0), panels_of(samples_of(job, step))
+        return np.int64(0), panels_of(samples_in_step(job, step))
     first = chunk * job.chunk_panels
-    return first, first + panels_of(chunk_of(job, step, chunk)[1])
+    return first, first + panels_of(chunk_range(job, step, chunk)[1])
 
 
 @kernel
-def cost_of(job, step, chunk):
+def sum_of_costs(job, step, chunk):
     """The sum of their costs."""
-    first, last = costs_of(job, step, chunk)
+    first, last = cost_range(job, step, chunk)
     cost = 0.0
     for p in range(first, last):
         cost += get(doubles(job.panel_costs), p)
@@ -593,11 +599,11 @@ def stop(job):
 
 
 @kernel
-def routine_of(job, phase):
+def phase_routine(job, phase):
     """The address of a phase's routine."""
     if phase >= SQUARES:
         return job.squares if phase == SQUARES else job.late_update
-    return job.phase_one if phase == ONE else job.phase_two
+    return job.phase_one if phase == PHASE_ONE else job.phase_two
 
 
 @kernel
@@ -607,13 +613,13 @@ def do_item(address, job, phase, step, chunk, item, count, thread):
         shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
     elif get(integers(job.tickets), STOPPED):
         pass
-    elif phase == TWO and job.do & UPDATE and not np.isfinite(cost_of(job, step, chunk)):
+    elif phase == PHASE_TWO and job.do & UPDATE and not np.isfinite(sum_of_costs(job, step, chunk)):
         if item == 0:
-            first, last = costs_of(job, step, chunk)
-            add_cost(job, step, weight_of(job, step), first, last - first)
+            first, last = cost_range(job, step, chunk)
+            add_cost(job, step, step_weight(job, step), first, last - first)
             stop(job)
     else:
-        call(routine_of(job, phase), (address, step, chunk, item, count, thread))
+        call(phase_routine(job, phase), (address, step, chunk, item, count, thread))
 
 
 @kernel
@@ -635,21 +641,21 @@ def do_phase(address, job, thread, ticket, before, phase, step, chunk, count):
 
 
 @routine(types.void(types.int64, types.int64))
-def run(address, thread):
+def worker(address, thread):
     """Do the job at `address`, from its first step to its last, together with whichever other threads came."""
     job = job_at(address, 0)
     ticket = np.int64(0)
     before = np.int64(0)
     if job.threads > 1:
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
-    end = TWO
+    end = PHASE_TWO
     if job.do & LOSS:
-        end = LATE + 1 if job.late else TWO + 1
+        end = LATE + 1 if job.late else PHASE_TWO + 1
     for step in range(job.first_step, job.last_step):
-        for chunk in range(stages_of(job, step)):
+        for chunk in range(stages_in_step(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
-            for phase in range(SHUFFLING if shuffles else ONE, end):
-                count = items_of(job, phase, step, chunk)
+            for phase in range(SHUFFLING if shuffles else PHASE_ONE, end):
+                count = work_items(job, phase, step, chunk)
                 ticket = do_phase(address, job, thread, ticket, before, phase, step, chunk, count)
                 before += count
 
@@ -669,7 +675,7 @@ def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, l
 
 
 @kernel
-def totals_of(address):
+def call_totals(address):
     """What grew in a call: the sum of the costs, and that of the sample weights."""
     totals = doubles(job_at(address, 0).totals)
     return get(totals, COST), get(totals, WEIGHT)
@@ -680,7 +686,7 @@ def launch_alone(worker, job, threads, do, n_samples, first_step, last_step, X, 
     """Run the worker on the calling thread, without the interpreter's lock."""
     prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
     call(worker, (job, 0))
-    return totals_of(job)
+    return call_totals(job)
 
 
 @entry(parallel=True)
@@ -689,4 +695,4 @@ def launch(worker, job, threads, do, n_samples, first_step, last_step, X, Y, lab
     prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
     for thread in prange(threads):
         call(worker, (job, thread))
-    return totals_of(job)
+    return call_totals(job)

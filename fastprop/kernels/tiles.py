@@ -44,8 +44,8 @@ from .simd import (
     I64,
     LANES,
     TILE_ROWS,
-    _data,
-    _is_memory,
+    data_pointer,
+    is_memory,
     broadcast,
     constant,
     fmuladd,
@@ -192,16 +192,17 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
                      lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))  # fmt: skip
 
         _unrolled(builder, _i64(LANES), step_of)
-    scale, keep = broadcast(builder, alpha, lanes), broadcast(builder, beta, lanes)
+    alphas = broadcast(builder, alpha, lanes)
+    betas = broadcast(builder, beta, lanes)
     targets = [_offset(builder, out, builder.mul(ld, _i64(r))) for r in range(rows)]
     with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))) as (fresh, onto):
         with fresh:
             for r in range(rows):
-                store_vector(builder, builder.fmul(scale, sums.result(r)), targets[r])
+                store_vector(builder, builder.fmul(alphas, sums.result(r)), targets[r])
         with onto:
             for r in range(rows):
-                old = builder.fmul(keep, load_vector(builder, targets[r], lanes))
-                store_vector(builder, fmuladd(builder, scale, sums.result(r), old), targets[r])
+                old = builder.fmul(betas, load_vector(builder, targets[r], lanes))
+                store_vector(builder, fmuladd(builder, alphas, sums.result(r), old), targets[r])
 
 
 def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
@@ -329,7 +330,7 @@ def tiles_of(group: str, rows: int) -> Routine:
 
 
 @cache
-def _load(group: str, rows: int) -> None:
+def _compile_group(group: str, rows: int) -> None:
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
 
 
@@ -358,10 +359,10 @@ def _split(n: int) -> Iterator[int]:
 
 
 @cache
-def load(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
+def compile_tiles(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
     """Compile the tiles of :func:`groups`, or take them from the cache."""
     for group, rows in groups(sizes, vectors):
-        _load(group, rows)
+        _compile_group(group, rows)
 
 
 def _stub(group: str, form: str, rows: int) -> Any:
@@ -370,7 +371,7 @@ def _stub(group: str, form: str, rows: int) -> Any:
     c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][2]))
 
     def stub(*arguments: Any) -> None:
-        _load(group, rows)
+        _compile_group(group, rows)
         c_type(int(_table[_place(form, rows)]))(*arguments)
 
     return c_type(stub)
@@ -397,8 +398,8 @@ def _tile(form: str) -> Any:
             for i, (have, want) in enumerate(zip(arguments, parameters, strict=True)):
                 value = builder.extract_value(args[1], i)
                 values.append(
-                    _data(context, builder, have, value)
-                    if _is_memory(have)
+                    data_pointer(context, builder, have, value)
+                    if is_memory(have)
                     else context.cast(builder, value, have, want)
                 )
             table = (

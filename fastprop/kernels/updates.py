@@ -1,6 +1,6 @@
-"""One loop over the flat buffer per optimiser, and what it prepares once a step.
+"""One loop over the flat buffer per optimizer, and what it prepares once a step.
 
-`prepare` turns the optimiser's settings and this step's learning rate into the float32 scalars that `update` reads.
+`prepare` turns the optimizer's settings and this step's learning rate into the float32 scalars that `update` reads.
 `state` holds the moments, each `stride` floats after the one before. `n` is a multiple of 16.
 """
 

@@ -57,16 +57,16 @@ def dA(dA_prev, W, dZ, n, n_prev, ld):
 
 
 @kernel
-def dW(dW, dZ, A_prev, n, n_prev, scale, keep, first, last):
-    """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; keep is 0 or 1.
+def dW(dW, dZ, A_prev, n, n_prev, alpha, beta, first, last):
+    """Equation 2: dW = beta·dW + alpha·dZ·A_prevᵀ, for the blocks first…last of 16 columns; beta is 0 or 1.
 
     dW (n, n_prev), dZ (n,), A_prev (n_prev,)
     """
     ld, start, end = row_stride(n_prev), first * LANES, min(last * LANES, n_prev)
     whole = start + max(0, end - start) // LANES * LANES
     for i in range(n):
-        row, s = at(dW, i * ld), scale * get(dZ, i)
-        if keep == 0.0:
+        row, s = at(dW, i * ld), alpha * get(dZ, i)
+        if beta == 0.0:
             for k in range(start, whole, LANES):
                 store(row, k, load(A_prev, k) * s)
             if whole < end:
@@ -79,14 +79,14 @@ def dW(dW, dZ, A_prev, n, n_prev, scale, keep, first, last):
 
 
 @kernel
-def db(db, dZ, n, scale, keep):
-    """Equation 3: db = keep·db + scale·dZ; keep is 0 or 1.
+def db(db, dZ, n, alpha, beta):
+    """Equation 3: db = beta·db + alpha·dZ; beta is 0 or 1.
 
     db, dZ (n,)
     """
     for i in range(0, n, LANES):
-        change = load(dZ, i) * scale
-        store_first(db, i, change if keep == 0.0 else load(db, i) + change, n - i)
+        change = load(dZ, i) * alpha
+        store_first(db, i, change if beta == 0.0 else load(db, i) + change, n - i)
 
 
 @kernel
