@@ -4,9 +4,9 @@ import numpy as np
 from numba.core import types
 
 from . import equations
-from .prefetch import row_of
 from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
+from .prefetch import row_of
 from .simd import (
     LANES,
     at,
@@ -279,12 +279,12 @@ def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample
 
 
 @kernel
-def gradients_pass(layers, n_layers, gradients, work, panels, alpha, beta, rows_ahead=0):
+def gradients_pass(layers, n_layers, gradients, work, panels, alpha, beta, prefetch_record=0):
     """All dW and db: equations 2 and 3; alpha is 1/m, and beta = 1 adds to what is there."""
     for l in range(n_layers):
         layer = layer_at(layers, l)
         n, n_prev = layer.n, layer.n_prev
         dZ = at(work, layer.dZ)
         equations.dW(at(gradients, layer.W), dZ, at(work, layer.A_prev), at(work, layer.A_prev_T), n, n_prev, panels,
-                     alpha, beta, 0, (n_prev + LANES - 1) // LANES, rows_ahead)  # fmt: skip
+                     alpha, beta, 0, (n_prev + LANES - 1) // LANES, prefetch_record)  # fmt: skip
         equations.db(at(gradients, layer.b), dZ, n, panels, alpha, beta)

@@ -44,11 +44,8 @@ def start_prefetch(record, job, first, last):
     rows = prefetch_at(record, 0)
     n_0 = layer_at(job.layers, 0).n_prev
     n_L = layer_at(job.layers, job.n_layers - 1).n
-    rows.next = first
-    rows.end = last
-    rows.order = job.order
-    rows.X = job.X
-    rows.Y = job.labels or job.Y
+    rows.next, rows.end = first, last
+    rows.order, rows.X, rows.Y = job.order, job.X, job.labels or job.Y
     rows.X_stride, rows.X_reach = (n_0, padded(n_0)) if job.uint8 else (4 * n_0, reach(n_0))
     rows.Y_stride, rows.Y_reach = (8, 4) if job.labels else (4 * n_L, reach(n_L))
     rows.count = max(1, LINES_AT_ONCE // (lines_of(rows.X_reach) + lines_of(rows.Y_reach)))

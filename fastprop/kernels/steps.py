@@ -21,7 +21,6 @@ from numba import prange
 from numba.core import types
 
 from . import equations, vectors
-from .prefetch import row_of, start_prefetch
 from .jit import entry, kernel, routine
 from .passes import (
     backward_pass,
@@ -70,6 +69,7 @@ from .plan import (
     panels_of,
     row_stride,
 )
+from .prefetch import row_of, start_prefetch
 from .simd import (
     LANES,
     address_at,
@@ -151,13 +151,13 @@ def gradient_target(job, fused, m, chunk):
 
 
 @kernel
-def start_prefetch_after_chunk(rows_ahead, job, step, chunk, item, count):
-    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.rows_ahead.ask` takes."""
+def start_prefetch_after_chunk(prefetch_record, job, step, chunk, item, count):
+    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.prefetch_record.ask` takes."""
     start, size = chunk_range(job, step, chunk)
     start += size
     size = min(size, job.n_samples - start)
-    start_prefetch(rows_ahead, job, start + item * size // count, start + (item + 1) * size // count)
-    return rows_ahead
+    start_prefetch(prefetch_record, job, start + item * size // count, start + (item + 1) * size // count)
+    return prefetch_record
 
 
 @kernel
@@ -274,7 +274,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         return
     fused = do & UPDATE and job.fused and chunks == 1
     out, scale, beta = gradient_target(job, fused, m, chunk)
-    rows_ahead = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, chunk, item, count)
+    prefetch_record = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = item_columns(job, layer, item)
@@ -282,7 +282,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         for block in range(c0, c1, COLUMN_BLOCK):
             end = min(c1, block + COLUMN_BLOCK)
             equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, beta, block, end,
-                         rows_ahead)  # fmt: skip
+                         prefetch_record)  # fmt: skip
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, scale, beta)
         if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
