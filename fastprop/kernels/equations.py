@@ -14,8 +14,8 @@ same blocks of 16 × 16 transposed: samples down, features along. W is stored in
 Places beyond n and beyond the batch hold zeros. The parameters of a kernel are its outputs, then its inputs, then
 sizes. The kernels check nothing.
 
-The comments number the loops as BLIS does, from loop 5, the outermost, to loop 1 around the micro-kernel (the register
-tile); ``README.md`` in this folder shows all of them, with block sizes and caches.
+The comments number the loops as BLIS does, from the outermost down to loop 1, the first one around the micro-kernel.
+``README.md`` in this folder shows all of them, with block sizes and caches.
 """
 
 import numpy as np
@@ -37,11 +37,13 @@ def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
     Z [panels][n][16], W (n, n_prev), A_prev [panels][n_prev][16], b (n,)
     """
     ld = row_stride(n_prev)
+    Z_stride = panel_stride(n)
+    A_stride = panel_stride(n_prev)
     i = 0
-    while i < n:  # loop 1: tiles of rows of W; loop 0, over the panels, is inside the tile
+    while i < n:  # loop 2: tiles of rows of W; loop 1, over the panels, is inside the tile
         rows = next_rows(n - i)
-        forward_tile(rows, (at(Z, LANES * i), at(W, i * ld), A_prev, at(b, i), floor, ld, n_prev, panels,
-                            panel_stride(n), panel_stride(n_prev)))  # fmt: skip
+        out, w = at(Z, LANES * i), at(W, i * ld)
+        forward_tile(rows, (out, w, A_prev, at(b, i), floor, ld, n_prev, panels, Z_stride, A_stride))
         i += rows
 
 
@@ -159,14 +161,13 @@ def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta
     column = block_on_stack()
     for i in range(0, n, DOT_ROWS):
         count = min(n - i, DOT_ROWS)
+        here = at(rows, LANES * i)
         if stride == 1:
-            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, alpha, beta, count, LANES, panels, row_stride,
-                                a_stride))  # fmt: skip
+            dot_tile(DOT_ROWS, (at(out, i), here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
         else:
             for r in range(count):
                 put(column, r, get(out, (i + r) * stride))
-            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, alpha, beta, count, LANES, panels, row_stride,
-                                a_stride))  # fmt: skip
+            dot_tile(DOT_ROWS, (column, here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
             for r in range(count):
                 put(out, (i + r) * stride, get(column, r))
 
@@ -179,14 +180,17 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     most ``plan.ROW_BLOCK``.
     """
     ld = row_stride(n_prev)
-    for i in range(0, n, ROW_BLOCK):  # loop 2: rows of W, `ROW_BLOCK` at once
+    A_stride = panel_stride(n_prev)
+    dZ_stride = panel_stride(n)
+    for i in range(0, n, ROW_BLOCK):  # loop 3: rows of W, `ROW_BLOCK` at once
+        some = min(ROW_BLOCK, n - i)
         masks = relu if i + ROW_BLOCK >= n else 0
+        dz = at(dZ, LANES * i)
         k = 0
-        while k < n_prev:  # loop 1: tiles of columns of W; loop 0, over the panels, is inside the tile
+        while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
             rows = next_rows(n_prev - k)
-            here, A = at(dA_prev, LANES * k), at(A_prev, LANES * k)
-            dA_tile(rows, (here, at(W, i * ld + k), at(dZ, LANES * i), A, masks, i, ld, min(ROW_BLOCK, n - i), panels,
-                           panel_stride(n_prev), panel_stride(n)))  # fmt: skip
+            out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
+            dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
             k += rows
 
 
