@@ -72,7 +72,7 @@ print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
 NEW = {
     "first": (
         {},
-        "run panels_of_chunk columns_of_chunk gather_floats relu_activation relu_derivative identity_mse sgd_prepare "
+        "worker panels_of_chunk columns_of_chunk gather_floats relu_activation relu_derivative identity_mse sgd_prepare "
         "sgd_update launch_alone address_of both_fit first_outside",
     ),
     "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),

@@ -202,7 +202,7 @@ ROW_BLOCK = 512
 PANEL_BLOCK, COLUMN_BLOCK = 8, 32
 # Rows of dW whose tiles follow each other on one block of A_prev_T, which stays in the L1 cache; their dZ, a good third
 # of what a tile of 6 rows would read of A_prev_T, stays in the L2 cache. Compared with 1 row: with AVX2 2 to 8% faster,
-# with AVX-512 wide and xl 1%. Compared with all rows: mnist 2% slower, but xl, whose rows are pages apart, 5% faster.
+# with AVX-512 wide and xl 1%. With all rows: mnist 2% faster, but xl, whose rows are pages apart, 5% slower.
 ROWS_TOGETHER = 256
 # For one sample: threads share a W of at least SHARED_WEIGHTS floats, and share its columns in runs of COLUMNS.
 SHARED_WEIGHTS, COLUMNS = 2**17, 256

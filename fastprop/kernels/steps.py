@@ -98,7 +98,8 @@ from .simd import (
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
-UNIT = np.float32(2.0**-70)  # scales gradients whose squares overflow; the sum of a block of squares stays finite
+# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest float32 stays finite.
+UNIT = np.float32(2.0**-70)
 # A phase does work item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
