@@ -170,12 +170,14 @@ class _Files:
             found = self._path(key).read_bytes()
         except OSError:
             return None
-        digest, data = found[:DIGEST], found[DIGEST:]
+        digest = found[:DIGEST]
+        data = found[DIGEST:]
         return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
 
     def save(self, key: Any, value: Any) -> None:
         """Save a value under a key, in one atomic step, since other processes may save or load it at the same time."""
-        data, path = dumps(value), self._path(key)
+        data = dumps(value)
+        path = self._path(key)
         part = path.with_suffix(f".{uuid.uuid4().hex}")
         try:
             part.write_bytes(hashlib.sha256(data).digest() + data)

@@ -92,14 +92,17 @@ TILE_ROWS = tile_rows(cpu_features(), _machine())
 
 
 def vector_of(lanes: int) -> ir.VectorType:
+    """Return LLVM's type of a vector of `lanes` floats."""
     return ir.VectorType(F32, lanes)
 
 
 def constant(value: float, lanes: int = LANES) -> ir.Constant:
+    """Return a constant vector whose lanes are all `value`."""
     return ir.Constant(vector_of(lanes), [float(np.float32(value))] * lanes)
 
 
 def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    """Emit a call of a function by its symbol: an intrinsic of LLVM, or one of the C library."""
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
     return builder.call(function, args)
 
@@ -110,6 +113,7 @@ def fmuladd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.
 
 
 def broadcast(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
+    """Emit a vector whose lanes are all `scalar`."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     one = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
@@ -121,14 +125,17 @@ def load_vector(builder: ir.IRBuilder, address: ir.Value, lanes: int = LANES) ->
 
 
 def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    """Emit a store, which assumes the alignment of a float."""
     builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
 
 
 def load_masked(builder: ir.IRBuilder, address: ir.Value, count: ir.Value, lanes: int = LANES) -> ir.Value:
     """Emit a load of the first `count` of `lanes` floats, zero beyond; nothing beyond is read."""
-    return intrinsic_call(builder, f"llvm.masked.load.v{lanes}f32.p0", vector_of(lanes),
-                          builder.bitcast(address, vector_of(lanes).as_pointer()), ir.Constant(I32, 4),
-                          first_lanes(builder, count, lanes), constant(0.0, lanes))  # fmt: skip
+    name = f"llvm.masked.load.v{lanes}f32.p0"
+    place = builder.bitcast(address, vector_of(lanes).as_pointer())
+    alignment = ir.Constant(I32, 4)
+    active = first_lanes(builder, count, lanes)
+    return intrinsic_call(builder, name, vector_of(lanes), place, alignment, active, constant(0.0, lanes))
 
 
 def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
@@ -157,16 +164,19 @@ def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir
 
 def load_masked_bytes(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
     """Emit a load of the first `count` of 16 bytes, zero beyond; nothing beyond is read."""
-    return intrinsic_call(builder, "llvm.masked.load.v16i8.p0", BYTES,
-                          builder.bitcast(address, BYTES.as_pointer()), ir.Constant(I32, 1),
-                          first_lanes(builder, count), ir.Constant(BYTES, [0] * LANES))  # fmt: skip
+    place = builder.bitcast(address, BYTES.as_pointer())
+    alignment = ir.Constant(I32, 1)
+    active = first_lanes(builder, count)
+    zeros = ir.Constant(BYTES, [0] * LANES)
+    return intrinsic_call(builder, "llvm.masked.load.v16i8.p0", BYTES, place, alignment, active, zeros)
 
 
 def store_masked(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
     """Emit a store of the first `count` lanes; nothing beyond is written."""
-    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value,
-                   builder.bitcast(address, VECTOR.as_pointer()), ir.Constant(I32, 4),
-                   first_lanes(builder, count))  # fmt: skip
+    place = builder.bitcast(address, VECTOR.as_pointer())
+    alignment = ir.Constant(I32, 4)
+    active = first_lanes(builder, count)
+    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value, place, alignment, active)
 
 
 def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int = LANES) -> ir.Value:
@@ -176,6 +186,7 @@ def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int = LANES) -> i
 
 
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+    """Emit the vector of the given lanes of a (0…15) and b (16…31)."""
     return builder.shuffle_vector(a, b, ir.Constant(IVECTOR, lanes))
 
 
@@ -236,7 +247,8 @@ def _element(context: Any, builder: ir.IRBuilder, a: types.Type, args: Any, widt
     if isinstance(a, types.Array) and context.enable_boundscheck:
         end = builder.add(args[1], I64(width) if isinstance(width, int) else width)
         size = context.make_array(a)(context, builder, args[0]).nitems
-        before, beyond = builder.icmp_signed("<", args[1], I64(0)), builder.icmp_signed(">", end, size)
+        before = builder.icmp_signed("<", args[1], I64(0))
+        beyond = builder.icmp_signed(">", end, size)
         with cgutils.if_unlikely(builder, builder.or_(before, beyond)):
             context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
     return builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
@@ -358,7 +370,9 @@ def prefetch(typingctx, a, i, for_writing):
     def codegen(context, builder, sig, args):
         address = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
         raw = builder.bitcast(address, ir.IntType(8).as_pointer())
-        mode, locality, data = ir.Constant(I32, for_writing.literal_value), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        mode = ir.Constant(I32, for_writing.literal_value)
+        locality = ir.Constant(I32, 3)  # keep it in all caches
+        data = ir.Constant(I32, 1)  # not instructions
         intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, locality, data)
         return context.get_dummy_value()
 
@@ -398,8 +412,8 @@ def _call_by_address(result: types.Type) -> Any:
                 context.cast(builder, builder.extract_value(values[1], i), a, p)
                 for i, (a, p) in enumerate(zip(args, parameters, strict=True))
             ]
-            c_type = ir.FunctionType(context.get_value_type(result) if result != types.void else ir.VoidType(),
-                                     [context.get_value_type(p) for p in parameters])  # fmt: skip
+            c_result = context.get_value_type(result) if result != types.void else ir.VoidType()
+            c_type = ir.FunctionType(c_result, [context.get_value_type(p) for p in parameters])
             returned = builder.call(builder.inttoptr(values[0], c_type.as_pointer()), unpacked)
             return context.get_dummy_value() if result == types.void else returned
 

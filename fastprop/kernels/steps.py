@@ -226,9 +226,11 @@ def chunk_pass(job, work, step, chunk, first, last):
     """Do for panels first…last of a chunk what `job.do` asks for: gather X, forward, Ŷ, cost and dZ."""
     do = job.do
     order = job.order
+    layers, n_layers = job.layers, job.n_layers
+    parameters = floats(job.parameters)
     start, size = chunk_range(job, step, chunk)
-    bottom = layer_at(job.layers, 0)
-    top = layer_at(job.layers, job.n_layers - 1)
+    bottom = layer_at(layers, 0)
+    top = layer_at(layers, n_layers - 1)
     threshold = job.drop_threshold if do & UPDATE else np.int64(0)
     key = dropout_key(job, step)
     sample = job.chunk_panels * LANES * chunk
@@ -246,8 +248,8 @@ def chunk_pass(job, work, step, chunk, first, last):
                     A_T = address_at(work, bottom.A_prev_T + shift)
                 A = at(work, bottom.A_prev + shift)
                 call(job.gather, (A, A_T, job.X, order, start + p * LANES, count, n_0, scale))
-            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT,
-                         key, sample + p0 * LANES, threshold)  # fmt: skip
+            transposed, output, s0 = do & TRANSPOSE, do & OUTPUT, sample + p0 * LANES
+            forward_pass(layers, n_layers, parameters, work, p0, p1, transposed, output, key, s0, threshold)
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
                 A = at(work, top.A + p * panel_stride(n_L))
@@ -258,8 +260,7 @@ def chunk_pass(job, work, step, chunk, first, last):
                 X = bottom.A_prev + p * panel_stride(n_0)
                 panel_cost(job, work, chunk, p, start + p * LANES, count, top.dZ, top.Z, n_L, X, n_0)
         if do & BACKWARD:
-            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1,
-                          key, sample + p0 * LANES, threshold)  # fmt: skip
+            backward_pass(layers, n_layers, parameters, work, p0, p1, key, sample + p0 * LANES, threshold)
 
 
 # ---- a chunk, shared by its panels and then by columns of the weights -------------------------------------------
@@ -329,8 +330,10 @@ def update_columns(job, layer, c0, c1):
 @kernel
 def update_range(job, start, count):
     """Call the optimizer's loop for `count` parameters from `start` on."""
-    call(job.update, (at(floats(job.parameters), start), at(floats(job.gradients), start),
-                      at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
+    parameters = at(floats(job.parameters), start)
+    gradients = at(floats(job.gradients), start)
+    state = at(floats(job.state), start)
+    call(job.update, (parameters, gradients, state, job.state_stride, floats(job.hyper), count))
 
 
 # ---- a step in parts, each of which is done by one thread -------------------------------------------------------

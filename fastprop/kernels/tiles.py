@@ -304,7 +304,8 @@ def _place(form: str, rows: int) -> int:
 @intrinsic(prefer_literal=True)
 def _write_addresses(typingctx, table, group, rows):
     """Emit a group's tiles of `rows` rows, and write their addresses to the table."""
-    forms, count = list(_GROUPS.values())[group.literal_value], rows.literal_value
+    forms = list(_GROUPS.values())[group.literal_value]
+    count = rows.literal_value
 
     def codegen(context, builder, sig, args):
         for form in forms:

@@ -50,7 +50,8 @@ def dA(dA_prev, W, dZ, n, n_prev, ld):
 
     dA_prev (n_prev,), W (n, n_prev) in rows of `ld` floats, dZ (n,)
     """
-    k, blocks = 0, padded(n_prev) // LANES
+    k = 0
+    blocks = padded(n_prev) // LANES
     while k < blocks:
         width = next_power(blocks - k, DOT_ROWS)
         row_sum_tile(width, (at(dA_prev, LANES * k), at(W, LANES * k), dZ, ld, n))
@@ -63,10 +64,13 @@ def dW(dW, dZ, A_prev, n, n_prev, alpha, beta, first, last):
 
     dW (n, n_prev), dZ (n,), A_prev (n_prev,)
     """
-    ld, start, end = row_stride(n_prev), first * LANES, min(last * LANES, n_prev)
+    ld = row_stride(n_prev)
+    start = first * LANES
+    end = min(last * LANES, n_prev)
     whole = start + max(0, end - start) // LANES * LANES
     for i in range(n):
-        row, s = at(dW, i * ld), alpha * get(dZ, i)
+        row = at(dW, i * ld)
+        s = alpha * get(dZ, i)
         if beta == 0.0:
             for k in range(start, whole, LANES):
                 store(row, k, load(A_prev, k) * s)
