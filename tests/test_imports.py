@@ -15,7 +15,7 @@ SOURCES = {
 # Every module, the lowest first. A module may import those above it in this list, at its top, within its functions, or
 # for a type checker alone.
 LADDER = """
-kernels.jit kernels.simd kernels.estimate kernels.plan kernels.ahead kernels.tiles kernels.scan kernels.elementwise
+kernels.jit kernels.simd kernels.estimate kernels.plan kernels.prefetch kernels.tiles kernels.scan kernels.elementwise
 kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps kernels.__init__
 checks
 functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers
