@@ -73,7 +73,7 @@ class Guarded:
 def bound(terms, magnitude):
     """How far a float32 sum of `terms` products may be from the exact one, `magnitude` being the sum of their sizes.
 
-    The textbook bound (Higham 2002, section 3.1), for any order of the sum; two roundings more for scale and keep.
+    The textbook bound (Higham 2002, section 3.1), for any order of the sum; two roundings more for α and β.
     """
     return (terms + 3) * np.finfo(np.float32).eps / 2 * magnitude * 1.01 + 1e-37
 

@@ -225,7 +225,7 @@ def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_pyth
         folder = Path("/proc/self")  # for root, whom no mode stops
     where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder) if given else ""}
     said = run_python(
-        TRAINED + "print(steps.launch_alone._cache, steps.run._compiled._cache)", folder=copied.parent, **where
+        TRAINED + "print(steps.launch_alone._cache, steps.worker._compiled._cache)", folder=copied.parent, **where
     )
     digest, caches = said.splitlines()
     assert digest == run_python(TRAINED).strip()

@@ -229,7 +229,7 @@ launched = []
 launch = steps.launch
 
 class Steps:
-    run, launch_alone = steps.run, steps.launch_alone
+    worker, launch_alone = steps.worker, steps.launch_alone
     launch = staticmethod(lambda *call: launched.append(call) or launch(*call))
 
 fastprop.core.threads.steps = Steps
@@ -494,7 +494,7 @@ def nested(worker, job, threads, do, n_samples, first_step, last_step, X, Y, lab
     return totals[0], totals[1]
 
 class Steps:
-    run, launch_alone = steps.run, steps.launch_alone
+    worker, launch_alone = steps.worker, steps.launch_alone
     launch = staticmethod(nested)
 
 fastprop.core.threads.steps = Steps

@@ -16,8 +16,8 @@ MASK = 0xFFFFFFFF
 
 
 @numba.njit
-def dropped(a, n, panels, key, layer, sample, keeps):
-    drop(a, n, panels, key, layer, sample, keeps)
+def dropped(a, n, panels, key, layer, sample, threshold):
+    drop(a, n, panels, key, layer, sample, threshold)
 
 
 @numba.njit
@@ -36,7 +36,7 @@ def mixed(x):
 
 def mask_of(seed, t, layer, n, m, rate):
     """The factors of n units and m samples, (n, m), written out in Python's integers."""
-    keeps = min(round((1 - rate) * 2**32), MASK)
+    threshold = min(round((1 - rate) * 2**32), MASK)
     key = int(draws(np.uint64(seed + t), 1)[0])
     rows = draws(draws(np.uint64((key + layer) % 2**64), 1)[0], n)
     samples = np.arange(m).astype(object)
@@ -44,14 +44,14 @@ def mask_of(seed, t, layer, n, m, rate):
     for i, row in enumerate(rows):
         low, high = int(row) & MASK, int(row) >> 32
         x = np.array([mixed((mixed(int(s) ^ low) + high) & MASK) for s in samples])
-        factors[i] = (x < keeps) * (2**32 / keeps)
+        factors[i] = (x < threshold) * (2**32 / threshold)
     return factors
 
 
-def panels_of(n, m, keeps, key=7, layer=1, sample=0):
+def panels_of(n, m, threshold, key=7, layer=1, sample=0):
     count = -(-m // LANES)
     a = np.ones(count * panel_stride(n), np.float32)
-    dropped(a, n, count, np.uint64(key), layer, sample, keeps)
+    dropped(a, n, count, np.uint64(key), layer, sample, threshold)
     blocks = a.reshape(count, -1, LANES)[:, :n]
     return blocks.transpose(1, 0, 2).reshape(n, -1)[:, :m]
 
@@ -73,8 +73,8 @@ def test_as_many_are_dropped_as_asked_for(rate):
 
 def test_units_samples_layers_and_keys_do_not_go_together():
     """Correlations between neighbours of each kind, of 10⁶ draws: within five standard errors of 0."""
-    keeps = 2**31
-    a, other, layer = (panels_of(200, 5000, keeps, *key) - 1 for key in ((7, 1), (8, 1), (7, 2)))
+    threshold = 2**31
+    a, other, layer = (panels_of(200, 5000, threshold, *key) - 1 for key in ((7, 1), (8, 1), (7, 2)))
     for x, y in (
         (a[1:], a[:-1]), (a[:, 1:], a[:, :-1]), (a[2:], a[:-2]), (a[:, LANES:], a[:, :-LANES]), (a, other), (a, layer),
     ):  # fmt: skip
@@ -188,7 +188,7 @@ def test_without_dropout_the_generator_draws_what_it_drew():
 
 
 def test_a_probability_next_to_1_drops():
-    """Of 2³² draws one keeps a unit: W1 gets no gradient, and the output only its bias."""
+    """With a threshold of 1, one draw in 2³² keeps a unit: W1 gets no gradient, and the output only its bias."""
     net = Network((3, 8, 2), dropout=1 - 1e-10, rng=0)
     before = net.layers[0].W.copy()
     net.train_step(np.ones((20, 3)), np.ones((20, 2)), SGD(0.1))

@@ -133,13 +133,13 @@ def test_dZ_of_relu_is_zero_at_zero():
     np.testing.assert_array_equal(unpack(dZ, 1, 4), [[0, 0, 1, 0]])
 
 
-def run_dW(dZ, A_prev, out, scale, keep, first=0, last=None):
+def run_dW(dZ, A_prev, out, alpha, beta, first=0, last=None):
     """equations.dW on rows of samples; the guarded flat output."""
     (m, n), n_prev = dZ.shape, A_prev.shape[1]
     panels = pack(A_prev)
     last = padded(n_prev) // LANES if last is None else last
     equations.dW(out.array, pack(dZ), panels, transposed_blocks(panels, n_prev), n, n_prev, panels_of(m),
-                 np.float32(scale), np.float32(keep), first, last)  # fmt: skip
+                 np.float32(alpha), np.float32(beta), first, last)  # fmt: skip
     return out.check()
 
 
@@ -151,7 +151,7 @@ def exact_dW(dZ, A_prev):
 
 @given(n=widths, n_prev=widths, m=samples)
 def test_dW_is_the_scaled_product_and_does_not_read_what_was_there(n, n_prev, m):
-    """Equation 2. With keep = 0, a NaN that was there is overwritten, and the padding of the rows becomes zero."""
+    """Equation 2. With beta = 0, a NaN that was there is overwritten, and the padding of the rows becomes zero."""
     dZ, A_prev = normal(m, n), normal(m, n_prev, seed=1)
     out = Guarded(np.full(n * row_stride(n_prev), np.nan))
     rows = out.array.reshape(n, -1)
@@ -162,15 +162,15 @@ def test_dW_is_the_scaled_product_and_does_not_read_what_was_there(n, n_prev, m)
     assert not rows[:, n_prev:].any(), "the padding of W's rows must stay zero"
 
 
-@given(n=widths, n_prev=widths, m=samples, scale=st.sampled_from([-0.3, 2.0]), keep=st.sampled_from([1.0, 0.5]))
-def test_dW_adds_to_what_it_keeps(n, n_prev, m, scale, keep):
-    """keep·dW + scale·dZ·A_prevᵀ: with keep = 1 and scale = −lr/m the step of gradient descent itself."""
+@given(n=widths, n_prev=widths, m=samples, alpha=st.sampled_from([-0.3, 2.0]), beta=st.sampled_from([1.0, 0.5]))
+def test_dW_adds_to_what_it_keeps(n, n_prev, m, alpha, beta):
+    """beta·dW + alpha·dZ·A_prevᵀ: with beta = 1 and alpha = −lr/m the step of gradient descent itself."""
     dZ, A_prev, before = normal(m, n), normal(m, n_prev, seed=1), normal(n, n_prev, seed=2)
     out = Guarded(pack_W(before))
-    run_dW(dZ, A_prev, out, scale, keep)
+    run_dW(dZ, A_prev, out, alpha, beta)
     product, sizes = exact_dW(dZ, A_prev)
-    exact = np.float32(keep) * before.astype(np.float64) + np.float64(np.float32(scale)) * product
-    limit = bound(m, abs(scale) * sizes + keep * np.abs(before))
+    exact = np.float32(beta) * before.astype(np.float64) + np.float64(np.float32(alpha)) * product
+    limit = bound(m, abs(alpha) * sizes + beta * np.abs(before))
     assert_within(unpack_W(out.array, n, n_prev), exact, limit)
     assert not out.array.reshape(n, -1)[:, n_prev:].any(), "the padding of W's rows must stay zero"
 
@@ -189,16 +189,16 @@ def test_dW_of_two_shares_of_columns_is_dW(n, n_prev, m, cut):
     np.testing.assert_array_equal(parts.array, whole.array)
 
 
-@given(n=widths, m=samples, keep=st.sampled_from([0.0, 1.0, 0.5]))
-def test_db_is_the_scaled_sum_over_samples(n, m, keep):
-    """Equation 3, on n places and no more; with keep = 0 a NaN that was there is not read."""
-    dZ, before = normal(m, n), normal(n, seed=1) if keep else np.full(n, np.nan, np.float32)
+@given(n=widths, m=samples, beta=st.sampled_from([0.0, 1.0, 0.5]))
+def test_db_is_the_scaled_sum_over_samples(n, m, beta):
+    """Equation 3, on n places and no more; with beta = 0 a NaN that was there is not read."""
+    dZ, before = normal(m, n), normal(n, seed=1) if beta else np.full(n, np.nan, np.float32)
     out = Guarded(before)
-    equations.db(out.array, pack(dZ), n, panels_of(m), np.float32(1 / m), np.float32(keep))
+    equations.db(out.array, pack(dZ), n, panels_of(m), np.float32(1 / m), np.float32(beta))
     sizes = np.abs(dZ).astype(np.float64).sum(axis=0) / m
     exact = dZ.astype(np.float64).sum(axis=0) / m
-    if keep:
-        exact, sizes = exact + keep * before.astype(np.float64), sizes + keep * np.abs(before)
+    if beta:
+        exact, sizes = exact + beta * before.astype(np.float64), sizes + beta * np.abs(before)
     assert_within(out.check().astype(np.float64), exact, bound(m, sizes))
 
 

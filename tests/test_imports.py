@@ -16,7 +16,7 @@ SOURCES = {
 # for a type checker alone.
 LADDER = """
 kernels.interrupts
-kernels.jit kernels.simd kernels.estimate kernels.plan kernels.ahead kernels.tiles kernels.scan kernels.elementwise
+kernels.jit kernels.simd kernels.estimate kernels.plan kernels.prefetch kernels.tiles kernels.scan kernels.elementwise
 kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps kernels.__init__
 checks
 functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers

@@ -244,9 +244,9 @@ def symbols(routine):
 
 
 ROUTINES = [
-    steps.run, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
+    steps.worker, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
     steps.pass_of_sample, steps.columns_of_sample,
-    steps.squares_of_runs, steps.late_update, passes.gather_floats, passes.gather_octets,
+    steps.squares_of_blocks, steps.late_update, passes.gather_floats, passes.gather_uint8,
     updates.sgd_update, updates.momentum_update, updates.adam_update,
     updates.rmsprop_update, updates.adagrad_update,
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,

@@ -17,7 +17,7 @@ SIGMOID_DERIVATIVE = elementwise.sigmoid_derivative.address
 def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db2, sizes, panels, m, lr, steps):
     """Gradient descent on a network of two layers, sigmoid and identity, written by a user on the equations alone."""
     n_0, n_1, n_2 = sizes
-    scale, none, floor = np.float32(1 / m), np.float32(0), np.float32(-np.inf)
+    alpha, beta, floor = np.float32(1 / m), np.float32(0), np.float32(-np.inf)
     for _ in range(steps):
         kernels.forward(A1, W1, A0, b1, n_1, n_0, panels, floor)
         kernels.activate(A1, A1, SIGMOID, n_1, panels)
@@ -32,10 +32,10 @@ def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db
                         dZ2[(p * ((n_2 + 15) // 16 * 16) + i) * LANES + s] = 0
         kernels.dA(dZ1, W2, dZ2, A1, n_2, n_1, panels, 0)
         kernels.dZ(dZ1, dZ1, A1, A1, SIGMOID_DERIVATIVE, n_1, panels)
-        kernels.dW(dW2, dZ2, A1, A1_T, n_2, n_1, panels, scale, none, 0, (n_1 + 15) // 16)
-        kernels.db(db2, dZ2, n_2, panels, scale, none)
-        kernels.dW(dW1, dZ1, A0, A0_T, n_1, n_0, panels, scale, none, 0, (n_0 + 15) // 16)
-        kernels.db(db1, dZ1, n_1, panels, scale, none)
+        kernels.dW(dW2, dZ2, A1, A1_T, n_2, n_1, panels, alpha, beta, 0, (n_1 + 15) // 16)
+        kernels.db(db2, dZ2, n_2, panels, alpha, beta)
+        kernels.dW(dW1, dZ1, A0, A0_T, n_1, n_0, panels, alpha, beta, 0, (n_0 + 15) // 16)
+        kernels.db(db1, dZ1, n_1, panels, alpha, beta)
         for theta, gradient in ((W1, dW1), (b1, db1), (W2, dW2), (b2, db2)):
             for i in range(len(theta)):
                 theta[i] -= np.float32(lr) * gradient[i]

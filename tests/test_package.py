@@ -72,8 +72,8 @@ print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
 NEW = {
     "first": (
         {},
-        "run panels_of_chunk columns_of_chunk gather_floats relu_activation relu_derivative identity_mse sgd_prepare "
-        "sgd_update launch_alone address_of both_fit first_outside",
+        "worker panels_of_chunk columns_of_chunk gather_floats relu_activation relu_derivative identity_mse "
+        "sgd_prepare sgd_update launch_alone address_of both_fit first_outside",
     ),
     "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),
     "architecture without hidden layers": ({"sizes": (1, 3)}, ""),
@@ -179,7 +179,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
         "simd",
         "estimate",
         "plan",
-        "ahead",
+        "prefetch",
         "tiles",
         "scan",
         "elementwise",

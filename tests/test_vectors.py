@@ -47,31 +47,31 @@ def test_dA_is_W_transposed_dZ(n, n_prev):
     assert (dA.array[n_prev:] == 0).all()
 
 
-@given(n=widths, n_prev=widths, scale=factors, keep=st.sampled_from([0.0, 1.0]), cut=st.integers(0, 20))
-def test_dW_is_the_outer_product_in_shares_of_columns(n, n_prev, scale, keep, cut):
+@given(n=widths, n_prev=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]), cut=st.integers(0, 20))
+def test_dW_is_the_outer_product_in_shares_of_columns(n, n_prev, alpha, beta, cut):
     """Equation 2, as one thread does it or two; the padding of W is not written, whatever that of A holds."""
     a, dZ, old = normal(n_prev, seed=1), normal(n, seed=2), normal(n, n_prev, seed=3)
     blocks = padded(n_prev) // 16
-    scale, keep, cut = np.float32(scale), np.float32(keep), min(cut, blocks)
-    dW = Guarded(pack_W(old) if keep else np.full(n * row_stride(n_prev), np.nan, np.float32))
+    alpha, beta, cut = np.float32(alpha), np.float32(beta), min(cut, blocks)
+    dW = Guarded(pack_W(old) if beta else np.full(n * row_stride(n_prev), np.nan, np.float32))
     outside = dW.array.reshape(n, -1)[:, n_prev:].copy()
     for first, last in ((0, cut), (cut, blocks)):
-        vectors.dW(dW.array, vector(dZ), vector(a, 0.5), n, n_prev, scale, keep, first, last)
+        vectors.dW(dW.array, vector(dZ), vector(a, 0.5), n, n_prev, alpha, beta, first, last)
     np.testing.assert_array_equal(dW.check().reshape(n, -1)[:, n_prev:], outside)
-    change = float(scale) * np.outer(dZ.astype(np.float64), a)
-    exact = change + (old if keep else 0.0)
-    assert_within(unpack_W(dW.array, n, n_prev), exact, bound(2, np.abs(change) + (np.abs(old) if keep else 0.0)))
+    change = float(alpha) * np.outer(dZ.astype(np.float64), a)
+    exact = change + (old if beta else 0.0)
+    assert_within(unpack_W(dW.array, n, n_prev), exact, bound(2, np.abs(change) + (np.abs(old) if beta else 0.0)))
 
 
-@given(n=widths, scale=factors, keep=st.sampled_from([0.0, 1.0]))
-def test_db_is_dZ(n, scale, keep):
+@given(n=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]))
+def test_db_is_dZ(n, alpha, beta):
     """Equation 3."""
-    dZ, old, scale = normal(n, seed=1), normal(n, seed=2), np.float32(scale)
-    db = Guarded(vector(old) if keep else np.full(padded(n), np.nan, np.float32))
-    vectors.db(db.array, vector(dZ), n, scale, np.float32(keep))
-    change = float(scale) * dZ.astype(np.float64)
-    sizes = np.abs(change) + (np.abs(old) if keep else 0.0)
-    assert_within(db.check()[:n].astype(np.float64), change + (old if keep else 0.0), bound(2, sizes))
+    dZ, old, alpha = normal(n, seed=1), normal(n, seed=2), np.float32(alpha)
+    db = Guarded(vector(old) if beta else np.full(padded(n), np.nan, np.float32))
+    vectors.db(db.array, vector(dZ), n, alpha, np.float32(beta))
+    change = float(alpha) * dZ.astype(np.float64)
+    sizes = np.abs(change) + (np.abs(old) if beta else 0.0)
+    assert_within(db.check()[:n].astype(np.float64), change + (old if beta else 0.0), bound(2, sizes))
 
 
 @pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])

@@ -10,7 +10,7 @@ from weakref import WeakSet
 import numpy as np
 
 from ..kernels import estimate
-from ..kernels.passes import gather_floats, gather_octets
+from ..kernels.passes import gather_floats, gather_uint8
 from ..kernels.plan import (
     BACKWARD,
     COST_BEFORE,
@@ -18,7 +18,12 @@ from ..kernels.plan import (
     FORWARD,
     GRADIENTS,
     JOB,
+    L2,
     LOSS,
+    MAX_NORM,
+    N_HYPER,
+    N_TICKETS,
+    N_TOTALS,
     OUTPUT,
     SCALE,
     SHUFFLE,
@@ -30,12 +35,14 @@ from ..kernels.plan import (
     LayerKind,
     Plan,
     allocate,
+    late_length,
     panel_stride,
+    panels_of,
 )
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
-from ..kernels.steps import RUN, late_update, phases, squares_of_runs
-from ..kernels.tiles import load
+from ..kernels.steps import late_update, phases, squares_of_blocks
+from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
 from .thread_choice import Choice
@@ -104,8 +111,8 @@ class Engine:
         self._limit(None)
         self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
         self._set(unchecked=not check_finite)
-        keeps = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
-        self._set(drop_seed=dropout_seed, drop_keeps=keeps)
+        threshold = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
+        self._set(drop_seed=dropout_seed, drop_threshold=threshold)
         self._read(np.dtype(np.float32))
         _engines.add(self)
 
@@ -115,9 +122,9 @@ class Engine:
         self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
         self._parts = allocate(plan.parts * plan.layout.length)
         self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
-        self._totals = allocate(8, np.float64)
-        self._tickets = allocate(24, np.int64)
-        self._hyper = allocate(16)
+        self._totals = allocate(N_TOTALS, np.float64)
+        self._tickets = allocate(N_TICKETS, np.int64)
+        self._hyper = allocate(N_HYPER)
         self._rate = allocate(1, np.float64)
         self._rates: np.ndarray | None = None
         self.nbytes = self.work.nbytes + self._parts.nbytes
@@ -130,7 +137,7 @@ class Engine:
         self.job = self._record[0]
         self.address = self._record.ctypes.data
         one, two = phases(plan)
-        load(plan.sizes, plan.vectors)
+        compile_tiles(plan.sizes, plan.vectors)
         self._set(
             layers=plan.layers,
             n_layers=len(plan.layers),
@@ -164,17 +171,18 @@ class Engine:
     def _read(self, dtype: np.dtype) -> None:
         """Read the rows of X as float32 or as uint8."""
         self._dtype = dtype
-        octets = dtype == np.uint8
-        self._set(gather=(gather_octets if octets else gather_floats).address, octets=octets)
+        uint8 = dtype == np.uint8
+        self._set(gather=(gather_uint8 if uint8 else gather_floats).address, uint8=uint8)
 
     def _limit(self, clip_norm: float | None) -> None:
         """Clip the gradients and penalize the cost, if either is asked for."""
         if clip_norm is None and not self._l2:
             self._set(late=0)
             return
-        self._late = allocate(2 + 2 * -(-self.plan.layout.length // RUN), np.float64)
-        self._late[:2] = np.inf if clip_norm is None else clip_norm, self._l2
-        self._set(late=self._late, squares=squares_of_runs.address, late_update=late_update.address)
+        self._late = allocate(late_length(self.plan.layout.length), np.float64)
+        self._late[MAX_NORM] = np.inf if clip_norm is None else clip_norm
+        self._late[L2] = self._l2
+        self._set(late=self._late, squares=squares_of_blocks.address, late_update=late_update.address)
 
     def set_cost(self, l2: float, scale: float, by_samples: bool) -> None:
         """Change J to `scale` times the network's cost, whose gradients stay the same, plus another penalty.
@@ -343,7 +351,7 @@ class Engine:
         if self.plan.vectors:
             return self.work[offset : offset + n].reshape(1, n).copy()
         stride = panel_stride.py_func(n)
-        count = -(-m // LANES)
+        count = panels_of.py_func(m)
         block = self.work[offset : offset + count * stride].reshape(count, stride // LANES, LANES)
         return np.ascontiguousarray(block[:, :n].transpose(0, 2, 1).reshape(count * LANES, n)[:m])
 

@@ -61,7 +61,7 @@ def set_num_threads(n: int | None) -> None:
 def _compiled_worker() -> int:
     """Return the address of the worker, which is compiled or loaded from the cache now."""
     global _worker
-    _worker = steps.run.address
+    _worker = steps.worker.address
     return _worker
 
 

@@ -1,8 +1,9 @@
 """Functions of one vector, and the activations and paired losses built on them.
 
-An *activation* routine computes A = g(Z), a *derivative* routine equation 1, dZ = dA ∗ g′(Z), for the n rows of one
-panel. A *loss* routine computes, for one panel, the cost from Z (never from Ŷ, so that it cannot overflow) and the
-output's dZ = Ŷ − Y of the paired loss. They are called by address, so that a new one compiles nothing but itself.
+For the n rows of one panel, an *activation* routine computes A = g(Z), and a *derivative* routine computes equation 1,
+dZ = dA ∗ g′(Z). A *loss* routine computes the cost of one panel from Z (never from Ŷ, so that it cannot overflow) and
+the output's dZ = Ŷ − Y of the paired loss. The routines are called by address, so that a new one compiles nothing but
+itself.
 
 A panel is n rows of 16 samples; `weight` holds 16 sample weights, 0 where the batch has no sample.
 """
@@ -25,7 +26,7 @@ from .simd import (
     store,
     total,
     where,
-)  # fmt: skip
+)
 
 ACTIVATION = types.void(pointer, pointer, types.int64)
 DERIVATIVE = types.void(pointer, pointer, pointer, pointer, types.int64)
@@ -35,12 +36,12 @@ LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
 LN2_LOW = np.float32(-2.12194440e-4)
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
-TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or at most 0.52 ulp off
+TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or is off by at most 0.52 ulp
 
 
 @inlined
 def _expm1_of_rest(x, n):
-    """eʳ − 1 for r = x − n·ln 2, n being the whole number nearest to x/ln 2: a minimax polynomial of degree 6."""
+    """Return eʳ − 1 for r = x − n·ln 2, n the integer nearest to x/ln 2: a minimax polynomial of degree 6."""
     r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
     p = fma(r, 1.3814613e-3, 8.3687100e-3)
     p = fma(p, r, 4.1668387e-2)
@@ -51,7 +52,7 @@ def _expm1_of_rest(x, n):
 
 @inlined
 def exp(x):
-    """eˣ = 2ⁿ·eʳ, x = n·ln 2 + r, with 2ⁿ in two halves, so that results may be denormal.
+    """Return eˣ = 2ⁿ·eʳ with x = n·ln 2 + r; 2ⁿ is applied in two halves, so that results may be denormal.
 
     NaN stays NaN: the limits are selects, not min and max.
     """
@@ -65,7 +66,7 @@ def exp(x):
 
 @inlined
 def _log_ratio(s):
-    """log((1+s)/(1−s)) for 0 ≤ |s| ≤ 1/3: an odd minimax polynomial."""
+    """Return log((1+s)/(1−s)) for 0 ≤ |s| ≤ 1/3: an odd minimax polynomial."""
     z = s * s
     p = fma(z, 2.4289564e-1, 2.1430739e-1)
     p = fma(p, z, 2.8616597e-1)
@@ -76,20 +77,21 @@ def _log_ratio(s):
 
 @inlined
 def expm1(x):
-    """eˣ − 1, to full relative accuracy: as exp, with 2ⁿ·p + (2ⁿ − 1)."""
+    """Return eˣ − 1 to full relative accuracy: like exp, with 2ⁿ·p + (2ⁿ − 1)."""
     y = where(x > 89.0, 89.0, x)
     y = where(y < -18.0, -18.0, y)
     n = nearest(y * LOG2_E)
-    power = power_of_two(n - 1.0)  # 2¹²⁸ is no float32
+    power = power_of_two(n - 1.0)  # n − 1, since 2¹²⁸ is not a float32
     return fma(power, _expm1_of_rest(y, n), power - 0.5) * 2.0
 
 
 @inlined
 def log(x):
-    """The natural logarithm; −∞ of 0, NaN below it."""
+    """Return the natural logarithm; −∞ for 0, NaN below 0."""
     small = x < SMALLEST_NORMAL
     y = where(small, x * 16777216.0, x)
-    e, m = exponent(y), mantissa(y)
+    e = exponent(y)
+    m = mantissa(y)
     e = where(small, e - 24.0, e)
     y = fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
     y = where(x < np.inf, y, x)
@@ -98,14 +100,15 @@ def log(x):
 
 @inlined
 def log1p(u):
-    """log(1 + u) for u > −1, to full relative accuracy."""
+    """Return log(1 + u) for u > −1, to full relative accuracy."""
     return where(absolute(u - 0.25) <= 0.75, _log_ratio(u / (u + 2.0)), log(u + 1.0))
 
 
 @inlined
 def erf(x):
-    """2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) up to 1, 1 − e^(−Q(|x|)) beyond; minimax fits."""
-    t, z = absolute(x), x * x
+    """Return 2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) for |x| up to 1, ±(1 − e^(−Q(|x|))) beyond; minimax fits."""
+    t = absolute(x)
+    z = x * x
     p = fma(z, 7.853943e-05, -8.0102205e-04)
     p = fma(p, z, 5.188331e-03)
     p = fma(p, z, -2.6853815e-02)
@@ -124,7 +127,7 @@ def erf(x):
 
 @inlined
 def tanh(x):
-    """x·P(x²)/Q(x²), a minimax fit on [−9, 9], and ±1 beyond."""
+    """Return x·P(x²)/Q(x²), a minimax fit on [−9, 9], and ±1 beyond."""
     z = x * x
     p = fma(z, -8.4886557e-14, 5.2779262e-11)
     p = fma(p, z, -2.0225178e-08)
@@ -144,7 +147,7 @@ def tanh(x):
 
 @inlined
 def sigmoid(x):
-    """1/(1 + e⁻ˣ)."""
+    """Return 1/(1 + e⁻ˣ)."""
     return 1.0 / (exp(0.0 - x) + 1.0)
 
 
@@ -198,7 +201,7 @@ def tanh_derivative(dZ, dA, Z, A, n):
 
 @kernel
 def _largest(Z, n):
-    """For each sample the largest of its n values."""
+    """Return the largest of the n values of each sample."""
     m = load(Z, 0)
     for i in range(1, n):
         z = load(Z, LANES * i)
@@ -231,13 +234,13 @@ def softmax_activation(A, Z, n):
 
 @inlined
 def weighted_dZ(dZ, weight):
-    """weight·dZ, and 0 where the weight is 0, whatever dZ is there."""
+    """Return weight·dZ, and 0 where the weight is 0, even if dZ is NaN there."""
     return where(weight > 0.0, weight * dZ, 0.0)
 
 
 @inlined
 def weighted_cost(cost, weight):
-    """Σ weight·cost over the panel's samples; what stands in an empty place does not count, whatever it is."""
+    """Return Σ weight·cost over the panel's samples; a place of weight 0 does not count, even if it holds NaN."""
     w = load(weight, 0)
     return np.float64(total(where(w > 0.0, w * cost, 0.0)))
 
@@ -260,7 +263,8 @@ def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
     w = load(weight, 0)
     cost = splat(0.0)
     for i in range(n):
-        z, y = load(Z, LANES * i), load(Y, LANES * i)
+        z = load(Z, LANES * i)
+        y = load(Y, LANES * i)
         small = exp(0.0 - absolute(z))
         # max(z, 0) − z·y without cancellation: z·(1 − y) above 0, −z·y below
         cost = cost + fma(z, where(z > 0.0, 1.0 - y, 0.0 - y), log1p(small))
@@ -273,13 +277,14 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
     """cost = Σ y·(log Σ e^z − z), ŷ = softmax z, where Σ y = 1; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
     m = _largest(Z, n)
-    # Σ e^(z − m) is `ones` + `rest`: where one unit is far above the others, the cost is `rest`, and 1 + rest is 1
-    ones, rest = splat(0.0), splat(0.0)
+    # Σ e^(z − m) is `ones` + `rest`: if one unit is far above the others, the cost is `rest`, but 1 + rest rounds to 1.
+    ones = splat(0.0)
+    rest = splat(0.0)
     for i in range(n):
         e = exp(load(Z, LANES * i) - m)
         store(dZ, LANES * i, e)
         ones = ones + where(e < 1.0, 0.0, 1.0)
-        rest = rest + where(e < 1.0, e, e - 1.0)  # and NaN
+        rest = rest + where(e < 1.0, e, e - 1.0)  # NaN stays NaN
     log_s = log1p(rest + (ones - 1.0))
     inverse = 1.0 / (rest + ones)
     cost = splat(0.0)

@@ -1,16 +1,28 @@
-"""One layer of the derivation: the forward step and the four equations, each a kernel of its own name.
+"""The forward step and the four equations of one layer, each as a kernel with the derivation's name.
 
-All memory is flat float32, arrays or pointers. Activations and their derivatives stand in panels of 16 samples,
-[panel][feature, padded to 16][16], the stride of a panel being ``panel_stride(n)``; `A_prev_T` holds the same blocks
-of 16 × 16 transposed, samples down and features along. W stands in rows of ``row_stride(n_prev)`` floats. Places
-beyond n and beyond the batch hold zeros. Outputs come first, sizes last; nothing is checked.
+:mod:`fastprop.reference` has the same equations in plain NumPy and is the oracle that the tests compare with. Two of
+its lines are not in this module:
+
+- The output's dZ = Ŷ − Y is computed by the loss routine (``identity_mse``, ``sigmoid_binary_crossentropy`` or
+  ``softmax_cross_entropy`` in ``elementwise.py``), together with the cost.
+- Equation 1 of the default relu is fused into the tile of equation 4: :func:`dA` with ``relu=1``. :func:`dZ` is for
+  all other activations.
+
+All memory is flat float32, arrays or pointers. Activations and their derivatives are stored in panels of 16 samples,
+[panel][feature, padded to 16][16], with ``panel_stride(n)`` floats from one panel to the next. `A_prev_T` holds the
+same blocks of 16 × 16 transposed: samples down, features along. W is stored in rows of ``row_stride(n_prev)`` floats.
+Places beyond n and beyond the batch hold zeros. The parameters of a kernel are its outputs, then its inputs, then
+sizes. The kernels check nothing.
+
+The comments number the loops as BLIS does, from the outermost down to loop 1, the first one around the micro-kernel.
+``README.md`` in this folder shows all of them, with block sizes and caches.
 """
 
 import numpy as np
 
-from .ahead import ask
 from .jit import kernel
 from .plan import PANEL_BLOCK, ROW_BLOCK, ROWS_TOGETHER, SMALL_WEIGHTS, panel_stride, row_stride
+from .prefetch import prefetch_next
 from .simd import LANES, at, block_on_stack, call, get, prefetch, put, splat, store
 from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, next_rows, transpose_tile
 
@@ -20,22 +32,24 @@ ONE = np.float32(1.0)
 
 @kernel
 def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
-    """Z = W·A_prev + b, and max(Z, floor): a floor of 0 makes it A = relu(Z), one of −∞ leaves Z as it is.
+    """Compute Z = W·A_prev + b, or max(Z, floor): a floor of 0 gives A = relu(Z), a floor of −∞ gives Z.
 
     Z [panels][n][16], W (n, n_prev), A_prev [panels][n_prev][16], b (n,)
     """
     ld = row_stride(n_prev)
+    Z_stride = panel_stride(n)
+    A_stride = panel_stride(n_prev)
     i = 0
-    while i < n:
+    while i < n:  # loop 2: tiles of rows of W; loop 1, over the panels, is inside the tile
         rows = next_rows(n - i)
-        forward_tile(rows, (at(Z, LANES * i), at(W, i * ld), A_prev, at(b, i), floor, ld, n_prev, panels,
-                            panel_stride(n), panel_stride(n_prev)))  # fmt: skip
+        out, w = at(Z, LANES * i), at(W, i * ld)
+        forward_tile(rows, (out, w, A_prev, at(b, i), floor, ld, n_prev, panels, Z_stride, A_stride))
         i += rows
 
 
 @kernel
 def activate(A, Z, activation, n, panels):
-    """A = g(Z), g being the activation routine at an address.
+    """Compute A = g(Z), where g is the activation routine at the address `activation`.
 
     A, Z [panels][n][16]
     """
@@ -46,7 +60,7 @@ def activate(A, Z, activation, n, panels):
 
 @kernel
 def dZ(dZ, dA, Z, A, derivative, n, panels):
-    """Equation 1: dZ = dA ∗ g′(Z), g′ being the derivative routine at an address.
+    """Compute dZ = dA ∗ g′(Z) (equation 1), where g′ is the derivative routine at the address `derivative`.
 
     all [panels][n][16]
     """
@@ -56,47 +70,74 @@ def dZ(dZ, dA, Z, A, derivative, n, panels):
 
 
 @kernel
-def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, scale, keep, first, last, ahead=0):
-    """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; scale is 1/m.
+def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, alpha, beta, first, last, prefetch_record=0):
+    """Compute dW = β·dW + α·dZ·A_prevᵀ (equation 2) for the blocks first…last of 16 columns; α is 1/m.
 
-    dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With keep = 0,
-    dW is not read. With keep = 1 and scale = −lr/m, dW being W, it is the step of gradient descent itself. Which of
-    A_prev and A_prev_T is read, `plan.by_dot` tells. `ahead` is what is asked of the memory between the tiles.
+    dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With β = 0, dW is
+    not read. With β = 1, α = −lr/m and W as dW, it is the step of gradient descent itself. :func:`.plan.by_dot` tells
+    whether A_prev is read in addition to A_prev_T. The rows of `prefetch_record`, the address of a record of
+    :mod:`.prefetch` or 0, are prefetched between the tiles.
     """
-    ld, dZ_stride, A_stride = row_stride(n_prev), panel_stride(n), panel_stride(n_prev)
     if n == 1:
-        k, end = first * LANES, min(last * LANES, n_prev)
-        _rows_dot(at(dW, k), 1, at(A_prev, LANES * k), dZ, end - k, panels, A_stride, dZ_stride, scale, keep)
+        _dW_of_one_unit(dW, dZ, A_prev, n_prev, panels, alpha, beta, first, last)
         return
-    left = n_prev - (last - 1) * LANES  # columns of the last block
-    whole = last if left > LANES // 2 else max(first, last - 1)
-    far, end = n * ld > SMALL_WEIGHTS, 0
-    while end < n:
-        begin, end = end, end_of_rows(end, n)
-        for p in range(0, panels, PANEL_BLOCK):
-            some, kept = min(PANEL_BLOCK, panels - p), keep if p == 0 else ONE
-            for block in range(first, last if left > 1 else whole):
-                here, A_T = at(dW, block * LANES), at(A_prev_T, block * LANES * LANES + p * A_stride)
+    ld = row_stride(n_prev)
+    dZ_stride = panel_stride(n)
+    A_stride = panel_stride(n_prev)
+    # The edge: if at most 8 columns are left for the last block, it is a block of 8, or a single column by itself.
+    columns = n_prev - (last - 1) * LANES
+    n_whole = last if columns > LANES // 2 else max(first, last - 1)
+    n_blocks = last if columns > 1 else n_whole
+    far = n * ld > SMALL_WEIGHTS  # W does not fit the cache
+    end = 0
+    while end < n:  # loop 4: rows of dW, `ROWS_TOGETHER` at once
+        begin = end
+        end = end_of_rows(begin, n)
+        for p in range(0, panels, PANEL_BLOCK):  # loop 3: samples, `PANEL_BLOCK` panels at once
+            some = min(PANEL_BLOCK, panels - p)
+            beta_here = beta if p == 0 else ONE
+            for block in range(first, n_blocks):  # loop 2: columns of dW, 16 at once
+                here = at(dW, block * LANES)
+                A_T = at(A_prev_T, block * LANES * LANES + p * A_stride)
                 i = begin
-                while i < end:
-                    ask(ahead)
+                while i < end:  # loop 1: tiles of rows of dW
+                    prefetch_next(prefetch_record)
                     rows = next_rows(n - i)
-                    out, samples = at(here, i * ld), at(dZ, LANES * i + p * dZ_stride)
-                    for r in range(rows if far else 0):  # asked for here, they are there once the sums are: wide
-                        prefetch(out, r * ld, 1)  # and xl 2% faster
-                    if block == whole:
-                        half_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                    out = at(here, i * ld)
+                    samples = at(dZ, LANES * i + p * dZ_stride)
+                    # Prefetched here, the rows of dW are there when the sums are complete: wide and xl 2% faster.
+                    for r in range(rows if far else 0):
+                        prefetch(out, r * ld, 1)
+                    if block == n_whole:
+                        half_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
                     else:
-                        dW_tile(rows, (out, samples, A_T, scale, kept, ld, some, dZ_stride, A_stride))
+                        dW_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
                     i += rows
-    if whole < last and left == 1:
-        k = n_prev - 1
-        _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, scale, keep)
+    if n_whole < last and columns == 1:
+        _dW_of_last_column(dW, dZ, A_prev, n, n_prev, panels, alpha, beta)
+
+
+@kernel
+def _dW_of_one_unit(dW, dZ, A_prev, n_prev, panels, alpha, beta, first, last):
+    """Compute the columns of the blocks first…last of dW (1, n_prev), each as a dot product of rows of panels."""
+    k = first * LANES
+    end = min(last * LANES, n_prev)
+    A_stride, dZ_stride = panel_stride(n_prev), panel_stride(1)
+    _rows_dot(at(dW, k), 1, at(A_prev, LANES * k), dZ, end - k, panels, A_stride, dZ_stride, alpha, beta)
+
+
+@kernel
+def _dW_of_last_column(dW, dZ, A_prev, n, n_prev, panels, alpha, beta):
+    """Compute the last column of dW, one dot product for each row: it is alone in its block of 16 columns."""
+    ld = row_stride(n_prev)
+    k = n_prev - 1
+    A_stride, dZ_stride = panel_stride(n_prev), panel_stride(n)
+    _rows_dot(at(dW, k), ld, dZ, at(A_prev, LANES * k), n, panels, dZ_stride, A_stride, alpha, beta)
 
 
 @kernel
 def end_of_rows(i, n):
-    """Where the rows end, from row i on, whose tiles follow each other: after `ROWS_TOGETHER`, or a few more."""
+    """Return where the rows from row i on end whose tiles follow each other: `ROWS_TOGETHER` rows, or a few more."""
     end = min(i + ROWS_TOGETHER, n)
     while i < end:
         i += next_rows(n - i)
@@ -104,55 +145,57 @@ def end_of_rows(i, n):
 
 
 @kernel
-def db(db, dZ, n, panels, scale, keep):
-    """Equation 3: db = keep·db + scale·Σ_samples dZ; scale is 1/m.
+def db(db, dZ, n, panels, alpha, beta):
+    """Compute db = β·db + α·Σ_samples dZ (equation 3); α is 1/m. With β = 0, db is not read.
 
     db (n,), dZ [panels][n][16]
     """
     ones = block_on_stack()
     store(ones, 0, splat(1.0))
-    _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, scale, keep)
+    _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, alpha, beta)
 
 
 @kernel
-def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, scale, keep):
-    """out[stride·r] = keep·out[stride·r] + scale·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
+def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta):
+    """out[stride·r] = β·out[stride·r] + α·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
     column = block_on_stack()
     for i in range(0, n, DOT_ROWS):
         count = min(n - i, DOT_ROWS)
+        here = at(rows, LANES * i)
         if stride == 1:
-            dot_tile(DOT_ROWS, (at(out, i), at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
-                                a_stride))  # fmt: skip
+            dot_tile(DOT_ROWS, (at(out, i), here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
         else:
             for r in range(count):
                 put(column, r, get(out, (i + r) * stride))
-            dot_tile(DOT_ROWS, (column, at(rows, LANES * i), a, scale, keep, count, LANES, panels, row_stride,
-                                a_stride))  # fmt: skip
+            dot_tile(DOT_ROWS, (column, here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
             for r in range(count):
                 put(out, (i + r) * stride, get(column, r))
 
 
 @kernel
 def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
-    """Equation 4: dA_prev = Wᵀ·dZ; with relu, equation 1 of the layer below too: only where A_prev > 0.
+    """Compute dA_prev = Wᵀ·dZ (equation 4); with relu = 1 also equation 1 of a relu below, 0 where not A_prev > 0.
 
-    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]; dA_prev may be A_prev itself where n is
-    at most `plan.ROW_BLOCK`.
+    dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]. dA_prev may be A_prev itself if n is at
+    most ``plan.ROW_BLOCK``.
     """
     ld = row_stride(n_prev)
-    for i in range(0, n, ROW_BLOCK):
+    A_stride = panel_stride(n_prev)
+    dZ_stride = panel_stride(n)
+    for i in range(0, n, ROW_BLOCK):  # loop 3: rows of W, `ROW_BLOCK` at once
+        some = min(ROW_BLOCK, n - i)
         masks = relu if i + ROW_BLOCK >= n else 0
+        dz = at(dZ, LANES * i)
         k = 0
-        while k < n_prev:
+        while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
             rows = next_rows(n_prev - k)
-            here, A = at(dA_prev, LANES * k), at(A_prev, LANES * k)
-            dA_tile(rows, (here, at(W, i * ld + k), at(dZ, LANES * i), A, masks, i, ld, min(ROW_BLOCK, n - i), panels,
-                           panel_stride(n_prev), panel_stride(n)))  # fmt: skip
+            out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
+            dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
             k += rows
 
 
 @kernel
 def transpose(A_T, A, n, panels):
-    """The blocks of 16 × 16 of A [panels][n][16], each transposed: what equation 2 reads."""
+    """Transpose each block of 16 × 16 of A [panels][n][16]: the form that equation 2 reads."""
     blocks = panels * panel_stride(n) // (LANES * LANES)
     transpose_tile(LANES, (A_T, A, blocks))

@@ -1,12 +1,12 @@
-"""How long a step should take on so many threads: what the number of threads is chosen by.
+"""Estimate of the time of a step on a given number of threads, from which the number of threads is chosen.
 
-Phase 1 is shared by panels, phase 2 by columns of the weights (see :mod:`.steps`). Beside its share of the work, each
-thread waits for the others between the phases, and reads what they wrote from their caches: the weights in phase 1,
-the activations in phase 2. On very many threads phase 1 ends in having no more panels to share.
+Phase 1 is shared by panels, phase 2 by columns of the weights (see :mod:`.steps`). In addition to its share of the
+work, each thread waits for the others between the phases, and reads from their caches what they wrote: the weights in
+phase 1, the activations in phase 2. With very many threads, there are not enough panels to share in phase 1.
 
-The figures are fitted to one machine (Zen 4, two cores), where ``benchmarks/machines.py threads`` prints what they
-expect beside what is measured; past two cores they could not be checked. A machine that computes and communicates at
-another speed but in the same proportion chooses alike.
+The constants are fitted to one machine (Zen 4, two cores), where ``benchmarks/machines.py threads`` prints the
+estimates next to measured times; they could not be checked beyond two cores. On a machine that computes and
+communicates at other speeds but in the same proportion, the choice is the same.
 """
 
 from collections.abc import Sequence
@@ -16,35 +16,47 @@ from itertools import pairwise
 from .simd import LANES
 
 PEAK = 1.15e11  # FLOP/s of a core
-NEAR, FAR = 0.95, 0.87  # of the peak, in products whose W does or does not fit the cache of one core
+NEAR, FAR = 0.95, 0.87  # share of the peak of products whose W does, or does not, fit the cache of one core
 CACHE = 2**18  # floats
 VECTOR = 7e-9  # seconds to gather, activate, mask and transpose 16 samples of one unit
-STREAM = 6e10  # bytes of W that a core reads in a second, or where they exceed all caches
-FROM_MEMORY = 2e10
+STREAM = 6e10  # bytes/s of W that a core reads from the caches
+FROM_MEMORY = 2e10  # bytes/s if W exceeds all caches
 LARGEST_CACHE = 2**23  # floats
-HANDOVER = 1e-6  # seconds that two threads wait for each other at the end of a phase, and half as long for each more
-EXCHANGE = 2.4e10  # bytes that a core reads in a second from the caches of others
+HANDOVER = 1e-6  # seconds that two threads wait for each other at the end of a phase; half as long for each further one
+EXCHANGE = 2.4e10  # bytes/s that a core reads from the caches of other cores
 LAUNCH = 2.5e-6  # seconds to wake the other threads for a single call; a fit does it once for thousands of steps
-WORTH = 1.05  # more threads must be at least so much faster
+WORTH = 1.05  # more threads must be faster by at least this factor
 
 
 def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = True) -> float:
-    """Expected time of a training step, or without `train` of a forward pass.
+    """Return the expected time of a training step, or without `train` of a forward pass.
 
     Parameters
     ----------
-    sizes : (n_0, …, n_L)
-    batch : samples in a step
-    threads : how many share it, one on each core
+    sizes : sequence of int
+        (n_0, …, n_L).
+    batch : int
+        Number of samples in a step.
+    threads : int
+        Number of threads that share the step, each on a core of its own.
+    train : bool
+        Whether there is a backward pass and an update.
+
+    Returns
+    -------
+    float
+        Seconds.
     """
     products = [a * b for a, b in pairwise(sizes)]
     if batch == 1:
         return _seconds_of_sample(sum(products), len(products), threads, train)
-    panels, columns = -(-batch // LANES), sum(-(-n // LANES) for n in sizes[:-1])
+    panels = -(-batch // LANES)
+    columns = sum(-(-n // LANES) for n in sizes[:-1])
     first = -(-panels // threads) / panels  # the largest share of each phase
     second = -(-columns // threads) / columns
     each = [2 * batch * n / PEAK / (NEAR if n <= CACHE else FAR) for n in products]
-    once, dA = sum(each), sum(each[1:])
+    once = sum(each)
+    dA = sum(each[1:])
     read = 4 * sum(products) / STREAM
     time = first * ((once + (dA if train else 0)) + panels * sum(sizes) * VECTOR) + (2 if train else 1) * read
     if train:
@@ -60,18 +72,21 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
 
 
 def _seconds_of_sample(weights: int, layers: int, threads: int, train: bool) -> float:
-    """Each layer is shared; the time is that of reading W, or of reading it three times and writing it once."""
+    """Return the time for one sample: that of reading W, or in training of reading it three times and writing it once.
+
+    Threads share each layer.
+    """
     bandwidth = STREAM if weights <= LARGEST_CACHE else FROM_MEMORY
     time = (4 if train else 1) * 4 * weights / bandwidth / threads
     if threads > 1:
         time += (LAUNCH if not train else 0) + (2 if train else 1) * layers * HANDOVER * threads / 2
-        if train:  # by rows and then by columns: what one thread wrote the other reads
+        if train:  # shared by rows and then by columns, so that each thread reads what the others wrote
             time += 4 * min(weights, LARGEST_CACHE) * (1 - 1 / threads) / EXCHANGE
     return time
 
 
 @cache
 def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, train: bool = True) -> int:
-    """The fewest threads, of those available, that are expected to be about as fast as any number."""
+    """Return the smallest number of threads, at most `available`, that is expected to be about as fast as any other."""
     times = [seconds(sizes, batch, threads, train=train) for threads in range(1, available + 1)]
     return 1 + next(i for i, time in enumerate(times) if time <= WORTH * min(times))

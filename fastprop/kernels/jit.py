@@ -1,18 +1,18 @@
-"""How everything in fastprop is compiled: the one place for Numba's flags and for the cache.
+"""Compilation: the one place for Numba's flags and for the cache.
 
 There are three kinds of compiled function:
 
 ``kernel``
-    Inlined into, or called from, other compiled code. Compiled where it is used; has no cache of its own.
+    Inlined into other compiled code or called by it. It is compiled with its caller and has no cache of its own.
 ``entry``
     Called from Python with a few scalars or arrays. Cached.
 ``routine``
     A C function with a fixed signature that other compiled code calls *by address*: the worker, an activation, a
-    loss, an optimiser. Compiled when its address is first asked for, and cached. A new activation or optimiser
+    loss, an optimizer. It is compiled when its address is first read, and cached. A new activation or optimizer
     therefore compiles nothing but itself.
 
-No fast-math: the kernels say their own fused multiply-adds and the order of their own sums, so the flags would buy
-nothing, and without them infinities and NaN mean what they should.
+Fast-math is off. The kernels state their fused multiply-adds and the order of their sums explicitly, so that its flags
+would gain nothing, and without them infinities and NaN keep their meaning.
 """
 
 import glob
@@ -39,17 +39,17 @@ FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable) -> Any:
-    """Compile `function` into whatever compiled code calls it."""
+    """Compile `function` as a part of the compiled code that calls it."""
     return numba.njit(**FLAGS)(function)
 
 
 def inlined(function: Callable) -> Any:
-    """Compile `function` into its caller's body: for the few operations on vectors, which must stay in registers."""
+    """Compile `function` into the body of its caller: for functions of vectors, which must stay in registers."""
     return numba.njit(forceinline=True, **FLAGS)(function)
 
 
 def entry(function: Callable | None = None, **flags: bool) -> Any:
-    """Compile `function` for calls from Python, with a cache on disk; `flags` beside or instead of the common ones."""
+    """Compile `function` for calls from Python, with a cache on disk; `flags` are added to FLAGS or replace them."""
     if function is None:
         return lambda f: entry(f, **flags)
     dispatcher = numba.njit(**{**FLAGS, **flags})(function)
@@ -63,12 +63,12 @@ class Routine:
     Attributes
     ----------
     address : int
-        Where the machine code is. The first access compiles it or loads it from the cache.
+        The address of the machine code. The first access compiles it or loads it from the cache.
 
     Notes
     -----
-    LLVM's first level of optimisation is enough, for the routines say their own vectors and unroll their own loops:
-    they run as fast as at Numba's level 3, and are compiled in less time.
+    LLVM's first level of optimisation is enough, since the routines state their vectors and unroll their loops
+    explicitly: they run as fast as at Numba's level 3, and compile in less time.
     """
 
     def __init__(self, function: Callable, signature: Any):
@@ -86,17 +86,17 @@ class Routine:
         return self._address
 
     def _compile(self) -> None:
-        if self._address is None:  # still: another thread may have been here first
+        if self._address is None:  # checked again under the lock: another thread may have compiled it
             compiled = _Compiled(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
             compiled._cache = _cache_of(self._function)
-            with _lightly_optimised():  # until its address is known: only then is all of it optimised
+            with _lightly_optimised():  # until the address is read, since the whole is optimised only then
                 compiled.compile()
                 self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
 
 
 if hasattr(os, "register_at_fork"):
-    # No thread but the forking one goes on in the child: whatever is compiled, loaded, or started by Numba at the fork
-    # would stay half done there, behind a lock that is never released. So a fork waits for it.
+    # Only the forking thread continues in the child. Anything that another thread is compiling, loading or starting in
+    # Numba during the fork would stay unfinished there, behind a lock that is never released. So a fork waits for it.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,
@@ -105,7 +105,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Compiled(CFunc):
-    """Numba's C function, and what is done where the cache does not have it."""
+    """Numba's C function, with a message to the user if it is not in the cache."""
 
     def _compile_uncached(self) -> Any:
         _announce()
@@ -114,14 +114,14 @@ class _Compiled(CFunc):
 
 @cache
 def _announce() -> None:
-    """Tell whoever sits at a terminal, once, what the first call is doing for ten seconds."""
+    """Print once, if stderr is a terminal, what the first call does for ten seconds."""
     if sys.stderr is not None and sys.stderr.isatty():
         print("fastprop: compiling its kernels for this processor (once; later runs load them) …", file=sys.stderr)
 
 
 @contextmanager
 def _lightly_optimised() -> Iterator[None]:
-    """LLVM's first level of optimisation; under the lock, which keeps Numba from compiling any other function then."""
+    """Use LLVM's first level of optimisation; the caller holds the lock, so that nothing else is compiled meanwhile."""
     before = numba.config.OPT
     numba.config.OPT = type(before)(min(before, 1))
     try:
@@ -131,15 +131,16 @@ def _lightly_optimised() -> Iterator[None]:
 
 
 def routine(signature: Any) -> Callable[[Callable], Routine]:
-    """Make a function a :class:`Routine` of the given Numba signature."""
+    """Return a decorator that makes a function a :class:`Routine` of the given Numba signature."""
     return lambda function: Routine(function, signature)
 
 
 @cache
 def source_stamp() -> str:
-    """A digest of every source that goes into the machine code.
+    """Return a digest of every source that goes into the machine code.
 
-    Numba's own stamp covers only the file of the cached function; an edit in a kernel that it inlines would go stale.
+    Numba's stamp covers only the file of the cached function: after an edit of a kernel that the function inlines, the
+    cached code would be stale.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -151,9 +152,9 @@ def source_stamp() -> str:
 class _Files:
     """The compiled forms of one function: a file for each signature and processor, named by a digest of them.
 
-    Numba's own files are numbered as they come, beside an index: two processes that start on an empty folder, on two
-    kinds of processor, may give one number to both. A file here begins with a digest of the rest, so that one that is
-    damaged is compiled anew. Those of other sources of fastprop, or of another Numba, are deleted.
+    Numba numbers its files consecutively and keeps an index: two processes that start with an empty folder, on two
+    kinds of processor, may give the same number to two files. A file here begins with a digest of the rest of the file,
+    so that a damaged file is compiled again. Files of other sources of fastprop, or of another Numba, are deleted.
     """
 
     def __init__(self, folder: str, base: str):
@@ -164,17 +165,19 @@ class _Files:
         return self._folder / f"{self._start}{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
     def load(self, key: Any) -> Any:
-        """What was saved under a key, or None."""
+        """Return what was saved under a key, or None."""
         try:
             found = self._path(key).read_bytes()
         except OSError:
             return None
-        digest, data = found[:DIGEST], found[DIGEST:]
+        digest = found[:DIGEST]
+        data = found[DIGEST:]
         return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
 
     def save(self, key: Any, value: Any) -> None:
-        """Save it, all at once, whoever saves or loads it meanwhile."""
-        data, path = dumps(value), self._path(key)
+        """Save a value under a key, in one atomic step, since other processes may save or load it at the same time."""
+        data = dumps(value)
+        path = self._path(key)
         part = path.with_suffix(f".{uuid.uuid4().hex}")
         try:
             part.write_bytes(hashlib.sha256(data).digest() + data)
@@ -187,19 +190,19 @@ class _Files:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of a function, keyed on all kernel sources, in files that cannot mislead."""
+    """Numba's cache of a function, keyed on all kernel sources, in the files of :class:`_Files`."""
 
     def __init__(self, function: Callable):
         super().__init__(function)
         self._cache_file = _Files(self._cache_path, self._impl.filename_base)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # the disk is full, or the folder gone: it is compiled again the next time
+        with suppress(OSError):  # the disk is full, or the folder is gone: the next process compiles it again
             super().save_overload(sig, data)
 
 
 def _cache_of(function: Callable) -> Any:
-    """The file cache of `function`; none where no folder can be written."""
+    """Return the file cache of `function`, or one that saves nothing if no folder can be written."""
     if not os.path.exists(function.__code__.co_filename):
         return NullCache()
     try:
@@ -209,12 +212,12 @@ def _cache_of(function: Callable) -> Any:
 
 
 def cpu_name() -> str:
-    """The processor that Numba compiles for."""
+    """Return the name of the processor that Numba compiles for."""
     import llvmlite.binding as llvm
 
     return numba.config.CPU_NAME or llvm.get_host_cpu_name()
 
 
 def cache_folder(function: Any) -> str:
-    """Where an entry's compiled code is kept."""
+    """Return the folder of an entry's compiled code."""
     return function._cache.cache_path or "none: no folder can be written"

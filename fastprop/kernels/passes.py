@@ -1,33 +1,33 @@
-"""Data into panels and out of them, and whole passes over a plan: forward, backward, gradients."""
+"""Transfer of data into and out of panels, and whole passes over a plan: forward, backward, gradients."""
 
 import numpy as np
 from numba.core import types
 
 from . import equations
-from .ahead import row_of
 from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
+from .prefetch import row_of
 from .simd import (
     LANES,
     at,
     block_on_stack,
+    bytes_at,
     call_float64,
+    drop_lanes,
     floats,
     fma,
     get,
     indices,
     integers,
-    kept,
     load,
     load_first,
-    octets,
     pointer,
     put,
     splat,
     store,
     store_first,
     total,
-)  # fmt: skip
+)
 from .tiles import transpose_tile
 
 GATHER = types.void(pointer, *[types.int64] * 6, types.float32)
@@ -37,9 +37,10 @@ GATHER = types.void(pointer, *[types.int64] * 6, types.float32)
 
 @kernel
 def gather(A, A_T, X, order, start, count, n, scale=1.0):
-    """One panel of `count` ≤ 16 rows of X, times `scale`, in both forms; zero elsewhere.
+    """Fill one panel, and its transpose, with `count` ≤ 16 rows of X times `scale`; zero elsewhere.
 
-    A [n][16], A_T (or None) its transposed blocks, X (n_samples, n) of float32 or bytes
+    A [n][16], A_T its transposed blocks or None, X (n_samples, n) of float32 or uint8. The rows are start… of the epoch
+    (:func:`.prefetch.row_of`).
     """
     block = block_on_stack()
     for k in range(0, n, LANES):
@@ -55,7 +56,7 @@ def gather(A, A_T, X, order, start, count, n, scale=1.0):
 
 @kernel
 def gather_forms(A, A_T, X, order, start, count, n, scale):
-    """What :func:`gather` does, A_T being an address, 0: not wanted."""
+    """Do what :func:`gather` does, with A_T given as an address, 0 if it is not needed."""
     if A_T:
         gather(A, floats(A_T), X, order, start, count, n, scale)
     else:
@@ -64,19 +65,19 @@ def gather_forms(A, A_T, X, order, start, count, n, scale):
 
 @routine(GATHER)
 def gather_floats(A, A_T, X, order, start, count, n, scale):
-    """One panel of X in float32."""
+    """Fill one panel with rows of a float32 X."""
     gather_forms(A, A_T, floats(X), order, start, count, n, scale)
 
 
 @routine(GATHER)
-def gather_octets(A, A_T, X, order, start, count, n, scale):
-    """One panel of X in bytes."""
-    gather_forms(A, A_T, octets(X), order, start, count, n, scale)
+def gather_uint8(A, A_T, X, order, start, count, n, scale):
+    """Fill one panel with rows of a uint8 X."""
+    gather_forms(A, A_T, bytes_at(X), order, start, count, n, scale)
 
 
 @kernel
 def gather_column(A, X, order, start, count):
-    """One panel of `count` rows of a single column: what :func:`gather` does, without the blocks."""
+    """Fill one panel with `count` rows of a single column, as :func:`gather` does, but without transposes."""
     store(A, 0, splat(0.0))
     for s in range(count):
         put(A, s, get(X, row_of(order, start + s)))
@@ -84,7 +85,7 @@ def gather_column(A, X, order, start, count):
 
 @kernel
 def scatter(out, A, start, count, n):
-    """The rows start… of `out` (samples, n) from the panel A [n][16]."""
+    """Write the panel A [n][16] to the rows start…start + count of `out` (samples, n)."""
     block = block_on_stack()
     for k in range(0, n, LANES):
         transpose_tile(LANES, (block, at(A, k * LANES), 1))
@@ -94,7 +95,10 @@ def scatter(out, A, start, count, n):
 
 @entry
 def pack(A, A_T, source, n, m):
-    """The panels A [⌈m/16⌉][n][16], and A_T where it is not 0, from `source` (n, m): samples as columns. Addresses."""
+    """Fill the panels A [⌈m/16⌉][n][16], and A_T unless it is 0, from `source` (n, m), whose columns are samples.
+
+    A, A_T and source are addresses.
+    """
     panels = panels_of(m)
     for p in range(panels):
         pack_panel(at(floats(A), p * panel_stride(n)), at(floats(source), p * LANES), n, m, m - p * LANES)
@@ -104,7 +108,7 @@ def pack(A, A_T, source, n, m):
 
 @kernel
 def pack_panel(A, columns, n, m, count):
-    """One panel [n][16] from the first `count` of `columns`, m apart."""
+    """Fill one panel [n][16] from the first `count` columns of `columns`, whose rows are m floats apart."""
     if count >= LANES:
         for i in range(n):
             store(A, LANES * i, load(columns, i * m))
@@ -115,10 +119,13 @@ def pack_panel(A, columns, n, m, count):
 
 @entry
 def cost_of_columns(loss, Z, Y, n, m):
-    """J of Z and Y (n, m), samples as columns, by the loss routine at an address. Addresses."""
+    """Return J of Z and Y (n, m), whose columns are samples, by a loss routine; all three are addresses."""
     panel = n * LANES
     space = np.empty(3 * panel + LANES, np.float32)
-    Z_panel, Y_panel, dZ, weight = at(space, 0), at(space, panel), at(space, 2 * panel), at(space, 3 * panel)
+    Z_panel = at(space, 0)
+    Y_panel = at(space, panel)
+    dZ = at(space, 2 * panel)
+    weight = at(space, 3 * panel)
     cost = 0.0
     for start in range(0, m, LANES):
         count = min(LANES, m - start)
@@ -131,10 +138,12 @@ def cost_of_columns(loss, Z, Y, n, m):
 
 @entry
 def unpack(out, A, n, m):
-    """`out` (n, m), samples as columns, from the panels A [⌈m/16⌉][n][16]. Addresses."""
+    """Write the panels A [⌈m/16⌉][n][16] to `out` (n, m), whose columns are samples; both are addresses."""
     columns, panels = floats(out), floats(A)
     for p in range(panels_of(m)):
-        panel, start, count = at(panels, p * panel_stride(n)), p * LANES, m - p * LANES
+        panel = at(panels, p * panel_stride(n))
+        start = p * LANES
+        count = m - start
         if count >= LANES:
             for i in range(n):
                 store(columns, i * m + start, load(panel, LANES * i))
@@ -145,18 +154,18 @@ def unpack(out, A, n, m):
 
 @kernel
 def one_hot(Y, labels, order, start, count, n):
-    """One panel [n][16] of `count` class labels; `labels` is an address."""
+    """Fill one panel [n][16] with the one-hot form of `count` class labels; `labels` is an address."""
     for i in range(n):
         store(Y, LANES * i, splat(0.0))
     for s in range(count):
         label = get(integers(labels), row_of(order, start + s))
-        if 0 <= label < n:  # they were, but they are the user's, who may write there while the network trains
+        if 0 <= label < n:  # true when they were validated, but the user may write there while the network trains
             put(Y, LANES * label + s, np.float32(1.0))
 
 
 @kernel
 def zero_of(a, count):
-    """0, or NaN where NaN or infinity is among so many vectors."""
+    """Return 0, or NaN if there is a NaN or an infinity among `count` vectors."""
     zero = splat(0.0)
     for i in range(0, count * LANES, LANES):
         zero = fma(load(a, i), 0.0, zero)
@@ -165,7 +174,7 @@ def zero_of(a, count):
 
 @kernel
 def gather_weights(w, weights, order, start, count):
-    """One panel of sample weights, [16]; `weights` is an address, 0: all 1. Places with no sample get 0."""
+    """Fill one panel [16] of sample weights; `weights` is an address, 0 if all are 1. Places without a sample get 0."""
     store(w, 0, splat(0.0))
     if weights == 0:
         store_first(w, 0, splat(1.0), count)
@@ -176,18 +185,18 @@ def gather_weights(w, weights, order, start, count):
 
 @kernel
 def total_weight(weights, order, start, count):
-    """m: the number of samples, or the sum of their weights."""
+    """Return m: the number of samples, or the sum of their weights."""
     if weights == 0:
         return np.float64(count)
-    total = 0.0
+    m = 0.0
     for i in range(start, start + count):
-        total += np.float64(get(floats(weights), row_of(order, i)))
-    return total
+        m += np.float64(get(floats(weights), row_of(order, i)))
+    return m
 
 
 @kernel
 def random_bits(state):
-    """The next 64 bits of splitmix64 (Steele, Lea, Flood 2014) and the next state."""
+    """Return the next 64 bits of splitmix64 (Steele, Lea, Flood 2014) and the next state."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
     z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -196,7 +205,7 @@ def random_bits(state):
 
 @kernel
 def shuffle(order, n, seed, epoch):
-    """Order of one epoch, uint32: Fisher–Yates on 0…n−1, a function of seed and epoch alone."""
+    """Write the order of one epoch, uint32: Fisher–Yates on 0…n−1, a function of seed and epoch alone."""
     for i in range(n):
         put(order, i, np.uint32(i))
     key, _ = random_bits(np.uint64(epoch))
@@ -211,7 +220,7 @@ def shuffle(order, n, seed, epoch):
 
 @entry
 def shuffled(order, n, seed, epoch):
-    """The order of an epoch, written to an address."""
+    """Write the order of an epoch to an address."""
     shuffle(indices(order), n, seed, epoch)
 
 
@@ -219,72 +228,77 @@ def shuffled(order, n, seed, epoch):
 
 
 @kernel
-def drop(a, n, panels, key, layer, sample, keeps):
-    """Dropout of a layer's panels, of samples from `sample` on: a·2³²/keeps, or 0 with probability 1 − keeps/2³².
+def drop(a, n, panels, key, layer, sample, threshold):
+    """Apply inverted dropout (Srivastava et al. 2014) to a layer's panels, whose first sample is number `sample`.
 
-    What is dropped is a function of key, layer, unit and sample alone (Srivastava et al. 2014, inverted).
+    A unit is kept if its 32-bit draw is below `threshold`: a becomes a·2³²/threshold, or 0 with probability
+    1 − threshold/2³². The draw is a function of key, layer, unit and sample alone.
     """
     state, _ = random_bits(key + np.uint64(layer))
-    scale = np.float32(4294967296.0 / keeps)
+    scale = np.float32(4294967296.0 / threshold)
     for i in range(n):
         bits, state = random_bits(state)
         for p in range(panels):
             place = p * panel_stride(n) + i * LANES
-            store(a, place, kept(load(a, place), bits, sample + p * LANES, keeps, scale))
+            store(a, place, drop_lanes(load(a, place), bits, sample + p * LANES, threshold, scale))
 
 
 @kernel
-def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, keeps=0):
-    """Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
+def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, threshold=0):
+    """Compute Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
 
-    The rows of X stand in the workspace already (:func:`gather`). With `transposed`, hidden activations get the
-    second form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is computed.
-    With `keeps` above 0, hidden activations are dropped as :func:`drop` says, panel `first` holding `sample`.
+    The rows of X must be in the workspace (:func:`gather`). With `transposed`, hidden activations are also written in
+    the transposed form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is
+    computed. With a `threshold` above 0, dropout is applied to hidden activations (:func:`drop`); the first sample of
+    panel `first` is number `sample`.
     """
     panels = last - first
     for l in range(n_layers):
         layer = layer_at(layers, l)
         n, n_prev = layer.n, layer.n_prev
         here, below = first * panel_stride(n), first * panel_stride(n_prev)
-        Z, A = at(work, layer.Z + here), at(work, layer.A + here)
+        W, b = at(parameters, layer.W), at(parameters, layer.b)
+        Z, A, A_prev = at(work, layer.Z + here), at(work, layer.A + here), at(work, layer.A_prev + below)
         floor = np.float32(0.0) if layer.relu else equations.NO_FLOOR
-        equations.forward(Z, at(parameters, layer.W), at(work, layer.A_prev + below), at(parameters, layer.b),
-                          n, n_prev, panels, floor)  # fmt: skip
+        equations.forward(Z, W, A_prev, b, n, n_prev, panels, floor)
         if layer.activation and (output or l < n_layers - 1):
             equations.activate(A, Z, layer.activation, n, panels)
-        if keeps and l < n_layers - 1:
-            drop(A, n, panels, key, l, sample, keeps)
+        if threshold and l < n_layers - 1:
+            drop(A, n, panels, key, l, sample, threshold)
         if transposed and layer.A_T >= 0:
             equations.transpose(at(work, layer.A_T + here), A, n, panels)
 
 
 @kernel
-def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, keeps=0):
-    """All dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
+def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, threshold=0):
+    """Compute all dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
 
-    With `keeps`, what the forward pass dropped passes nothing back.
+    With a `threshold` above 0, the units that the forward pass dropped pass nothing back.
     """
     panels = last - first
     for l in range(n_layers - 1, 0, -1):
         layer, under = layer_at(layers, l), layer_at(layers, l - 1)
         n, n_prev = layer.n, layer.n_prev
         here, below = first * panel_stride(n), first * panel_stride(n_prev)
-        dA, dZ = at(work, under.dA + below), at(work, under.dZ + below)
-        Z, A = at(work, under.Z + below), at(work, under.A + below)
+        dA = at(work, under.dA + below)
+        dZ = at(work, under.dZ + below)
+        Z = at(work, under.Z + below)
+        A = at(work, under.A + below)
         equations.dA(dA, at(parameters, layer.W), at(work, layer.dZ + here), A, n, n_prev, panels, layer.relu_prev)
-        if keeps:
-            drop(dA, n_prev, panels, key, l - 1, sample, keeps)
+        if threshold:
+            drop(dA, n_prev, panels, key, l - 1, sample, threshold)
         if under.derivative:
             equations.dZ(dZ, dA, Z, A, under.derivative, n_prev, panels)
 
 
 @kernel
-def gradients_pass(layers, n_layers, gradients, work, panels, scale, keep, ahead=0):
-    """All dW and db: equations 2 and 3; scale is 1/m, and keep = 1 adds to what is there."""
+def gradients_pass(layers, n_layers, gradients, work, panels, alpha, beta, prefetch_record=0):
+    """Compute all dW and db (equations 2 and 3); α is 1/m, and β = 1 adds to the gradients that are there."""
     for l in range(n_layers):
         layer = layer_at(layers, l)
         n, n_prev = layer.n, layer.n_prev
-        dZ = at(work, layer.dZ)
-        equations.dW(at(gradients, layer.W), dZ, at(work, layer.A_prev), at(work, layer.A_prev_T), n, n_prev, panels,
-                     scale, keep, 0, (n_prev + LANES - 1) // LANES, ahead)  # fmt: skip
-        equations.db(at(gradients, layer.b), dZ, n, panels, scale, keep)
+        blocks = (n_prev + LANES - 1) // LANES
+        dW, db, dZ = at(gradients, layer.W), at(gradients, layer.b), at(work, layer.dZ)
+        A, A_T = at(work, layer.A_prev), at(work, layer.A_prev_T)
+        equations.dW(dW, dZ, A, A_T, n, n_prev, panels, alpha, beta, 0, blocks, prefetch_record)
+        equations.db(db, dZ, n, panels, alpha, beta)

@@ -1,4 +1,4 @@
-"""A look at the user's data before any kernel trusts it: addresses and counts, for Python to call."""
+"""Validation of the user's data, called from Python before any kernel reads the data."""
 
 import numpy as np
 
@@ -6,24 +6,24 @@ from .jit import entry, kernel
 from .simd import LANES, floats, get, integers, load, splat, total, where
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-MOST_SAMPLES = 2**32 - 1  # the shuffle draws 32 bits
+MOST_SAMPLES = 2**32 - 1  # the order of an epoch is uint32
 
 
 @entry(nogil=False)
 def address_of(a):
-    """Where an array's data is, in a tenth of the time of ``a.ctypes.data``."""
+    """Return the address of an array's data, in a tenth of the time of ``a.ctypes.data``."""
     return a.ctypes.data
 
 
 @entry
 def fits(X, n):
-    """Whether X, a matrix of float32, has rows, of n finite numbers."""
+    """Whether X, a float32 matrix, has at least one row, and all rows have n finite numbers."""
     return _fits(X, n, -FLOAT32_MAX, FLOAT32_MAX)
 
 
 @entry
 def both_fit(X, n_0, Y, n_L, low, high):
-    """Whether X and Y, matrices of float32, have as many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
+    """Whether float32 matrices X and Y have equally many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
     return len(X) == len(Y) and _fits(X, n_0, -FLOAT32_MAX, FLOAT32_MAX) and _fits(Y, n_L, low, high)
 
 
@@ -36,7 +36,7 @@ def _fits(a, n, low, high):
 
 @entry
 def first_outside(address, count, low, high):
-    """Index of the first of `count` float32 that is not within [low, high], or −1; NaN is within nothing."""
+    """Return the index of the first of `count` float32 outside [low, high], or −1; NaN counts as outside."""
     return _first_outside(floats(address), count, low, high)
 
 
@@ -59,7 +59,7 @@ def _first_outside(a, count, low, high):
 
 @entry
 def first_label_outside(address, count, n):
-    """Index of the first of `count` int64 that is not a class 0…n − 1, or −1."""
+    """Return the index of the first of `count` int64 that is not a class 0…n − 1, or −1."""
     labels = integers(address)
     for i in range(count):
         if not 0 <= get(labels, i) < n:
@@ -69,9 +69,9 @@ def first_label_outside(address, count, n):
 
 @entry
 def first_not_summing_to_one(address, rows, n, tolerance, finite):
-    """The first of `rows` rows of n float32 whose sum is further from 1 than the tolerance, or −1.
+    """Return the first of `rows` rows of n float32 whose sum differs from 1 by more than the tolerance, or −1.
 
-    Without `finite`, a sum that is NaN or infinite will do.
+    Without `finite`, a sum that is NaN or infinite is accepted.
     """
     a = floats(address)
     for row in range(rows):

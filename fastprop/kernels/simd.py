@@ -1,10 +1,11 @@
-"""The vector of 16 float32, its operations, and raw memory: the lowest level, as Numba intrinsics.
+"""Vectors of 16 float32, operations on them, and raw memory, as Numba intrinsics: the lowest level of the kernels.
 
-One width for every processor: on AVX-512 a vector is one register, on AVX2 two, on SSE and 64-bit Arm four; LLVM
-splits it. What changes with the processor is only how many rows a tile may have (`TILE_ROWS`).
+The width is the same on every processor: a vector is one register with AVX-512, two with AVX2, and four with SSE and on
+64-bit Arm; LLVM splits it. Only the number of rows of a register tile (`TILE_ROWS`) depends on the processor.
 
-Every function that takes memory `a` takes a flat array or a pointer, so that the kernels built on them can be called
-on arrays by a user's own compiled code, and on pointers by fastprop's. Bounds of arrays are checked where Numba does.
+Every function that takes memory `a` takes a flat array or a pointer. So the kernels built on them can be called with
+arrays from a user's compiled code, and with pointers from fastprop's. Bounds of arrays are checked if Numba's
+BOUNDSCHECK is set.
 """
 
 import operator
@@ -58,7 +59,7 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def cpu_features() -> dict[str, bool]:
-    """The features that Numba compiles for: the host's, or those of ``NUMBA_CPU_FEATURES``."""
+    """Return the processor features that Numba compiles for: the host's, or those of ``NUMBA_CPU_FEATURES``."""
     from numba.core import config
     from numba.core.codegen import get_host_cpu_features
 
@@ -67,11 +68,11 @@ def cpu_features() -> dict[str, bool]:
 
 
 def tile_rows(features: dict[str, bool], machine: str) -> int:
-    """Rows of the register tile: accumulators, one vector and one broadcast must fit the registers.
+    """Return the rows of the register tile: accumulators, one vector and one broadcast must fit the registers.
 
-    AVX-512: 32 registers of 16 floats, 16 rows (8 to 28 measure the same). AVX2: 16 registers of 8, so 6 rows of two
-    (7 spill, to a sixth of the speed). 64-bit Arm: 32 of 4, 6 rows of four (by the same rule; not run). SSE: 16 of 4,
-    3 rows.
+    AVX-512 has 32 registers of 16 floats: 16 rows (8 to 28 measure the same). AVX2 has 16 registers of 8 floats: 6 rows
+    of two registers (7 rows spill, to a sixth of the speed). 64-bit Arm has 32 registers of 4 floats: 6 rows of four
+    registers (by the same rule; not run). SSE has 16 registers of 4 floats: 3 rows.
     """
     if features.get("avx512f"):
         return 16
@@ -87,54 +88,61 @@ def _machine() -> str:
 TILE_ROWS = tile_rows(cpu_features(), _machine())
 
 
-# ---- emitting ----------------------------------------------------------------------------------------------------
+# ---- LLVM instructions --------------------------------------------------------------------------------------------
 
 
 def vector_of(lanes: int) -> ir.VectorType:
+    """Return LLVM's type of a vector of `lanes` floats."""
     return ir.VectorType(F32, lanes)
 
 
 def constant(value: float, lanes: int = LANES) -> ir.Constant:
+    """Return a constant vector whose lanes are all `value`."""
     return ir.Constant(vector_of(lanes), [float(np.float32(value))] * lanes)
 
 
 def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    """Emit a call of a function by its symbol: an intrinsic of LLVM, or one of the C library."""
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
     return builder.call(function, args)
 
 
 def fmuladd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a·b + c: one instruction where the processor has it. (`llvm.fma` without it is a library call, 70 × slower.)"""
+    """Emit a·b + c: one instruction if the processor has it. (`llvm.fma` without it is a library call, 70 × slower.)"""
     return intrinsic_call(builder, f"llvm.fmuladd.v{c.type.count}f32", c.type, a, b, c)
 
 
 def broadcast(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
+    """Emit a vector whose lanes are all `scalar`."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     one = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
 def load_vector(builder: ir.IRBuilder, address: ir.Value, lanes: int = LANES) -> ir.Value:
-    """Loads assume the alignment of a float: on aligned data an unaligned load costs nothing."""
+    """Emit a load that assumes the alignment of a float: on aligned data an unaligned load costs nothing."""
     return builder.load(builder.bitcast(address, vector_of(lanes).as_pointer()), align=4)
 
 
 def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    """Emit a store, which assumes the alignment of a float."""
     builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
 
 
 def load_masked(builder: ir.IRBuilder, address: ir.Value, count: ir.Value, lanes: int = LANES) -> ir.Value:
-    """The first `count` of so many floats, zero beyond; nothing beyond is read."""
-    return intrinsic_call(builder, f"llvm.masked.load.v{lanes}f32.p0", vector_of(lanes),
-                          builder.bitcast(address, vector_of(lanes).as_pointer()), ir.Constant(I32, 4),
-                          first_lanes(builder, count, lanes), constant(0.0, lanes))  # fmt: skip
+    """Emit a load of the first `count` of `lanes` floats, zero beyond; nothing beyond is read."""
+    name = f"llvm.masked.load.v{lanes}f32.p0"
+    place = builder.bitcast(address, vector_of(lanes).as_pointer())
+    alignment = ir.Constant(I32, 4)
+    active = first_lanes(builder, count, lanes)
+    return intrinsic_call(builder, name, vector_of(lanes), place, alignment, active, constant(0.0, lanes))
 
 
 def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
-    """The first `count` floats, zero beyond, by the narrowest load of 4, 8 or 16 that holds them.
+    """Emit a load of the first `count` floats, zero beyond, by the narrowest load of 4, 8 or 16 that holds them.
 
-    A load waits for each line of the cache that it spans, also where its mask leaves nothing of it. (64 shuffled rows
-    of 17 floats, asked for before: 1.1 µs with loads of 16, 0.5 with these.)
+    A load waits for each cache line that it spans, even if its mask leaves nothing of the line. (64 shuffled rows of 17
+    floats, prefetched: 1.1 µs with loads of 16, 0.5 with these.)
     """
     result = cgutils.alloca_once(builder, VECTOR)
 
@@ -155,26 +163,30 @@ def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir
 
 
 def load_masked_bytes(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
-    """The first `count` bytes, zero beyond; nothing beyond is read."""
-    return intrinsic_call(builder, "llvm.masked.load.v16i8.p0", BYTES,
-                          builder.bitcast(address, BYTES.as_pointer()), ir.Constant(I32, 1),
-                          first_lanes(builder, count), ir.Constant(BYTES, [0] * LANES))  # fmt: skip
+    """Emit a load of the first `count` of 16 bytes, zero beyond; nothing beyond is read."""
+    place = builder.bitcast(address, BYTES.as_pointer())
+    alignment = ir.Constant(I32, 1)
+    active = first_lanes(builder, count)
+    zeros = ir.Constant(BYTES, [0] * LANES)
+    return intrinsic_call(builder, "llvm.masked.load.v16i8.p0", BYTES, place, alignment, active, zeros)
 
 
 def store_masked(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
-    """The first `count` lanes; nothing beyond is written."""
-    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value,
-                   builder.bitcast(address, VECTOR.as_pointer()), ir.Constant(I32, 4),
-                   first_lanes(builder, count))  # fmt: skip
+    """Emit a store of the first `count` lanes; nothing beyond is written."""
+    place = builder.bitcast(address, VECTOR.as_pointer())
+    alignment = ir.Constant(I32, 4)
+    active = first_lanes(builder, count)
+    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value, place, alignment, active)
 
 
 def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int = LANES) -> ir.Value:
-    """The mask of the first `count` of so many lanes."""
+    """Emit the mask of the first `count` of `lanes` lanes."""
     counts = broadcast(builder, builder.trunc(count, I32), lanes)
     return builder.icmp_signed("<", ir.Constant(ir.VectorType(I32, lanes), list(range(lanes))), counts)
 
 
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+    """Emit the vector of the given lanes of a (0…15) and b (16…31)."""
     return builder.shuffle_vector(a, b, ir.Constant(IVECTOR, lanes))
 
 
@@ -186,7 +198,7 @@ def _of_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
     return [4 * q + j for q in low for j in range(4)], [4 * q + j for q in high for j in range(4)]
 
 
-# Four ways to make of two vectors two others with half of each: of floats and pairs within quads, then of quads.
+# Four ways to exchange halves of two vectors: floats within quads, pairs within quads, then quads, twice.
 _EXCHANGES = (
     _in_quads([0, 16, 1, 17], [2, 18, 3, 19]),
     _in_quads([0, 1, 16, 17], [2, 3, 18, 19]),
@@ -196,7 +208,7 @@ _EXCHANGES = (
 
 
 def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Transpose 16 vectors of 16 in registers: 64 shuffles."""
+    """Emit the transpose of 16 vectors of 16 in registers: 64 shuffles."""
     rows = list(rows)
     for step, (low, high) in zip((1, 2, 4, 8), _EXCHANGES, strict=True):
         for i in range(LANES):
@@ -207,7 +219,7 @@ def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
 
 
 def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
-    """The sums of the lanes of each of up to 16 vectors, in one: 30 shuffles, half as many as to transpose first."""
+    """Emit one vector of the sums of the lanes of up to 16 vectors: 30 shuffles, half as many as a transpose first."""
     rows = rows + [constant(0.0)] * (LANES - len(rows))
     for low, high in _EXCHANGES:
         pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -218,56 +230,59 @@ def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 # ---- memory ------------------------------------------------------------------------------------------------------
 
 
-def _is_memory(a: types.Type) -> bool:
+def is_memory(a: types.Type) -> bool:
+    """Whether a Numba type is memory: a pointer, or a flat contiguous array."""
     return isinstance(a, types.CPointer) or (isinstance(a, types.Array) and a.ndim == 1 and a.layout == "C")
 
 
-def _data(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -> ir.Value:
+def data_pointer(context: Any, builder: ir.IRBuilder, a: types.Type, value: ir.Value) -> ir.Value:
+    """Return the pointer to the data of a value whose type is memory."""
     if isinstance(a, types.Array):
         return context.make_array(a)(context, builder, value).data
     return value
 
 
 def _element(context: Any, builder: ir.IRBuilder, a: types.Type, args: Any, width: ir.Value | int = 1) -> ir.Value:
-    """The address of ``a[i]``; where Numba checks bounds, an IndexError unless an array has `width` elements there."""
+    """Emit the address of ``a[i]``; if bounds are checked, an IndexError unless an array has `width` elements there."""
     if isinstance(a, types.Array) and context.enable_boundscheck:
         end = builder.add(args[1], I64(width) if isinstance(width, int) else width)
         size = context.make_array(a)(context, builder, args[0]).nitems
-        before, beyond = builder.icmp_signed("<", args[1], I64(0)), builder.icmp_signed(">", end, size)
+        before = builder.icmp_signed("<", args[1], I64(0))
+        beyond = builder.icmp_signed(">", end, size)
         with cgutils.if_unlikely(builder, builder.or_(before, beyond)):
             context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
-    return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+    return builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
 
 
 @intrinsic
 def at(typingctx, a, i):
-    """The address of ``a[i]``, as a pointer."""
-    if not (_is_memory(a) and isinstance(i, types.Integer)):
+    """Return the address of ``a[i]``, as a pointer."""
+    if not (is_memory(a) and isinstance(i, types.Integer)):
         return None
     element = a.dtype
 
     def codegen(context, builder, sig, args):
-        return builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        return builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
 
     return types.CPointer(element)(a, types.intp), codegen
 
 
 @intrinsic
 def address_at(typingctx, a, i):
-    """The address of ``a[i]``, as an integer."""
-    if not (_is_memory(a) and isinstance(i, types.Integer)):
+    """Return the address of ``a[i]``, as an integer."""
+    if not (is_memory(a) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.ptrtoint(builder.gep(_data(context, builder, a, args[0]), [args[1]]), I64)
+        return builder.ptrtoint(builder.gep(data_pointer(context, builder, a, args[0]), [args[1]]), I64)
 
     return types.int64(a, types.intp), codegen
 
 
 @intrinsic
 def load(typingctx, a, i):
-    """The vector at ``a[i:i+16]``; of bytes, their values."""
-    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
+    """Return the vector ``a[i:i+16]``; uint8 is converted to float32."""
+    if not (is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
@@ -281,8 +296,8 @@ def load(typingctx, a, i):
 
 @intrinsic
 def load_first(typingctx, a, i, count):
-    """The vector at ``a[i:i+count]``, zero beyond; nothing beyond is read."""
-    if not (_is_memory(a) and a.dtype in (types.float32, types.uint8)):
+    """Return the vector ``a[i:i+count]``, zero beyond; nothing beyond is read."""
+    if not (is_memory(a) and a.dtype in (types.float32, types.uint8)):
         return None
 
     def codegen(context, builder, sig, args):
@@ -297,7 +312,7 @@ def load_first(typingctx, a, i, count):
 @intrinsic
 def store(typingctx, a, i, v):
     """``a[i:i+16] = v``."""
-    if not (_is_memory(a) and v == vector):
+    if not (is_memory(a) and v == vector):
         return None
 
     def codegen(context, builder, sig, args):
@@ -310,7 +325,7 @@ def store(typingctx, a, i, v):
 @intrinsic
 def store_first(typingctx, a, i, v, count):
     """``a[i:i+count] = v[:count]``; nothing beyond is written."""
-    if not (_is_memory(a) and v == vector):
+    if not (is_memory(a) and v == vector):
         return None
 
     def codegen(context, builder, sig, args):
@@ -322,8 +337,8 @@ def store_first(typingctx, a, i, v, count):
 
 @intrinsic
 def get(typingctx, a, i):
-    """The scalar ``a[i]``."""
-    if not _is_memory(a):
+    """Return the scalar ``a[i]``."""
+    if not is_memory(a):
         return None
 
     def codegen(context, builder, sig, args):
@@ -335,7 +350,7 @@ def get(typingctx, a, i):
 @intrinsic
 def put(typingctx, a, i, x):
     """``a[i] = x``."""
-    if not _is_memory(a):
+    if not is_memory(a):
         return None
     element = a.dtype
 
@@ -348,15 +363,17 @@ def put(typingctx, a, i, x):
 
 @intrinsic(prefer_literal=True)
 def prefetch(typingctx, a, i, for_writing):
-    """Ask for the cache line of ``a[i]``, with ``for_writing = 1`` to write into it; any address is safe."""
-    if not (_is_memory(a) and isinstance(for_writing, types.IntegerLiteral)):
+    """Prefetch the cache line of ``a[i]``, with ``for_writing = 1`` to write to it; any address is safe."""
+    if not (is_memory(a) and isinstance(for_writing, types.IntegerLiteral)):
         return None
 
     def codegen(context, builder, sig, args):
-        address = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        address = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
         raw = builder.bitcast(address, ir.IntType(8).as_pointer())
-        mode, keep, data = ir.Constant(I32, for_writing.literal_value), ir.Constant(I32, 3), ir.Constant(I32, 1)
-        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, keep, data)
+        mode = ir.Constant(I32, for_writing.literal_value)
+        locality = ir.Constant(I32, 3)  # keep it in all caches
+        data = ir.Constant(I32, 1)  # not instructions
+        intrinsic_call(builder, "llvm.prefetch.p0", ir.VoidType(), raw, mode, locality, data)
         return context.get_dummy_value()
 
     return types.void(a, types.intp, for_writing), codegen
@@ -380,7 +397,7 @@ floats = _pointer_to(types.float32)
 doubles = _pointer_to(types.float64)
 integers = _pointer_to(types.int64)
 indices = _pointer_to(types.uint32)
-octets = _pointer_to(types.uint8)
+bytes_at = _pointer_to(types.uint8)
 
 
 def _call_by_address(result: types.Type) -> Any:
@@ -395,8 +412,8 @@ def _call_by_address(result: types.Type) -> Any:
                 context.cast(builder, builder.extract_value(values[1], i), a, p)
                 for i, (a, p) in enumerate(zip(args, parameters, strict=True))
             ]
-            c_type = ir.FunctionType(context.get_value_type(result) if result != types.void else ir.VoidType(),
-                                     [context.get_value_type(p) for p in parameters])  # fmt: skip
+            c_result = context.get_value_type(result) if result != types.void else ir.VoidType()
+            c_type = ir.FunctionType(c_result, [context.get_value_type(p) for p in parameters])
             returned = builder.call(builder.inttoptr(values[0], c_type.as_pointer()), unpacked)
             return context.get_dummy_value() if result == types.void else returned
 
@@ -414,10 +431,10 @@ call_float64 = _call_by_address(types.float64)
 
 @intrinsic
 def fetch_add(typingctx, a, i, amount):
-    """Add to the int64 ``a[i]`` at once for all threads; the value before."""
+    """Add atomically to the int64 ``a[i]``; return the value before."""
 
     def codegen(context, builder, sig, args):
-        target = builder.gep(_data(context, builder, a, args[0]), [args[1]])
+        target = builder.gep(data_pointer(context, builder, a, args[0]), [args[1]])
         return builder.atomic_rmw("add", target, args[2], "acq_rel")
 
     return types.int64(a, types.intp, types.int64), codegen
@@ -425,10 +442,10 @@ def fetch_add(typingctx, a, i, amount):
 
 @intrinsic
 def read_acquire(typingctx, a, i):
-    """The int64 ``a[i]``, with all that was written before it."""
+    """Return the int64 ``a[i]``; everything written before it is visible to this thread."""
 
     def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.gep(_data(context, builder, a, args[0]), [args[1]]), "acquire", 8)
+        return builder.load_atomic(builder.gep(data_pointer(context, builder, a, args[0]), [args[1]]), "acquire", 8)
 
     return types.int64(a, types.intp), codegen
 
@@ -447,7 +464,7 @@ def pause(typingctx):
 
 @intrinsic
 def yield_core(typingctx):
-    """Give the core to another thread."""
+    """Yield the core to another thread."""
 
     def codegen(context, builder, sig, args):
         name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
@@ -496,7 +513,7 @@ for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<=")
 
 @intrinsic
 def splat(typingctx, x):
-    """A vector of 16 times x."""
+    """Return a vector of 16 copies of x."""
     if not isinstance(x, types.Number):
         return None
 
@@ -508,7 +525,7 @@ def splat(typingctx, x):
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a·b + c; each a vector or a number."""
+    """Return a·b + c; each is a vector or a number."""
     if not all(t == vector or isinstance(t, types.Number) for t in (a, b, c)):
         return None
 
@@ -520,7 +537,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def where(typingctx, condition, a, b):
-    """a where the condition holds, b elsewhere. A comparison with NaN does not hold."""
+    """Return a where the condition is true, b elsewhere. A comparison with NaN is false."""
     if condition != mask:
         return None
 
@@ -548,12 +565,12 @@ def _unary(name: str, doc: str) -> Any:
 
 sqrt = _unary("sqrt", "√a.")
 absolute = _unary("fabs", "|a|.")
-nearest = _unary("rint", "The nearest whole number.")
+nearest = _unary("rint", "The nearest integer.")
 
 
 @intrinsic
 def power_of_two(typingctx, n):
-    """2ⁿ for whole n in [-126, 127], built from its bits."""
+    """Return 2ⁿ for integers n in [-126, 127], built from its bits."""
 
     def codegen(context, builder, sig, args):
         # n + 1.5·2²³ has n in its lowest bits; a conversion to integer would be undefined for NaN
@@ -566,7 +583,7 @@ def power_of_two(typingctx, n):
 
 @intrinsic
 def exponent(typingctx, a):
-    """The whole e, and with :func:`mantissa` the m in [√½, √2), of a = m·2ᵉ, for normal a > 0."""
+    """Return the integer e of a = m·2ᵉ with m in [√½, √2), for normal a > 0."""
 
     def codegen(context, builder, sig, args):
         return builder.sitofp(_exponent(builder, builder.bitcast(args[0], IVECTOR)), VECTOR)
@@ -576,7 +593,7 @@ def exponent(typingctx, a):
 
 @intrinsic
 def mantissa(typingctx, a):
-    """See :func:`exponent`."""
+    """Return the m of a = m·2ᵉ; see :func:`exponent`."""
 
     def codegen(context, builder, sig, args):
         bits = builder.bitcast(args[0], IVECTOR)
@@ -595,7 +612,7 @@ def _exponent(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
 
 @intrinsic
 def total(typingctx, a):
-    """The sum of the 16 lanes, added pairwise, as float32."""
+    """Return the sum of the 16 lanes, added pairwise, as float32."""
     if a != vector:
         return None
 
@@ -612,7 +629,7 @@ def total(typingctx, a):
 
 
 def _mixed(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Each 32 bits of x so mixed that every one of them depends on all (the constants are those of lowbias32)."""
+    """Mix the 32 bits of each lane of x, so that each bit depends on all (the constants are those of lowbias32)."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
         x = builder.xor(x, builder.lshr(x, ir.Constant(IVECTOR, [shift] * LANES)))
         x = builder.mul(x, ir.Constant(IVECTOR, [factor] * LANES))
@@ -620,25 +637,25 @@ def _mixed(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 @intrinsic
-def kept(typingctx, v, bits, sample, keeps, scale):
-    """v·scale for those of 16 samples from `sample` on whose 32 random bits are below `keeps`, 0 for the others.
+def drop_lanes(typingctx, v, bits, sample, threshold, scale):
+    """Return v·scale in the lanes whose 32-bit draw is below `threshold`, 0 in the others.
 
-    The bits are a function of `bits`, 64 of them, and of the sample's number.
+    The lanes are 16 samples from number `sample` on. A draw is a function of the 64 `bits` and of the sample's number.
     """
 
     def codegen(context, builder, sig, args):
-        v, bits, sample, keeps, scale = args
+        v, bits, sample, threshold, scale = args
 
-        def everywhere(value: ir.Value) -> ir.Value:
+        def in_every_lane(value: ir.Value) -> ir.Value:
             first = builder.insert_element(
                 ir.Constant(IVECTOR, ir.Undefined), builder.trunc(value, I32), ir.Constant(I32, 0)
             )
             return builder.shuffle_vector(first, first, ir.Constant(IVECTOR, [0] * LANES))
 
-        low, high = everywhere(bits), everywhere(builder.lshr(bits, ir.Constant(I64, 32)))
-        x = builder.add(everywhere(sample), ir.Constant(IVECTOR, list(range(LANES))))
+        low, high = in_every_lane(bits), in_every_lane(builder.lshr(bits, ir.Constant(I64, 32)))
+        x = builder.add(in_every_lane(sample), ir.Constant(IVECTOR, list(range(LANES))))
         x = _mixed(builder, builder.add(_mixed(builder, builder.xor(x, low)), high))
-        chosen = builder.icmp_unsigned("<", x, everywhere(keeps))
+        chosen = builder.icmp_unsigned("<", x, in_every_lane(threshold))
         return builder.select(chosen, builder.fmul(v, broadcast(builder, scale)), constant(0.0))
 
     return vector(vector, types.uint64, types.int64, types.int64, types.float32), codegen
@@ -648,7 +665,7 @@ def kept(typingctx, v, bits, sample, keeps, scale):
 
 
 def record_of(dtype: np.dtype) -> Any:
-    """A function (where, i) → the i-th record of `dtype` at `where`: an address or an array of that dtype."""
+    """Return a function (where, i) of the i-th record of `dtype` at `where`, an address or an array of that dtype."""
     record = from_dtype(dtype)
 
     @intrinsic
@@ -658,7 +675,7 @@ def record_of(dtype: np.dtype) -> Any:
             return None
 
         def codegen(context, builder, sig, args):
-            start = builder.ptrtoint(_data(context, builder, where, args[0]), I64) if is_array else args[0]
+            start = builder.ptrtoint(data_pointer(context, builder, where, args[0]), I64) if is_array else args[0]
             address = builder.add(start, builder.mul(args[1], ir.Constant(I64, dtype.itemsize)))
             return builder.inttoptr(address, context.get_value_type(record))
 
@@ -669,7 +686,7 @@ def record_of(dtype: np.dtype) -> Any:
 
 @intrinsic
 def block_on_stack(typingctx):
-    """A pointer to 16 × 16 floats on the stack."""
+    """Return a pointer to 16 × 16 floats on the stack."""
 
     def codegen(context, builder, sig, args):
         block = cgutils.alloca_once(builder, ir.ArrayType(F32, LANES * LANES))

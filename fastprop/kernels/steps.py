@@ -1,19 +1,19 @@
-"""A step in two phases, and how threads share them.
+"""One training step in two phases, and how threads share it.
 
-Phase 1, over panels of samples: gather X and Y, forward, cost, and all dZ down to the first layer. Phase 2, over
-columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks, which go through
-both phases one by one; or where the weights are small, in *parts*: each a run of chunks that one thread takes all the
-way to a gradient of their own, so that no activation leaves its core. Phase 2 then adds the parts. A batch of one
-sample has phases of its own, on vectors, and goes through them in stages, layer by layer.
+Phase 1 is shared by panels of samples: gather X and Y, forward, cost, and all dZ down to the first layer. Phase 2 is
+shared by columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks, which go
+through both phases one by one. If the weights are small, it is cut into *parts* instead: a part is a run of chunks that
+one thread takes all the way to a gradient of their own, so that no activation leaves its core; phase 2 then adds the
+parts. A batch of one sample has phases of its own, on vectors, and goes through them in stages, layer by layer.
 
-No sum is ever split between threads, so the number of threads cannot show in the result.
+No sum is ever split between threads, so the number of threads cannot change the result.
 
-No phase counts on how many threads really run. Work is claimed: every item of every phase has a number, its
-*ticket*, handed out in order; whoever draws one waits until all earlier phases are done, and does it. One thread
-alone gets through, and a late one finds nothing left.
+No phase relies on the number of threads that really run. Threads claim their work: every work item of every phase has
+a number, its *ticket*, and tickets are handed out in order. A thread that gets a ticket waits until all earlier phases
+are done, and then does the item. A single thread gets through alone, and a late one finds nothing left to do.
 
-The phases are routines, which the worker calls by address: linked into it, they would be optimised once more (12 s to
-compile where they take 7), and those of parts and of vectors are compiled where they are first needed.
+The phases are routines, which the worker calls by address. If they were linked into the worker, they would be optimised
+once more (12 s to compile instead of 7); and those for parts and for vectors are compiled only when they are needed.
 """
 
 import numpy as np
@@ -21,7 +21,6 @@ from numba import prange
 from numba.core import types
 
 from . import equations, vectors
-from .ahead import look_ahead, row_of
 from .jit import entry, kernel, routine
 from .passes import (
     backward_pass,
@@ -43,12 +42,20 @@ from .plan import (
     COST,
     COST_BEFORE,
     COST_SCALE,
+    DONE,
     FORWARD,
     GRADIENTS,
+    L2,
+    LEARNING_RATE,
     LOSS,
+    MAX_NORM,
+    NEXT,
     OUTPUT,
     SCALE,
     SHUFFLE,
+    SQUARES_BLOCK,
+    STOPPED,
+    SUMS,
     TRANSPOSE,
     UPDATE,
     UPDATES,
@@ -62,11 +69,13 @@ from .plan import (
     panels_of,
     row_stride,
 )
+from .prefetch import row_of, start_prefetch
 from .simd import (
     LANES,
     address_at,
     at,
     block_on_stack,
+    bytes_at,
     call,
     call_float64,
     doubles,
@@ -77,7 +86,6 @@ from .simd import (
     indices,
     integers,
     load,
-    octets,
     pause,
     put,
     read_acquire,
@@ -89,10 +97,10 @@ from .simd import (
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
-SHUFFLING, ONE, TWO, SQUARES, LATE = range(5)  # the phases; before the first step of an epoch, its order
-RUN = 4096  # parameters whose squares are summed by one thread
-UNIT = np.float32(2.0**-70)  # scales gradients whose squares overflow: RUN squares of the largest float32 stay finite
-# A phase does item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
+SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
+# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest float32 stays finite.
+UNIT = np.float32(2.0**-70)
+# A phase does work item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
 PHASE = types.void(*[types.int64] * 6)
 
 
@@ -100,60 +108,60 @@ PHASE = types.void(*[types.int64] * 6)
 
 
 @kernel
-def samples_of(job, step):
-    """How many samples a step has."""
+def samples_in_step(job, step):
+    """Return the number of samples of a step."""
     return min(job.batch, job.n_samples - step * job.batch)
 
 
 @kernel
-def chunk_of(job, step, chunk):
-    """First sample of a chunk of a step, and how many it has."""
+def chunk_range(job, step, chunk):
+    """Return the first sample of a chunk of a step, and the number of its samples."""
     first = chunk * job.chunk_panels * LANES
-    return step * job.batch + first, min(job.chunk_panels * LANES, samples_of(job, step) - first)
+    return step * job.batch + first, min(job.chunk_panels * LANES, samples_in_step(job, step) - first)
 
 
 @kernel
-def chunks_of(job, step):
-    """How many chunks a step has."""
-    return (samples_of(job, step) + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
+def n_chunks(job, step):
+    """Return the number of chunks of a step."""
+    return (samples_in_step(job, step) + job.chunk_panels * LANES - 1) // (job.chunk_panels * LANES)
 
 
 @kernel
-def weight_of(job, step):
-    """m of a step: the number of its samples, or the sum of their weights."""
-    return total_weight(job.weights, job.order, step * job.batch, samples_of(job, step))
+def step_weight(job, step):
+    """Return m of a step: the number of its samples, or the sum of their weights."""
+    return total_weight(job.weights, job.order, step * job.batch, samples_in_step(job, step))
 
 
 @kernel
 def inverse(m):
-    """1/m; 0 where all weights of a batch are 0, so that it changes nothing."""
+    """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing."""
     return np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
 
 
 @kernel
-def target_of(job, fused, m, chunk):
-    """Where dW and db go, what they are multiplied by, and what is kept of what is there.
+def gradient_target(job, fused, m, chunk):
+    """Return the memory that equations 2 and 3 write, and their α and β.
 
-    Fused, W −= (lr/m)·dZ·A_prevᵀ at once: no gradient is written.
+    If the update is fused, it is the parameters: W −= (lr/m)·dZ·A_prevᵀ at once, and no gradient is written.
     """
     if fused:
-        return floats(job.parameters), -get(floats(job.hyper), 0) * inverse(m), np.float32(1.0)
+        return floats(job.parameters), -get(floats(job.hyper), LEARNING_RATE) * inverse(m), np.float32(1.0)
     return floats(job.gradients), inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
 
 
 @kernel
-def rows_after(ahead, job, step, chunk, item, count):
-    """Have an item's share of the rows be asked for that are read after a chunk; what :func:`.ahead.ask` takes."""
-    start, size = chunk_of(job, step, chunk)
+def start_prefetch_after_chunk(prefetch_record, job, step, chunk, item, count):
+    """Start the prefetch of one work item's share of the rows that the next chunk reads; return the record."""
+    start, size = chunk_range(job, step, chunk)
     start += size
     size = min(size, job.n_samples - start)
-    look_ahead(ahead, job, start + item * size // count, start + (item + 1) * size // count)
-    return ahead
+    start_prefetch(prefetch_record, job, start + item * size // count, start + (item + 1) * size // count)
+    return prefetch_record
 
 
 @kernel
 def prepare_update(job, step):
-    """Before anything else of a step: count it, and have the optimiser prepare it."""
+    """Count a step and let the optimizer prepare it, before anything else of the step is done."""
     t = get(doubles(job.totals), UPDATES) + 1.0
     put(doubles(job.totals), UPDATES, t)
     rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
@@ -161,86 +169,101 @@ def prepare_update(job, step):
 
 
 @kernel
-def counts_of(job, step, m):
-    """What a step counts in the mean over several: m, or as a mean for itself, the number of its samples."""
-    return np.float64(samples_of(job, step)) if job.by_samples and m > 0.0 else m
+def weight_in_mean(job, step, m):
+    """Return the weight of a step in the mean over several: m, or `by_samples` the number of its samples."""
+    return np.float64(samples_in_step(job, step)) if job.by_samples and m > 0.0 else m
 
 
 @kernel
 def add_cost(job, step, m, first, panels):
-    """Add the costs of some panels of a step to the totals, and with the first of them what the step counts."""
-    totals, cost, counts = doubles(job.totals), 0.0, counts_of(job, step, m)
+    """Add the costs of some panels of a step to the totals, and with the step's first panel its weight."""
+    totals = doubles(job.totals)
+    cost = 0.0
+    weight = weight_in_mean(job, step, m)
     for p in range(first, first + panels):
         cost += get(doubles(job.panel_costs), p)
     if job.by_samples and m > 0.0:
-        cost *= counts / m
+        cost *= weight / m
     put(totals, COST, get(totals, COST) + cost * get(totals, COST_SCALE))
     if first == 0:
-        put(totals, WEIGHT, get(totals, WEIGHT) + counts)
+        put(totals, WEIGHT, get(totals, WEIGHT) + weight)
 
 
 @kernel
-def key_of_step(job, step):
-    """Random bits of a step: a function of the seed and of the optimiser's number of steps."""
+def dropout_key(job, step):
+    """Return the random bits of a step: a function of the seed and of the optimizer's number of steps."""
     t = get(doubles(job.totals), UPDATES_BEFORE) + np.float64(step - job.first_step)
     bits, _ = random_bits(np.uint64(job.drop_seed) + np.uint64(np.int64(t)))
     return bits
 
 
 @kernel
-def cost_of_panel(job, work, chunk, p, start, count, dZ, Z, n, X, width):
-    """Cost and output dZ of one panel, whose rows of X, if those may hold NaN and infinity, are `width` vectors."""
+def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
+    """Compute the cost and the output's dZ of one panel.
+
+    If X may hold NaN and infinity, the panel's `width` vectors at offset X are looked at too.
+    """
     shift = p * panel_stride(n)
-    Y, w = at(work, job.Y_panels + shift), at(work, job.weight_panels + p * LANES)
+    Y = at(work, job.Y_panels + shift)
+    w = at(work, job.weight_panels + p * LANES)
     if job.labels:
         one_hot(Y, job.labels, job.order, start, count, n)
     elif job.Y == 0:
-        pass  # `pack` filled the panels
+        pass  # `pack` has filled the panels
     elif n == 1:
         gather_column(Y, floats(job.Y), job.order, start, count)
     else:
         gather(Y, None, floats(job.Y), job.order, start, count, n)
     gather_weights(w, job.weights, job.order, start, count)
     cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
-    if job.unchecked:  # a tanh of infinity is finite, but dW is not, nor 0·NaN of a sample that weighs nothing
+    if job.unchecked:  # the tanh of infinity is finite, but dW is not; nor is 0·NaN of a sample of weight 0
         cost += zero_of(at(work, X), width)
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
 
 
 @kernel
 def chunk_pass(job, work, step, chunk, first, last):
-    """Panels first…last of a chunk: whatever `job.do` asks of X, forward, Ŷ, cost and dZ."""
-    do, order = job.do, job.order
-    start, size = chunk_of(job, step, chunk)
-    bottom, top = layer_at(job.layers, 0), layer_at(job.layers, job.n_layers - 1)
-    keeps = job.drop_keeps if do & UPDATE else np.int64(0)
-    key, sample = key_of_step(job, step), job.chunk_panels * LANES * chunk
-    n_0, n_L, scale = bottom.n_prev, top.n, np.float32(get(doubles(job.totals), SCALE))
+    """Do for panels first…last of a chunk what `job.do` asks for: gather X, forward, Ŷ, cost and dZ."""
+    do = job.do
+    order = job.order
+    layers, n_layers = job.layers, job.n_layers
+    parameters = floats(job.parameters)
+    start, size = chunk_range(job, step, chunk)
+    bottom = layer_at(layers, 0)
+    top = layer_at(layers, n_layers - 1)
+    threshold = job.drop_threshold if do & UPDATE else np.int64(0)
+    key = dropout_key(job, step)
+    sample = job.chunk_panels * LANES * chunk
+    n_0 = bottom.n_prev
+    n_L = top.n
+    scale = np.float32(get(doubles(job.totals), SCALE))
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
         if do & FORWARD:
-            for p in range(p0, p1 if job.X else p0):  # without X the panels were filled by `pack`
-                shift, count, A_T = p * panel_stride(n_0), min(LANES, size - p * LANES), np.int64(0)
+            for p in range(p0, p1 if job.X else p0):  # without X, `pack` has filled the panels
+                shift = p * panel_stride(n_0)
+                count = min(LANES, size - p * LANES)
+                A_T = np.int64(0)
                 if do & TRANSPOSE and bottom.A_prev_T >= 0:
                     A_T = address_at(work, bottom.A_prev_T + shift)
-                call(job.gather, (at(work, bottom.A_prev + shift), A_T, job.X, order, start + p * LANES, count, n_0,
-                                  scale))  # fmt: skip
-            forward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1, do & TRANSPOSE, do & OUTPUT,
-                         key, sample + p0 * LANES, keeps)  # fmt: skip
+                A = at(work, bottom.A_prev + shift)
+                call(job.gather, (A, A_T, job.X, order, start + p * LANES, count, n_0, scale))
+            transposed, output, s0 = do & TRANSPOSE, do & OUTPUT, sample + p0 * LANES
+            forward_pass(layers, n_layers, parameters, work, p0, p1, transposed, output, key, s0, threshold)
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
                 A = at(work, top.A + p * panel_stride(n_L))
                 scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
-                cost_of_panel(job, work, chunk, p, start + p * LANES, min(LANES, size - p * LANES), top.dZ, top.Z, n_L,
-                              bottom.A_prev + p * panel_stride(n_0), n_0)  # fmt: skip
+                count = min(LANES, size - p * LANES)
+                X = bottom.A_prev + p * panel_stride(n_0)
+                panel_cost(job, work, chunk, p, start + p * LANES, count, top.dZ, top.Z, n_L, X, n_0)
         if do & BACKWARD:
-            backward_pass(job.layers, job.n_layers, floats(job.parameters), work, p0, p1,
-                          key, sample + p0 * LANES, keeps)  # fmt: skip
+            backward_pass(layers, n_layers, parameters, work, p0, p1, key, sample + p0 * LANES, threshold)
 
 
-# ---- a chunk, its panels and then its columns shared -------------------------------------------------------------
+# ---- a chunk, shared by its panels and then by columns of the weights -------------------------------------------
 
 
 @routine(PHASE)
@@ -249,40 +272,43 @@ def panels_of_chunk(address, step, chunk, item, count, thread):
     job = job_at(address, 0)
     if job.do & UPDATE and chunk == 0 and item == 0:
         prepare_update(job, step)
-    panels = panels_of(chunk_of(job, step, chunk)[1])
+    panels = panels_of(chunk_range(job, step, chunk)[1])
     chunk_pass(job, floats(job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
 
 
 @routine(PHASE)
 def columns_of_chunk(address, step, chunk, item, count, thread):
-    """Phase 2: dW, db and the update of some columns of the weights; the first item adds up the cost."""
+    """Phase 2: dW, db and the update of some columns of the weights; the first work item adds up the cost."""
     job = job_at(address, 0)
-    work, do, chunks = floats(job.work), job.do, chunks_of(job, step)
-    m, panels = weight_of(job, step), panels_of(chunk_of(job, step, chunk)[1])
+    work = floats(job.work)
+    do = job.do
+    chunks = n_chunks(job, step)
+    m = step_weight(job, step)
+    panels = panels_of(chunk_range(job, step, chunk)[1])
     if item == 0:
         add_cost(job, step, m, job.chunk_panels * chunk, panels)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused and chunks == 1
-    out, scale, keep = target_of(job, fused, m, chunk)
-    ahead = rows_after(address_at(block_on_stack(), 0), job, step, chunk, item, count)
+    out, alpha, beta = gradient_target(job, fused, m, chunk)
+    record = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
-        c0, c1 = columns_of(job, layer, item)
-        dZ, A, A_T = at(work, layer.dZ), at(work, layer.A_prev), at(work, layer.A_prev_T)
-        for block in range(c0, c1, COLUMN_BLOCK):
+        c0, c1 = item_columns(job, layer, item)
+        dW, dZ = at(out, layer.W), at(work, layer.dZ)
+        A, A_T = at(work, layer.A_prev), at(work, layer.A_prev_T)
+        for block in range(c0, c1, COLUMN_BLOCK):  # loop 5 of equation 2: columns of dW, `COLUMN_BLOCK` blocks at once
             end = min(c1, block + COLUMN_BLOCK)
-            equations.dW(at(out, layer.W), dZ, A, A_T, layer.n, layer.n_prev, panels, scale, keep, block, end,
-                         ahead)  # fmt: skip
+            equations.dW(dW, dZ, A, A_T, layer.n, layer.n_prev, panels, alpha, beta, block, end, record)
         if c0 == 0 and c0 < c1:
-            equations.db(at(out, layer.b), dZ, layer.n, panels, scale, keep)
+            equations.db(at(out, layer.b), dZ, layer.n, panels, alpha, beta)
         if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
             update_columns(job, layer, c0, c1)
 
 
 @kernel
-def columns_of(job, layer, item):
-    """The first block of 16 columns of a layer's W that falls to an item, and the one after the last."""
+def item_columns(job, layer, item):
+    """Return the first block of 16 columns of a layer's W that belongs to a work item, and the one after the last."""
     first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
     blocks = (layer.n_prev + LANES - 1) // LANES
     return max(0, first - layer.first_unit), min(blocks, last - layer.first_unit)
@@ -290,64 +316,69 @@ def columns_of(job, layer, item):
 
 @kernel
 def update_columns(job, layer, c0, c1):
-    """The optimiser's update of some columns of a layer's W, and with the first of b."""
+    """Apply the optimizer's update to some columns of a layer's W, and with the first column to b."""
     ld = row_stride(layer.n_prev)
     if c0 == 0 and c1 * LANES >= layer.n_prev:
-        update_run(job, layer.W, layer.n * ld)
+        update_range(job, layer.W, layer.n * ld)
     elif c0 < c1:
         for i in range(layer.n):
-            update_run(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
+            update_range(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
     if c0 == 0 and c0 < c1:
-        update_run(job, layer.b, padded(layer.n))
+        update_range(job, layer.b, padded(layer.n))
 
 
 @kernel
-def update_run(job, start, count):
-    """The optimiser's loop over `count` parameters from `start`."""
-    call(job.update, (at(floats(job.parameters), start), at(floats(job.gradients), start),
-                      at(floats(job.state), start), job.state_stride, floats(job.hyper), count))  # fmt: skip
+def update_range(job, start, count):
+    """Call the optimizer's loop for `count` parameters from `start` on."""
+    parameters = at(floats(job.parameters), start)
+    gradients = at(floats(job.gradients), start)
+    state = at(floats(job.state), start)
+    call(job.update, (parameters, gradients, state, job.state_stride, floats(job.hyper), count))
 
 
-# ---- a step in parts, of which each is done by one thread --------------------------------------------------------
+# ---- a step in parts, each of which is done by one thread -------------------------------------------------------
 
 
 @routine(PHASE)
 def part_of_step(address, step, chunk, item, count, thread):
-    """Phase 1: some chunks, with the sum of their samples' gradients; phase 2 divides by m."""
+    """Phase 1: some chunks, with the sum of their samples' gradients, which phase 2 divides by m."""
     job = job_at(address, 0)
     if job.do & UPDATE and item == 0:
         prepare_update(job, step)
-    work, part = at(floats(job.work), job.work_stride * thread), at(floats(job.parts), job.part_stride * item)
-    chunks = chunks_of(job, step)
+    work = at(floats(job.work), job.work_stride * thread)
+    part = at(floats(job.parts), job.part_stride * item)
+    chunks = n_chunks(job, step)
     first = item * chunks // count
     for c in range(first, (item + 1) * chunks // count):
-        panels = panels_of(chunk_of(job, step, c)[1])
+        panels = panels_of(chunk_range(job, step, c)[1])
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
-            keep = np.float32(0.0 if c == first else 1.0)
-            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), keep,
-                           rows_after(address_at(block_on_stack(), 0), job, step, c, 0, 1))  # fmt: skip
+            beta = np.float32(0.0 if c == first else 1.0)
+            record = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, c, 0, 1)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), beta, record)
 
 
 @routine(PHASE)
 def sum_of_parts(address, step, chunk, item, count, thread):
-    """Phase 2: for some of the parameters, 1/m times the sum of the parts in their order, and the update."""
+    """Phase 2: for some of the parameters, 1/m times the sum of the parts, added in their order, and the update."""
     job = job_at(address, 0)
-    m = weight_of(job, step)
+    m = step_weight(job, step)
     if item == 0:
-        add_cost(job, step, m, 0, panels_of(samples_of(job, step)))
+        add_cost(job, step, m, 0, panels_of(samples_in_step(job, step)))
     if not job.do & GRADIENTS:
         return
-    scale = inverse(m)
-    units, parts, gradients = job.part_stride // LANES, floats(job.parts), floats(job.gradients)
+    alpha = inverse(m)
+    parts = floats(job.parts)
+    gradients = floats(job.gradients)
+    units = job.part_stride // LANES
     start, end = item * units // count * LANES, (item + 1) * units // count * LANES
     for i in range(start, end, LANES):
         g = load(parts, i)
-        for part in range(1, min(job.groups, chunks_of(job, step))):
+        for part in range(1, min(job.groups, n_chunks(job, step))):
             g = g + load(parts, job.part_stride * part + i)
-        store(gradients, i, g * scale)
+        store(gradients, i, g * alpha)
     if job.do & UPDATE and not job.late:
-        update_run(job, start, end - start)
+        update_range(job, start, end - start)
 
 
 # ---- one sample --------------------------------------------------------------------------------------------------
@@ -357,7 +388,9 @@ def sum_of_parts(address, step, chunk, item, count, thread):
 def pass_of_sample(address, step, stage, item, count, thread):
     """Phase 1 on vectors: forward layer by layer, the output, and back; each layer is a stage, which threads share."""
     job = job_at(address, 0)
-    do, work, parameters = job.do, floats(job.work), floats(job.parameters)
+    do = job.do
+    work = floats(job.work)
+    parameters = floats(job.parameters)
     if stage > job.n_layers:
         l = 2 * job.n_layers - stage
         vectors.backward_share(layer_at(job.layers, l), layer_at(job.layers, l - 1), parameters, work, item, count)
@@ -368,10 +401,12 @@ def pass_of_sample(address, step, stage, item, count, thread):
         if stage == 0:
             if do & UPDATE and item == 0:
                 prepare_update(job, step)
-            # each share copies the row: the same values, and no stage of its own
-            A, n_0, scale = at(work, layer.A_prev), layer.n_prev, np.float32(get(doubles(job.totals), SCALE))
-            if job.octets:
-                vectors.copy_row(A, octets(job.X), row_of(job.order, step) * n_0, n_0, scale)
+            # Every work item copies the row: they write the same values, and the copy needs no stage of its own.
+            A = at(work, layer.A_prev)
+            n_0 = layer.n_prev
+            scale = np.float32(get(doubles(job.totals), SCALE))
+            if job.uint8:
+                vectors.copy_row(A, bytes_at(job.X), row_of(job.order, step) * n_0, n_0, scale)
             else:
                 vectors.copy_row(A, floats(job.X), row_of(job.order, step) * n_0, n_0, scale)
         vectors.forward_share(layer, parameters, work, item, count, stage < job.n_layers - 1)
@@ -379,14 +414,17 @@ def pass_of_sample(address, step, stage, item, count, thread):
 
 @kernel
 def output_of_sample(job, step):
-    """Ŷ, the cost and the output's dZ, as far as they are asked for."""
-    do, work, top = job.do, floats(job.work), layer_at(job.layers, job.n_layers - 1)
-    n, Z, panel = top.n, at(work, top.Z), at(work, job.Z_panel)
-    vectors.spread(panel, Z, n)
+    """Compute Ŷ, the cost and the output's dZ of one sample, as far as `job.do` asks for them."""
+    do = job.do
+    work = floats(job.work)
+    top = layer_at(job.layers, job.n_layers - 1)
+    n = top.n
+    panel = at(work, job.Z_panel)
+    vectors.spread(panel, at(work, top.Z), n)
     if do & LOSS:
         bottom = layer_at(job.layers, 0)
-        cost_of_panel(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev,
-                      padded(bottom.n_prev) // LANES)  # fmt: skip
+        width = padded(bottom.n_prev) // LANES
+        panel_cost(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev, width)
         vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), n)
     if do & OUTPUT:
         if top.activation:
@@ -400,56 +438,59 @@ def output_of_sample(job, step):
 def columns_of_sample(address, step, stage, item, count, thread):
     """Phase 2 on vectors: dW, db and the update of some columns of the weights."""
     job = job_at(address, 0)
-    work, do, m = floats(job.work), job.do, weight_of(job, step)
+    work = floats(job.work)
+    do = job.do
+    m = step_weight(job, step)
     if item == 0:
         add_cost(job, step, m, 0, 1)
     if not do & GRADIENTS:
         return
     fused = do & UPDATE and job.fused
-    out, scale, keep = target_of(job, fused, m, 0)
+    out, alpha, beta = gradient_target(job, fused, m, 0)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
-        c0, c1 = columns_of(job, layer, item)
+        c0, c1 = item_columns(job, layer, item)
         if c0 < c1:
             dZ, A = at(work, layer.dZ), at(work, layer.A_prev)
-            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, scale, keep, c0, c1)
+            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, alpha, beta, c0, c1)
             if c0 == 0:
-                vectors.db(at(out, layer.b), dZ, layer.n, scale, keep)
+                vectors.db(at(out, layer.b), dZ, layer.n, alpha, beta)
         if do & UPDATE and not fused and not job.late:
             update_columns(job, layer, c0, c1)
 
 
 def phases(plan):
-    """The two phases of a plan's steps."""
+    """Return the routines of the two phases of a plan's steps."""
     if plan.vectors:
         return pass_of_sample, columns_of_sample
     return (part_of_step, sum_of_parts) if plan.parts else (panels_of_chunk, columns_of_chunk)
 
 
-# ---- what needs all gradients or all weights: the norm of the ones, the squares of the others --------------------
+# ---- clipping and penalty: they need the norm of all gradients and the squares of all weights ---------------------
 #
-# job.late holds the largest norm that gradients may have (infinity: any), l2, and then for each run of RUN parameters
-# Σ dθ² and Σ W².
+# Two more phases after the last chunk of a step. `plan.MAX_NORM` tells what `job.late` holds.
 
 
 @kernel
-def share_of_runs(job, item, count):
-    """First and last of the parameters that belong to an item, in whole runs."""
-    runs = (job.part_stride + RUN - 1) // RUN
-    return item * runs // count * RUN, min((item + 1) * runs // count * RUN, job.part_stride)
+def parameter_range(job, item, count):
+    """Return the first parameter of a work item and the one after its last; they are whole blocks."""
+    blocks = (job.part_stride + SQUARES_BLOCK - 1) // SQUARES_BLOCK
+    return item * blocks // count * SQUARES_BLOCK, min((item + 1) * blocks // count * SQUARES_BLOCK, job.part_stride)
 
 
 @kernel
-def factor_of_penalty(job, step):
-    """λ of the penalty λ/2·Σ W² of a step: l2, or where the step is a mean for itself, l2/m."""
-    l2 = get(doubles(job.late), 1)
-    return l2 * np.float64(inverse(weight_of(job, step))) if job.by_samples else l2
+def step_l2(job, step):
+    """Return λ of the penalty λ/2·Σ W² of a step: l2, or l2/m if each step is a mean of its own (`by_samples`)."""
+    l2 = get(doubles(job.late), L2)
+    return l2 * np.float64(inverse(step_weight(job, step))) if job.by_samples else l2
 
 
 @kernel
 def add_penalty(job, l2, start, end):
-    """dW += l2·W for the weights among the parameters start…end; their Σ W²."""
-    parameters, gradients, squares = floats(job.parameters), floats(job.gradients), splat(0.0)
+    """Compute dW += l2·W for the weights among the parameters start…end, and return their Σ W²."""
+    parameters = floats(job.parameters)
+    gradients = floats(job.gradients)
+    squares = splat(0.0)
     for l in range(job.n_layers):
         layer = layer_at(job.layers, l)
         for i in range(max(start, layer.W), min(end, layer.W + layer.n * row_stride(layer.n_prev)), LANES):
@@ -461,19 +502,24 @@ def add_penalty(job, l2, start, end):
 
 
 @routine(PHASE)
-def squares_of_runs(address, step, chunk, item, count, thread):
-    """The gradient of the penalty, then Σ dθ² and Σ W² of each run; those that nobody asks for are 0."""
+def squares_of_blocks(address, step, chunk, item, count, thread):
+    """Add the gradient of the penalty, then compute Σ dθ² and Σ W² of each block; a sum that is not needed is 0."""
     job = job_at(address, 0)
-    gradients, late = floats(job.gradients), doubles(job.late)
-    clips, l2, (start, end) = get(late, 0) < np.inf, factor_of_penalty(job, step), share_of_runs(job, item, count)
-    for first in range(start, end, RUN):
-        last, place, squares = min(first + RUN, end), 2 + 2 * (first // RUN), splat(0.0)
+    gradients = floats(job.gradients)
+    late = doubles(job.late)
+    clips = get(late, MAX_NORM) < np.inf
+    l2 = step_l2(job, step)
+    start, end = parameter_range(job, item, count)
+    for first in range(start, end, SQUARES_BLOCK):
+        last = min(first + SQUARES_BLOCK, end)
+        place = SUMS + 2 * (first // SQUARES_BLOCK)
         put(late, place + 1, add_penalty(job, np.float32(l2), first, last) if l2 > 0.0 else 0.0)
+        squares = splat(0.0)
         for i in range(first, last if clips else first, LANES):
             g = load(gradients, i)
             squares = fma(g, g, squares)
         norm = np.float64(total(squares))
-        if norm == np.inf:  # of float32: once more, in a unit in which it is not
+        if norm == np.inf:  # in float32: once more, in a unit in which it is finite
             squares = splat(0.0)
             for i in range(first, last, LANES):
                 g = load(gradients, i) * UNIT
@@ -484,42 +530,41 @@ def squares_of_runs(address, step, chunk, item, count, thread):
 
 @routine(PHASE)
 def late_update(address, step, chunk, item, count, thread):
-    """J += l2/2·Σ W²; gradients scaled by largest/√Σ dθ², where that is below 1, and the update."""
+    """Compute J += l2/2·Σ W², scale the gradients by max_norm/√Σ dθ² if that is below 1, and apply the update."""
     job = job_at(address, 0)
-    gradients, late, totals = floats(job.gradients), doubles(job.late), doubles(job.totals)
+    gradients = floats(job.gradients)
+    late = doubles(job.late)
+    totals = doubles(job.totals)
     of_gradients, of_weights = 0.0, 0.0
-    for r in range((job.part_stride + RUN - 1) // RUN):
-        of_gradients += get(late, 2 + 2 * r)
-        of_weights += get(late, 3 + 2 * r)
-    penalty = 0.5 * factor_of_penalty(job, step) * of_weights
+    for block in range((job.part_stride + SQUARES_BLOCK - 1) // SQUARES_BLOCK):
+        of_gradients += get(late, SUMS + 2 * block)
+        of_weights += get(late, SUMS + 2 * block + 1)
+    penalty = 0.5 * step_l2(job, step) * of_weights
     if not np.isfinite(of_gradients):
-        penalty = np.nan  # there is no step to make: as if the cost were not finite
+        penalty = np.nan  # no step can be made; the job stops as if the cost were not finite
     if item == 0:
-        put(totals, COST, get(totals, COST) + counts_of(job, step, weight_of(job, step)) * penalty)
+        put(totals, COST, get(totals, COST) + weight_in_mean(job, step, step_weight(job, step)) * penalty)
     if not job.do & UPDATE:
         return
     if not np.isfinite(penalty):
         if item == 0:
             stop(job)
         return
-    start, end = share_of_runs(job, item, count)
-    if get(late, 0) * get(late, 0) < of_gradients:
-        scale = np.float32(get(late, 0) / np.sqrt(of_gradients))
+    start, end = parameter_range(job, item, count)
+    if get(late, MAX_NORM) * get(late, MAX_NORM) < of_gradients:
+        scale = np.float32(get(late, MAX_NORM) / np.sqrt(of_gradients))
         for i in range(start, end, LANES):
             store(gradients, i, load(gradients, i) * scale)
     if start < end:
-        update_run(job, start, end - start)
+        update_range(job, start, end - start)
 
 
 # ---- sharing the work --------------------------------------------------------------------------------------------
 
-# Places in `job.tickets`, on cache lines of their own: the two counters, and whether all work has ended.
-NEXT, DONE, STOPPED = 0, 8, 16
-
 
 @kernel
 def wait(tickets, due):
-    """Wait until the first `due` items are done."""
+    """Wait until the first `due` work items are done."""
     spins = 0
     while read_acquire(tickets, DONE) < due:
         if spins < SPINS:
@@ -530,55 +575,61 @@ def wait(tickets, due):
 
 
 @kernel
-def stages_of(job, step):
-    """How often a step goes through its phases: once for each chunk, or stage of one sample, or for all its parts."""
+def stages_in_step(job, step):
+    """Return how many times a step goes through its phases.
+
+    Once for each chunk, once for each stage of one sample, or once for all parts.
+    """
     if job.vectors:
         return 2 * job.n_layers if job.do & BACKWARD else job.n_layers + 1
-    return 1 if job.parts else chunks_of(job, step)
+    return 1 if job.parts else n_chunks(job, step)
 
 
 @kernel
-def items_of_stage(job, stage):
-    """How many threads share a stage of one sample."""
+def work_items_of_stage(job, stage):
+    """Return the number of work items of a stage of one sample."""
     if stage < job.n_layers:
         return layer_at(job.layers, stage).shares if job.do & FORWARD else 0
     return layer_at(job.layers, 2 * job.n_layers - stage).shares_prev if stage > job.n_layers else 1
 
 
 @kernel
-def items_of(job, phase, step, chunk):
-    """How many items a phase has: fixed by sizes, batch and the plan, whoever comes to do them."""
-    last = chunk == stages_of(job, step) - 1
+def work_items(job, phase, step, chunk):
+    """Return the number of work items of a phase.
+
+    It depends on sizes, batch and the plan alone, not on the threads that come to do them.
+    """
+    last = chunk == stages_in_step(job, step) - 1
     if phase >= SQUARES:
         return job.items if last else 0
     if job.vectors and phase != SHUFFLING:
-        if phase == ONE:
-            return items_of_stage(job, chunk)
+        if phase == PHASE_ONE:
+            return work_items_of_stage(job, chunk)
         return (job.items if job.do & GRADIENTS else 1) if last else 0
-    if phase == ONE and job.parts:
-        return min(job.groups, chunks_of(job, step))
-    if phase == ONE:
-        return min(job.groups, panels_of(chunk_of(job, step, chunk)[1]))
-    if phase == TWO and job.do & GRADIENTS:
+    if phase == PHASE_ONE and job.parts:
+        return min(job.groups, n_chunks(job, step))
+    if phase == PHASE_ONE:
+        return min(job.groups, panels_of(chunk_range(job, step, chunk)[1]))
+    if phase == PHASE_TWO and job.do & GRADIENTS:
         return job.items
     return 1
 
 
 @kernel
-def costs_of(job, step, chunk):
-    """Where the costs of a chunk stand, of all parts, or of one sample; and the first beyond them."""
+def cost_range(job, step, chunk):
+    """Return the first of the panel costs of a chunk, of all parts or of one sample, and the one after the last."""
     if job.vectors:
         return np.int64(0), np.int64(1)
     if job.parts:
-        return np.int64(0), panels_of(samples_of(job, step))
+        return np.int64(0), panels_of(samples_in_step(job, step))
     first = chunk * job.chunk_panels
-    return first, first + panels_of(chunk_of(job, step, chunk)[1])
+    return first, first + panels_of(chunk_range(job, step, chunk)[1])
 
 
 @kernel
-def cost_of(job, step, chunk):
-    """The sum of their costs."""
-    first, last = costs_of(job, step, chunk)
+def sum_of_costs(job, step, chunk):
+    """Return the sum of the panel costs of :func:`cost_range`."""
+    first, last = cost_range(job, step, chunk)
     cost = 0.0
     for p in range(first, last):
         cost += get(doubles(job.panel_costs), p)
@@ -587,39 +638,46 @@ def cost_of(job, step, chunk):
 
 @kernel
 def stop(job):
-    """Take the step back from the count, and let nothing follow."""
+    """Subtract the step from the count of updates, and skip everything that follows."""
     put(doubles(job.totals), UPDATES, get(doubles(job.totals), UPDATES) - 1.0)
     put(integers(job.tickets), STOPPED, 1)
 
 
 @kernel
-def routine_of(job, phase):
-    """The address of a phase's routine."""
+def phase_routine(job, phase):
+    """Return the address of a phase's routine."""
     if phase >= SQUARES:
         return job.squares if phase == SQUARES else job.late_update
-    return job.phase_one if phase == ONE else job.phase_two
+    return job.phase_one if phase == PHASE_ONE else job.phase_two
 
 
 @kernel
 def do_item(address, job, phase, step, chunk, item, count, thread):
-    """Item of `count` of a phase; none after a step whose cost is not finite, and that step updates nothing."""
+    """Do work item `item` of `count` of a phase.
+
+    A step whose cost is not finite updates nothing, and nothing is done after it.
+    """
     if phase == SHUFFLING:
         shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
     elif get(integers(job.tickets), STOPPED):
         pass
-    elif phase == TWO and job.do & UPDATE and not np.isfinite(cost_of(job, step, chunk)):
+    elif phase == PHASE_TWO and job.do & UPDATE and not np.isfinite(sum_of_costs(job, step, chunk)):
         if item == 0:
-            first, last = costs_of(job, step, chunk)
-            add_cost(job, step, weight_of(job, step), first, last - first)
+            first, last = cost_range(job, step, chunk)
+            add_cost(job, step, step_weight(job, step), first, last - first)
             stop(job)
     else:
-        call(routine_of(job, phase), (address, step, chunk, item, count, thread))
+        call(phase_routine(job, phase), (address, step, chunk, item, count, thread))
 
 
 @kernel
 def do_phase(address, job, thread, ticket, before, phase, step, chunk, count):
-    """Do what falls to this thread of a phase of `count` items, after the `before` of earlier phases; next ticket."""
-    alone, tickets = job.threads == 1, integers(job.tickets)
+    """Do this thread's work items of a phase of `count` items; return its next ticket.
+
+    `before` is the number of work items of all earlier phases, which must be done first.
+    """
+    alone = job.threads == 1
+    tickets = integers(job.tickets)
     item = np.int64(0) if alone else ticket - before
     while item < count:
         if not alone:
@@ -635,28 +693,28 @@ def do_phase(address, job, thread, ticket, before, phase, step, chunk, count):
 
 
 @routine(types.void(types.int64, types.int64))
-def run(address, thread):
-    """Do the job at `address`, from its first step to its last, together with whichever other threads came."""
+def worker(address, thread):
+    """Do the job at `address` from its first step to its last, together with the other threads that have come."""
     job = job_at(address, 0)
     ticket = np.int64(0)
     before = np.int64(0)
     if job.threads > 1:
         ticket = fetch_add(integers(job.tickets), NEXT, 1)
-    end = TWO
+    end = PHASE_TWO
     if job.do & LOSS:
-        end = LATE + 1 if job.late else TWO + 1
+        end = LATE + 1 if job.late else PHASE_TWO + 1
     for step in range(job.first_step, job.last_step):
-        for chunk in range(stages_of(job, step)):
+        for chunk in range(stages_in_step(job, step)):
             shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
-            for phase in range(SHUFFLING if shuffles else ONE, end):
-                count = items_of(job, phase, step, chunk)
+            for phase in range(SHUFFLING if shuffles else PHASE_ONE, end):
+                count = work_items(job, phase, step, chunk)
                 ticket = do_phase(address, job, thread, ticket, before, phase, step, chunk, count)
                 before += count
 
 
 @kernel
 def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
-    """Write into the job at `address` what differs from call to call, and set its counters back."""
+    """Write the arguments of a call into the job at `address`, and reset its counters."""
     job = job_at(address, 0)
     job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
     job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
@@ -669,24 +727,26 @@ def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, l
 
 
 @kernel
-def totals_of(address):
-    """What grew in a call: the sum of the costs, and that of the sample weights."""
+def call_totals(address):
+    """Return the sum of the costs and the sum of the sample weights after a call."""
     totals = doubles(job_at(address, 0).totals)
     return get(totals, COST), get(totals, WEIGHT)
 
 
 @entry
-def launch_alone(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
-    """Run the worker on the calling thread, without the interpreter's lock."""
+def launch_alone(
+    worker_address, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat
+):
+    """Run the worker, given by its address, on the calling thread, without the interpreter's lock."""
     prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
-    call(worker, (job, 0))
-    return totals_of(job)
+    call(worker_address, (job, 0))
+    return call_totals(job)
 
 
 @entry(parallel=True)
-def launch(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
-    """Run the worker on `threads` threads, or on as many as there are."""
+def launch(worker_address, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+    """Run the worker, given by its address, on `threads` threads, or on as many as there are."""
     prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
     for thread in prange(threads):
-        call(worker, (job, thread))
-    return totals_of(job)
+        call(worker_address, (job, thread))
+    return call_totals(job)

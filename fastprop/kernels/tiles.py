@@ -1,29 +1,29 @@
-"""The register tile: the one micro-kernel under all three matrix products.
+"""The register tile: the micro-kernel of all three matrix products.
 
-A tile is `rows` × 16 sums, kept in registers while the summed index runs: one vector is loaded, and for each row one
-scalar is broadcast and multiplied into that row's accumulator. The three forms differ in what is broadcast and what
-is a vector:
+A tile is `rows` × 16 sums, which stay in registers while the summed index runs: one vector is loaded, and for each row
+one scalar is broadcast and multiplied into that row's accumulator. The forms differ in what is broadcast and what is
+the vector:
 
 =========  =================================  ==========================  =====================
 form       out[row][lane]                     broadcast                   vector
 =========  =================================  ==========================  =====================
-`forward`  Z = W·A_prev + b, clipped below    W, along a row              A_prev, 16 samples
+`forward`  Z = W·A_prev + b, or max(Z, floor) W, along a row              A_prev, 16 samples
 `dA`       dA_prev = Wᵀ·dZ, masked            W, down a column            dZ, 16 samples
 `dW`       β·out + α·dZ·A_prevᵀ               dZ, sample by sample        A_prev, 16 features
 `half`     the same, of 8 columns             dZ, sample by sample        A_prev, 8 features
 =========  =================================  ==========================  =====================
 
-Activations stand in *panels* of 16 samples, [panel][feature][16], so that `forward` and `dA` have their lanes along
-the batch, and a tile walks over all `panels` while its rows of W stay in the nearest cache.
+Activations are stored in *panels* of 16 samples, [panel][feature][16], so that the lanes of `forward` and `dA` are
+samples, and a tile goes over all `panels` while its rows of W stay in the L1 cache.
 
-`half` is for the last columns where at most 8 are left, a lone one apart (dW of 32 × 8 over 32 samples on Zen 4:
-258 ns, padded to 16 columns 325).
+`half` is for the last block of columns if it has 2 to 8 of them (dW of 32 × 8 over 32 samples on Zen 4: 258 ns, padded
+to 16 columns 325 ns). A single last column is computed with `dot`.
 
-Each form is emitted once for every number of rows up to `TILE_ROWS`, as a function of its own that is not inlined
-(inlined, the small shapes lost time), behind one switch. A tile of few rows keeps several sets of sums, because one
-chain of fused multiply-adds waits four cycles for itself; how many depends on the tile's rows alone, so that the bits
-of a result never depend on how the work was shared out. The product of two rows, `dot`, and the transpose that `dW`
-reads stand beside them, for the same switch.
+Each form is emitted once for every number of rows up to `TILE_ROWS`, as a function that is not inlined (inlining made
+small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums, because each step of
+a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on the tile's rows
+alone, so that the bits of a result never depend on how the work was shared. The table also has three other forms: `dot`
+(products of rows), `row_sum` (a vector times W, for one sample) and `transpose` (the form of A_prev that `dW` reads).
 """
 
 import ctypes
@@ -44,11 +44,11 @@ from .simd import (
     I64,
     LANES,
     TILE_ROWS,
-    _data,
-    _is_memory,
     broadcast,
     constant,
+    data_pointer,
     fmuladd,
+    is_memory,
     load_masked,
     load_vector,
     pointer,
@@ -57,17 +57,17 @@ from .simd import (
     store_vector,
     transpose,
     vector_of,
-)  # fmt: skip
+)
 
 UNROLL = 4
-DOT_ROWS = 1 << (TILE_ROWS.bit_length() - 1)  # of a `dot` tile: a divisor of 16, and so of the rows of a panel
+DOT_ROWS = 1 << (TILE_ROWS.bit_length() - 1)  # rows of a `dot` tile: a divisor of 16, and so of a panel's rows
 
 Value: TypeAlias = ir.Value
 Builder: TypeAlias = ir.IRBuilder
 
 
 def sets_of(rows: int) -> int:
-    """How many sets of sums a tile of `rows` keeps: 1, 2 or 4, as many as the registers of a full tile hold."""
+    """Return the number of sets of sums of a tile: 1, 2 or 4, as many as fit the registers of a full tile."""
     return max(s for s in (1, 2, 4) if s == 1 or s * rows <= TILE_ROWS)
 
 
@@ -79,16 +79,20 @@ class _Sums:
     """The accumulators of one tile."""
 
     def __init__(self, builder: Builder, rows: int, lanes: int = LANES):
-        self.builder, self.rows, self.lanes, self.sets = builder, rows, lanes, sets_of(rows)
+        self.builder = builder
+        self.rows = rows
+        self.lanes = lanes
+        self.sets = sets_of(rows)
         self.cells = [[builder.alloca(vector_of(lanes)) for _ in range(rows)] for _ in range(self.sets)]
 
     def start(self, initial: Callable[[int], Value]) -> None:
+        """Set the sums of row r to ``initial(r)``."""
         for s, cells in enumerate(self.cells):
             for r, cell in enumerate(cells):
                 self.builder.store(initial(r) if s == 0 else constant(0.0, self.lanes), cell)
 
     def add(self, step: int, vector: Value, factors: Callable[[int], Value]) -> None:
-        """Add `vector` times a row's factor, a scalar or a vector, to the sums of each row."""
+        """Add `vector` times the row's factor, a scalar or a vector, to the sums of each row."""
         for r, cell in enumerate(self.cells[step % self.sets]):
             factor = factors(r)
             if factor.type == F32:
@@ -96,6 +100,7 @@ class _Sums:
             self.builder.store(fmuladd(self.builder, factor, vector, self.builder.load(cell)), cell)
 
     def result(self, row: int) -> Value:
+        """Return the sums of a row, all sets added."""
         parts = [self.builder.load(cells[row]) for cells in self.cells]
         while len(parts) > 1:
             half = len(parts) // 2
@@ -110,7 +115,7 @@ def _offset(builder: Builder, address: Value, *terms: Value) -> Value:
 
 
 def _unrolled(builder: Builder, count: Value, body: Callable[[Value, int], None]) -> None:
-    """Call ``body(first, step)`` for each of `count` steps, `UNROLL` of them in each turn of the loop."""
+    """Emit a loop of `count` steps, `UNROLL` in each turn; ``body(first, step)`` emits step number first + step."""
     whole = builder.and_(count, _i64(-UNROLL))
     with cgutils.for_range_slice(builder, _i64(0), whole, _i64(UNROLL), I64) as (first, _):
         for step in range(UNROLL):
@@ -137,20 +142,22 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
         _unrolled(builder, steps, step_of)
         for r in range(rows):
             z = sums.result(r)
-            # as a select, so that NaN stays NaN
+            # A select, so that NaN stays NaN.
             z = builder.select(builder.fcmp_ordered("<", z, lowest), lowest, z)
             store_vector(builder, z, _offset(builder, target, _i64(r * LANES)))
 
 
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
-    """out[p][r][:] = onto·out[p][r][:] + Σ_i W[i][r]·dz[p][i][:], and with relu ≠ 0 only where not a[p][r][:] ≤ 0"""
+    """out[p][r][:] = Σ_i W[i][r]·dz[p][i][:], plus out[p][r][:] if onto ≠ 0; with relu ≠ 0, 0 where a[p][r][:] ≤ 0"""
     out, w, dz, a, relu, onto, ld, steps, panels, out_stride, dz_stride = arguments
     sums = _Sums(builder, rows)
-    masked, fresh = builder.icmp_signed("!=", relu, _i64(0)), builder.icmp_signed("==", onto, _i64(0))
+    masked = builder.icmp_signed("!=", relu, _i64(0))
+    fresh = builder.icmp_signed("==", onto, _i64(0))
     with cgutils.for_range(builder, panels) as panel:
         source = _offset(builder, dz, builder.mul(panel.index, dz_stride))
         shift = builder.mul(panel.index, out_stride)
-        target, active = _offset(builder, out, shift), _offset(builder, a, shift)
+        target = _offset(builder, out, shift)
+        active = _offset(builder, a, shift)
         with builder.if_else(fresh) as (then, otherwise):
             with then:
                 sums.start(lambda r: constant(0.0))
@@ -166,9 +173,8 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
         with builder.if_else(masked) as (then, otherwise):
             with then:
                 for r in range(rows):
-                    live = builder.fcmp_unordered(  # so that NaN stays NaN
-                        ">", load_vector(builder, _offset(builder, active, _i64(r * LANES))), constant(0.0)
-                    )
+                    activation = load_vector(builder, _offset(builder, active, _i64(r * LANES)))
+                    live = builder.fcmp_unordered(">", activation, constant(0.0))  # unordered: NaN stays NaN
                     value = builder.select(live, sums.result(r), constant(0.0))
                     store_vector(builder, value, _offset(builder, target, _i64(r * LANES)))
             with otherwise:
@@ -188,20 +194,21 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
         def step_of(s: Value, step: int) -> None:
             address = _offset(builder, vectors, builder.mul(s, _i64(LANES)), _i64(step * LANES))
             sample = _offset(builder, scalars, s)
-            sums.add(step, load_vector(builder, address, lanes),
-                     lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))  # fmt: skip
+            vector = load_vector(builder, address, lanes)
+            sums.add(step, vector, lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))
 
         _unrolled(builder, _i64(LANES), step_of)
-    scale, keep = broadcast(builder, alpha, lanes), broadcast(builder, beta, lanes)
+    alphas = broadcast(builder, alpha, lanes)
+    betas = broadcast(builder, beta, lanes)
     targets = [_offset(builder, out, builder.mul(ld, _i64(r))) for r in range(rows)]
     with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))) as (fresh, onto):
         with fresh:
             for r in range(rows):
-                store_vector(builder, builder.fmul(scale, sums.result(r)), targets[r])
+                store_vector(builder, builder.fmul(alphas, sums.result(r)), targets[r])
         with onto:
             for r in range(rows):
-                old = builder.fmul(keep, load_vector(builder, targets[r], lanes))
-                store_vector(builder, fmuladd(builder, scale, sums.result(r), old), targets[r])
+                old = builder.fmul(betas, load_vector(builder, targets[r], lanes))
+                store_vector(builder, fmuladd(builder, alphas, sums.result(r), old), targets[r])
 
 
 def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
@@ -225,7 +232,7 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
 
 def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None:
-    """out[c][:] = Σ_i s[i]·w[i][c][:], for `blocks` vectors side by side"""
+    """out[c][:] = Σ_i s[i]·w[i][c][:], for `blocks` adjacent vectors"""
     out, w, s, ld, count = arguments
     sums = _Sums(builder, blocks)
     sums.start(lambda c: constant(0.0))
@@ -241,7 +248,7 @@ def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None
 
 
 def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
-    """Consecutive blocks of 16 × 16, each transposed"""
+    """out[block] = a[block]ᵀ, for consecutive blocks of 16 × 16"""
     out, a, blocks = arguments
     with cgutils.for_range(builder, blocks) as block:
         shift = builder.mul(block.index, _i64(LANES * LANES))
@@ -259,13 +266,13 @@ _OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
 
 @kernel
 def next_rows(left):
-    """Rows of the next tile where `left` remain: all that a tile holds, the last two shared evenly (17 is 9 + 8)."""
+    """Return the rows of the next tile if `left` remain: a full tile, but the last two share them (17 is 9 + 8)."""
     if left >= 2 * TILE_ROWS:
         return TILE_ROWS
     return (left + 1) // 2 if left > TILE_ROWS else left
 
 
-# per form: what emits it, for how many rows, and its parameters
+# For each form: the function that emits it, the numbers of rows, and the types of its parameters.
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
     "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 7),
@@ -278,14 +285,14 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
 
 # ---- the table of tiles ------------------------------------------------------------------------------------------
 #
-# Tiles are compiled by themselves, in groups of one number of rows, and found through a table of their addresses that
-# compiled code knows by a symbol. Linked into every kernel that calls them instead, they were optimised again at each
-# level of calls: 25 s to compile the worker. Only the groups that a network's widths ask for are compiled: one for the
-# full tile and one or two for what a width leaves over. A place of the table first holds a stub that compiles its
-# group, so that a user's cached function may be the first to call one.
+# Tiles are compiled separately, in groups of one number of rows, and called through a table of their addresses, which
+# compiled code finds by a symbol. When they were linked into every kernel that calls them, they were optimised again at
+# each level of calls: 25 s to compile the worker. Only the groups that a network's widths need are compiled: one for
+# the full tile, and one or two for the remaining rows of a width. Each entry of the table first holds a stub that
+# compiles its group, so that a user's cached function may be the first to call a tile.
 
 _GROUPS = {"products": ("forward", "dA", "dW"), "half": ("half",), "sums": ("dot", "row_sum"), "turn": ("transpose",)}
-_PLACES = LANES + 1  # of each form
+_PLACES = LANES + 1  # entries of each form, indexed by the number of rows
 _SYMBOL = "fastprop_tiles"
 _table = np.zeros(len(_FORMS) * _PLACES, np.int64)
 
@@ -296,8 +303,9 @@ def _place(form: str, rows: int) -> int:
 
 @intrinsic(prefer_literal=True)
 def _write_addresses(typingctx, table, group, rows):
-    """Emit a group's tiles of so many rows, and write the address of each to its place."""
-    forms, count = list(_GROUPS.values())[group.literal_value], rows.literal_value
+    """Emit a group's tiles of `rows` rows, and write their addresses to the table."""
+    forms = list(_GROUPS.values())[group.literal_value]
+    count = rows.literal_value
 
     def codegen(context, builder, sig, args):
         for form in forms:
@@ -318,7 +326,7 @@ def _write_addresses(typingctx, table, group, rows):
 
 @cache
 def tiles_of(group: str, rows: int) -> Routine:
-    """The routine that writes the addresses of a group's tiles into the table."""
+    """Return the routine that writes the addresses of a group's tiles to the table."""
     index = list(_GROUPS).index(group)
 
     def tiles(table):
@@ -329,12 +337,15 @@ def tiles_of(group: str, rows: int) -> Routine:
 
 
 @cache
-def _load(group: str, rows: int) -> None:
+def _compile_group(group: str, rows: int) -> None:
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
 
 
 def groups(sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tuple[str, int]]:
-    """Groups and their rows that layers of these widths call, with `vectors` also for one sample; None: all."""
+    """Return the groups of tiles, with their rows, that layers of these widths call; None: all.
+
+    With `vectors`, those for one sample are included.
+    """
     counts: set[int] = set(_EVERY)
     half = counts
     if sizes is not None:
@@ -358,19 +369,19 @@ def _split(n: int) -> Iterator[int]:
 
 
 @cache
-def load(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
-    """Compile the tiles of :func:`groups`, or take them from the cache."""
+def compile_tiles(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
+    """Compile the tiles of :func:`groups`, or load them from the cache."""
     for group, rows in groups(sizes, vectors):
-        _load(group, rows)
+        _compile_group(group, rows)
 
 
 def _stub(group: str, form: str, rows: int) -> Any:
-    """A C function that loads its group and then does what it was called for."""
+    """Return a C function that compiles its group and then calls the tile in whose place it was."""
     names = {_POINTER: ctypes.c_void_p, _INT: ctypes.c_int64, _FLOAT: ctypes.c_float}
     c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][2]))
 
     def stub(*arguments: Any) -> None:
-        _load(group, rows)
+        _compile_group(group, rows)
         c_type(int(_table[_place(form, rows)]))(*arguments)
 
     return c_type(stub)
@@ -397,8 +408,8 @@ def _tile(form: str) -> Any:
             for i, (have, want) in enumerate(zip(arguments, parameters, strict=True)):
                 value = builder.extract_value(args[1], i)
                 values.append(
-                    _data(context, builder, have, value)
-                    if _is_memory(have)
+                    data_pointer(context, builder, have, value)
+                    if is_memory(have)
                     else context.cast(builder, value, have, want)
                 )
             table = (

@@ -1,7 +1,7 @@
-"""One loop over the flat buffer per optimiser, and what it prepares once a step.
+"""The optimizers: for each, a `prepare` routine that runs once per step and an `update` loop over the flat parameters.
 
-`prepare` turns the optimiser's settings and this step's learning rate into the float32 scalars that `update` reads.
-`state` holds the moments, each `stride` floats after the one before. `n` is a multiple of 16.
+`prepare` turns the optimizer's settings and this step's learning rate into the float32 scalars `hyper`, which `update`
+reads. `state` holds the moments, each `stride` floats after the previous one. `n` is a multiple of 16.
 """
 
 import numpy as np
@@ -16,8 +16,10 @@ UPDATE = types.void(pointer, pointer, pointer, types.int64, pointer, types.int64
 
 @routine(PREPARE)
 def sgd_prepare(hyper, settings, lr, t):
-    """hyper = lr, momentum, weight decay, what of the gradient and of v goes into the step"""
-    momentum, nesterov, weight_decay = get(settings, 0), get(settings, 1), get(settings, 2)
+    """hyper = lr, momentum, weight decay, and the factors of the gradient and of v in the step"""
+    momentum = get(settings, 0)
+    nesterov = get(settings, 1)
+    weight_decay = get(settings, 2)
     put(hyper, 0, np.float32(lr))
     put(hyper, 1, np.float32(momentum))
     put(hyper, 2, np.float32(weight_decay))
@@ -64,13 +66,13 @@ def adam_scalars(hyper, settings, lr, t):
 
 @routine(PREPARE)
 def adam_prepare(hyper, settings, lr, t):
-    """hyper = what `adam_scalars` says"""
+    """hyper = as in `adam_scalars`"""
     adam_scalars(hyper, settings, lr, t)
 
 
 @routine(PREPARE)
 def adam_hat_prepare(hyper, settings, lr, t):
-    """The same for θ −= lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε̂), where ε̂ is given: ε = ε̂/√(1 − β₂ᵗ)"""
+    """hyper = as in `adam_scalars`, with ε = ε̂/√(1 − β₂ᵗ), for θ −= lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε̂)"""
     adam_scalars(hyper, settings, lr, t)
     put(hyper, 6, np.float32(get(settings, 2) / np.sqrt(1.0 - get(settings, 1) ** t)))
 
@@ -130,7 +132,10 @@ def adagrad_update(theta, gradient, state, stride, hyper, n):
 
 @entry
 def descend(out, theta, gradient, lr):
-    """out = θ − lr·dθ, matrices of float32; whether they are of one shape and finite: if not, `out` means nothing."""
+    """Compute out = θ − lr·dθ for float32 matrices; return whether θ and dθ have the same shape and are finite.
+
+    If not, the content of `out` is undefined.
+    """
     if gradient.shape != theta.shape:
         return False
     n, step = theta.size, -np.float32(lr)

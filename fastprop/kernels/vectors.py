@@ -1,11 +1,12 @@
-"""The derivation for one sample: its columns are vectors, and every product is a matrix by a vector.
+"""The derivation for one sample: the columns of its matrices are vectors, and every product is a matrix by a vector.
 
-In a panel, one sample would do the work of 16. Here each product reads W once, and nothing else to speak of, so a step
-takes as long as W takes to come from memory: three readings and, with the update, one writing. Threads share the rows
-of a large W in `forward`, and its columns in the rest; a share is whole tiles, so that it has the bits of the whole.
+In a panel, one sample would cost the work of 16. Here each product reads W once, and little else, so that a step takes
+as long as W takes to come from memory: it is read three times and, with the update, written once. Threads share the
+rows of a large W in `forward`, and its columns in the rest. A share consists of whole tiles, so that it has the same
+bits as the whole.
 
-Z, A, dA and dZ stand as they are, padded to 16; their padding may hold anything finite, since that of W holds zeros.
-The output's Z is spread into a panel for the activation or the loss, whose routines know panels only.
+Z, A, dA and dZ are stored as vectors, padded to 16. Their padding may hold any finite value, since the padding of W
+holds zeros. The output's Z is copied into a panel for the activation or the loss, whose routines take panels only.
 """
 
 from .jit import kernel
@@ -13,14 +14,14 @@ from .plan import COLUMNS, padded, row_stride
 from .simd import LANES, at, call, fma, get, load, load_first, put, store, store_first
 from .tiles import DOT_ROWS, dot_tile, row_sum_tile
 
-# Rows of W that are read side by side. 784-1024-1024-10: 94 and 98 µs a prediction in two runs, with 4 rows 102 and
-# 131, with 16 rows 109 and 123; NumPy's 107 to 136.
+# Rows of W that are read side by side. 784-1024-1024-10: 94 and 98 µs per prediction in two runs; with 4 rows 102 and
+# 131, with 16 rows 109 and 123; NumPy 107 to 136.
 MOST_ROWS = min(8, DOT_ROWS)
 
 
 @kernel
 def next_power(left, most):
-    """The largest power of two that is at most `left` and at most `most`, itself one."""
+    """Return the largest power of two that is at most `left` and at most `most`, itself a power of two."""
     power = most
     while power > left:
         power //= 2
@@ -29,7 +30,7 @@ def next_power(left, most):
 
 @kernel
 def forward(Z, W, A_prev, b, n, n_prev):
-    """Z = W·A_prev + b
+    """Compute Z = W·A_prev + b.
 
     Z (n,), W (n, n_prev), A_prev (n_prev,), b (n,)
     """
@@ -45,11 +46,12 @@ def forward(Z, W, A_prev, b, n, n_prev):
 
 @kernel
 def dA(dA_prev, W, dZ, n, n_prev, ld):
-    """Equation 4: dA_prev = Wᵀ·dZ
+    """Compute dA_prev = Wᵀ·dZ (equation 4).
 
     dA_prev (n_prev,), W (n, n_prev) in rows of `ld` floats, dZ (n,)
     """
-    k, blocks = 0, padded(n_prev) // LANES
+    k = 0
+    blocks = padded(n_prev) // LANES
     while k < blocks:
         width = next_power(blocks - k, DOT_ROWS)
         row_sum_tile(width, (at(dA_prev, LANES * k), at(W, LANES * k), dZ, ld, n))
@@ -57,16 +59,19 @@ def dA(dA_prev, W, dZ, n, n_prev, ld):
 
 
 @kernel
-def dW(dW, dZ, A_prev, n, n_prev, scale, keep, first, last):
-    """Equation 2: dW = keep·dW + scale·dZ·A_prevᵀ, for the blocks first…last of 16 columns; keep is 0 or 1.
+def dW(dW, dZ, A_prev, n, n_prev, alpha, beta, first, last):
+    """Compute dW = β·dW + α·dZ·A_prevᵀ (equation 2) for the blocks first…last of 16 columns; β is 0 or 1.
 
     dW (n, n_prev), dZ (n,), A_prev (n_prev,)
     """
-    ld, start, end = row_stride(n_prev), first * LANES, min(last * LANES, n_prev)
+    ld = row_stride(n_prev)
+    start = first * LANES
+    end = min(last * LANES, n_prev)
     whole = start + max(0, end - start) // LANES * LANES
     for i in range(n):
-        row, s = at(dW, i * ld), scale * get(dZ, i)
-        if keep == 0.0:
+        row = at(dW, i * ld)
+        s = alpha * get(dZ, i)
+        if beta == 0.0:
             for k in range(start, whole, LANES):
                 store(row, k, load(A_prev, k) * s)
             if whole < end:
@@ -79,49 +84,51 @@ def dW(dW, dZ, A_prev, n, n_prev, scale, keep, first, last):
 
 
 @kernel
-def db(db, dZ, n, scale, keep):
-    """Equation 3: db = keep·db + scale·dZ; keep is 0 or 1.
+def db(db, dZ, n, alpha, beta):
+    """Compute db = β·db + α·dZ (equation 3); β is 0 or 1.
 
     db, dZ (n,)
     """
     for i in range(0, n, LANES):
-        change = load(dZ, i) * scale
-        store_first(db, i, change if keep == 0.0 else load(db, i) + change, n - i)
+        change = load(dZ, i) * alpha
+        store_first(db, i, change if beta == 0.0 else load(db, i) + change, n - i)
 
 
 @kernel
 def copy_row(A, X, start, n, scale):
-    """A (n,) = scale·X[start:start + n], zero in its padding; X of float32 or bytes."""
+    """Compute A (n,) = scale·X[start:start + n], zero in its padding; X is float32 or uint8."""
     for k in range(0, n, LANES):
         store(A, k, load_first(X, start + k, n - k) * scale)
 
 
 @kernel
 def spread(panel, a, n):
-    """The sample in the first place of a panel [n][16]."""
+    """Copy the sample to the first place of a panel [n][16]."""
     for i in range(n):
         put(panel, LANES * i, get(a, i))
 
 
 @kernel
 def collect(a, panel, n):
-    """The sample from the first place of a panel [n][16]."""
+    """Copy the sample from the first place of a panel [n][16]."""
     for i in range(n):
         put(a, i, get(panel, LANES * i))
 
 
 @kernel
 def share(units, item, count, width, length):
-    """From where to where share `item` of `count` reaches, in units of so many places."""
+    """Return the first place of share `item` of `count` and the one after its last, in units of `width` places."""
     return item * units // count * width, min((item + 1) * units // count * width, length)
 
 
 @kernel
 def forward_share(layer, parameters, work, item, count, hidden):
-    """Z = W·A_prev + b, and A = g(Z) of a hidden layer, for a share of its units."""
+    """Compute Z = W·A_prev + b, and of a hidden layer A = g(Z), for a share of the units."""
     n, n_prev = layer.n, layer.n_prev
     i, end = share((n + LANES - 1) // LANES, item, count, LANES, n)
-    Z, W, b = at(work, layer.Z + i), at(parameters, layer.W + i * row_stride(n_prev)), at(parameters, layer.b + i)
+    W = at(parameters, layer.W + i * row_stride(n_prev))
+    b = at(parameters, layer.b + i)
+    Z = at(work, layer.Z + i)
     forward(Z, W, at(work, layer.A_prev), b, end - i, n_prev)
     if hidden and layer.activation:
         call(layer.activation, (at(work, layer.A + i), Z, padded(end - i) // LANES))
@@ -129,7 +136,7 @@ def forward_share(layer, parameters, work, item, count, hidden):
 
 @kernel
 def backward_share(layer, under, parameters, work, item, count):
-    """Equations 4 and 1: dA and dZ of a share of the units below a layer."""
+    """Compute dA and dZ (equations 4 and 1) of a share of the units below a layer."""
     n, n_prev = layer.n, layer.n_prev
     k, end = share((n_prev + COLUMNS - 1) // COLUMNS, item, count, COLUMNS, n_prev)
     dA_prev = at(work, under.dA + k)

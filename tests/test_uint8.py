@@ -1,4 +1,4 @@
-"""X of bytes, read and scaled by the gather itself: the bits of the same rows in float32, a quarter of the memory."""
+"""X of dtype uint8, read and scaled by the gather: the bits of the same rows in float32, a quarter of the memory."""
 
 import tracemalloc
 
@@ -81,7 +81,7 @@ print(net.predict(X).shape, net.predict(X[-1:]).shape)
 
 
 def test_bytes_stay_where_they_are():
-    """The door gives them on, and a fit makes no floats of them."""
+    """Argument validation passes uint8 on, and a fit makes no floats of it."""
     X, Y = images(20_000, 100)
     assert arrays.features(X, 100) is X
     assert arrays.features(np.asfortranarray(X), 100).dtype == np.uint8
