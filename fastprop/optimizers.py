@@ -46,6 +46,9 @@ class Optimizer:
         The network that the moments belong to; None before the first step, and in a copy.
     scheduled : bool
         Whether the learning rate is a schedule.
+    count : ndarray of float64
+        `steps` as the kernels count them: they write it while they change the parameters, so that both agree at any
+        moment at which Python runs.
     scalars : ndarray of float64
         The hyperparameters as `prepare` reads them.
     """
@@ -77,10 +80,18 @@ class Optimizer:
             raise TypeError("Optimizer is the base class of all optimizers. Use one of them, such as SGD or Adam.")
         self.lr = lr
         self._clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
-        self.steps = 0
+        self.count = allocate(1, np.float64)
         self.scalars = np.array([*settings, 0.0])
         self.owner: Any = None
         self._moments: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        return int(self.count[0])
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self.count[0] = value
 
     @property
     def lr(self) -> Rate:
@@ -149,6 +160,8 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.count = allocate(1, np.float64)
+        self.steps = int(state["count"][0])
         if self._moments is not None:
             self._moments = allocate(self._moments.size).reshape(self._moments.shape)
             self._moments[:] = state["_moments"]

@@ -82,11 +82,46 @@ while tried < times:
 print(right, tried)
 """
 )
+STEPS = (
+    TRAIN
+    + """
+saved = []
+def save(number, frame):
+    path = f"{folder}/{len(saved)}.safetensors"
+    net.save(path)
+    saved.append(path)
+signal.signal(number, save)
+net, optimizer = network(), Adam(0.01)
+stop = threading.Event()
+def send():
+    while not stop.wait(draws.uniform(0.001, 0.01)):
+        os.kill(os.getpid(), number)
+thread = threading.Thread(target=send)
+thread.start()
+i = 0
+while len(saved) < times:
+    net.train_step(X[i % 3000 : i % 3000 + 8], Y[i % 3000 : i % 3000 + 8], optimizer)
+    i += 8
+stop.set()
+thread.join()
+signal.signal(number, signal.SIG_IGN)
+files = [Network.load(path) for path in saved[:times]]
+by_steps, again, optimizer = {}, network(), Adam(0.01)
+for i in range(files[-1].optimizer.steps):
+    again.train_step(X[8 * i % 3000 : 8 * i % 3000 + 8], Y[8 * i % 3000 : 8 * i % 3000 + 8], optimizer)
+    by_steps[i + 1] = again.parameters.copy(), optimizer.moments.copy()
+right = sum(np.array_equal(file.parameters, by_steps[file.optimizer.steps][0])
+            and np.array_equal(file.optimizer.moments, by_steps[file.optimizer.steps][1]) for file in files)
+print(right, len(files))
+"""
+)
 NAMES = [name for name in ("SIGTERM", "SIGUSR1", "SIGALRM") if hasattr(signal, name)]
 TIMES = int(os.environ.get("FASTPROP_SIGNALS", 6))
 
 
-@pytest.mark.parametrize("script", [SAVES, EXITS], ids=["the handler saves", "the handler exits"])
+@pytest.mark.parametrize(
+    "script", [SAVES, EXITS, STEPS], ids=["the handler saves", "the handler exits", "single steps"]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_signal_at_any_moment_costs_no_bit(name, script, run_python, tmp_path):
     """FASTPROP_SIGNALS=100 tries 100 random moments of each kind (default 6)."""

@@ -30,7 +30,6 @@ from ..kernels.plan import (
     STEP,
     TRANSPOSE,
     UPDATE,
-    UPDATES,
     WEIGHT_BEFORE,
     LayerKind,
     Plan,
@@ -126,6 +125,7 @@ class Engine:
         self._tickets = allocate(N_TICKETS, np.int64)
         self._hyper = allocate(N_HYPER)
         self._rate = allocate(1, np.float64)
+        self._no_updates = allocate(1, np.float64)
         self._rates: np.ndarray | None = None
         self.nbytes = self.work.nbytes + self._parts.nbytes
 
@@ -166,6 +166,7 @@ class Engine:
             work_stride=plan.length,
             hyper=self._hyper,
             rates=self._rate,
+            updates=self._no_updates,
         )
 
     def _read(self, dtype: np.dtype) -> None:
@@ -311,13 +312,11 @@ class Engine:
                     self._rates = None
                     self._set(rates=self._rate, rate_stride=0)
                 self._rate[0] = optimizer.lr
-            self._totals[UPDATES] = optimizer.steps
             if sums is not None:
                 self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
             try:
                 return self.execute(do, len(X), *steps, X, Y, weights, order, n_threads=n_threads)
-            finally:  # KeyboardInterrupt may come after the steps are done
-                optimizer.steps = int(self._totals[UPDATES])
+            finally:
                 if sums is not None:
                     self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
 
@@ -327,13 +326,14 @@ class Engine:
             state=moments,
             state_stride=moments.shape[1],
             settings=optimizer.scalars,
+            updates=optimizer.count,
             update=optimizer.update.address,
             prepare=optimizer.prepare.address,
             fused=optimizer.plain and not self._l2,
         )
         self._limit(optimizer.clip_norm)
         self.moments = moments
-        self._scalars = optimizer.scalars  # referenced, because the job record holds their address
+        self._referenced = optimizer.scalars, optimizer.count  # because the job record holds their addresses
 
     def gradients(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
         """Compute J and the gradients of all rows as one batch, without dropout."""

@@ -83,6 +83,7 @@ JOB = np.dtype(
             "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk
+            "updates",  # float64, the number of updates that the optimizer has made
             "totals",  # float64, see COST … COST_SCALE
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
             "by_samples",  # whether each step is a mean of its own, see `weight_in_mean` and `step_l2` in steps.py
@@ -112,10 +113,10 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
 # The job record itself is only read while it runs, so that its cache lines stay in the cache of every thread. The
 # values that change are in these arrays.
 
-# `totals`, float64: the sum of the costs, the sum of the sample weights and the number of updates so far; the factor
-# that X is multiplied by; the values of the three sums before the call; and the factor of the cost, which is applied
+# `totals`, float64: the sum of the costs and the sum of the sample weights so far; the factor that X is multiplied by;
+# the number of updates and the values of the two sums before the call; and the factor of the cost, which is applied
 # without the penalty and after the derivative.
-COST, WEIGHT, UPDATES, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE = range(8)
+COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE = range(7)
 N_TOTALS = 8
 
 # `tickets`, int64: the next ticket, the number of work items done, and whether the job has stopped, each on a cache

@@ -58,7 +58,6 @@ from .plan import (
     SUMS,
     TRANSPOSE,
     UPDATE,
-    UPDATES,
     UPDATES_BEFORE,
     WEIGHT,
     WEIGHT_BEFORE,
@@ -162,8 +161,8 @@ def start_prefetch_after_chunk(prefetch_record, job, step, chunk, item, count):
 @kernel
 def prepare_update(job, step):
     """Count a step and let the optimizer prepare it, before anything else of the step is done."""
-    t = get(doubles(job.totals), UPDATES) + 1.0
-    put(doubles(job.totals), UPDATES, t)
+    t = get(doubles(job.updates), 0) + 1.0
+    put(doubles(job.updates), 0, t)
     rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
     call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, np.int64(t)))
 
@@ -639,7 +638,7 @@ def sum_of_costs(job, step, chunk):
 @kernel
 def stop(job):
     """Subtract the step from the count of updates, and skip everything that follows."""
-    put(doubles(job.totals), UPDATES, get(doubles(job.totals), UPDATES) - 1.0)
+    put(doubles(job.updates), 0, get(doubles(job.updates), 0) - 1.0)
     put(integers(job.tickets), STOPPED, 1)
 
 
@@ -720,7 +719,7 @@ def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, l
     job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
     put(doubles(job.totals), COST, get(doubles(job.totals), COST_BEFORE))
     put(doubles(job.totals), WEIGHT, get(doubles(job.totals), WEIGHT_BEFORE))
-    put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.totals), UPDATES))
+    put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.updates), 0))
     put(integers(job.tickets), NEXT, 0)
     put(integers(job.tickets), DONE, 0)
     put(integers(job.tickets), STOPPED, 0)
