@@ -92,17 +92,18 @@ def save(number, frame):
     saved.append(path)
 signal.signal(number, save)
 net, optimizer = network(), Adam(0.01)
-stop = threading.Event()
 def send():
-    while not stop.wait(draws.uniform(0.001, 0.01)):
+    for sent in range(times):
+        time.sleep(draws.uniform(0.001, 0.01))
         os.kill(os.getpid(), number)
+        while len(saved) <= sent:
+            time.sleep(0.001)
 thread = threading.Thread(target=send)
 thread.start()
 i = 0
 while len(saved) < times:
     net.train_step(X[i % 3000 : i % 3000 + 8], Y[i % 3000 : i % 3000 + 8], optimizer)
     i += 8
-stop.set()
 thread.join()
 signal.signal(number, signal.SIG_IGN)
 files = [Network.load(path) for path in saved[:times]]
