@@ -76,10 +76,10 @@ class Engine:
         Whether it holds their dZ and dA too.
     moments : ndarray or None
         Those of the optimizer that trained last; the job record holds their address.
-    nbytes : int
-        The size of the workspace.
-    choice : Choice
-        The number of threads for steps of a fit, kept so that short fits learn from earlier ones.
+    batch : int
+        The number of samples of a training step.
+    fit_choices : dict of int to Choice
+        The number of threads for steps of a fit, by batch size, kept so that short fits learn from earlier ones.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class Engine:
         self.rows = 0
         self.has_gradients = False
         self.moments: np.ndarray | None = None
-        self.choice = Choice()
+        self.batch = plan.batch
+        self.fit_choices: defaultdict[int, Choice] = defaultdict(Choice)
         self._choices: defaultdict[tuple[int, int], Choice] = defaultdict(Choice)
         self._available = threads.get_num_threads()  # at the time of the plan; 0: the engine must not be used again
         self._l2 = l2
@@ -127,7 +128,6 @@ class Engine:
         self._rate = allocate(1, np.float64)
         self._no_updates = allocate(1, np.float64)
         self._rates: np.ndarray | None = None
-        self.nbytes = self.work.nbytes + self._parts.nbytes
 
     def _write_job(self, loss: int) -> None:
         """Fill in the fields of the job record that stay the same from call to call."""
@@ -200,6 +200,11 @@ class Engine:
         """Set fields of the job record; the value of an array is its address."""
         for name, value in fields.items():
             self.job[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+
+    def set_batch(self, batch: int) -> None:
+        """Set the number of samples of a step, at most that of the plan."""
+        self.batch = batch
+        self._set(batch=batch)
 
     def is_stale(self) -> bool:
         """Return whether the number of threads was changed since the work was shared out."""

@@ -267,8 +267,7 @@ class Model:
         Parameters
         ----------
         X, Y, sample_weight
-            See :meth:`train_step`. Batches may differ in size: the engines of the last four sizes are kept, up to
-            64 MB together.
+            See :meth:`train_step`. Batches may differ in size.
         optimizer : Optimizer, optional
             None continues with the network's last optimizer; the first one is ``Adam()``. Copies and pickles of
             the network continue with a copy of it.

@@ -188,7 +188,7 @@ class Fit:
         """Compile what the steps need, or load it from the cache, and show the bar."""
         engine = self.model.engines.training(self.batch)
         engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
-        self.pace = Pace(self.model.sizes, self.batch, engine.choice)
+        self.pace = Pace(self.model.sizes, self.batch, engine.fit_choices[self.batch])
         self.bar.show()
         self.bar.add(self.state.epoch * self.m + self._samples(self.state.step))
 
@@ -231,7 +231,7 @@ class Fit:
         state, optimizer, first = self.state, self.optimizer, self.state.step
         engine = self.model.engines.training(self.batch)
         started = time.perf_counter()
-        steps, threads = self.pace.next(engine.plan.threads, started)
+        steps, threads = self.pace.next(engine.plan.threads_for(self.batch), started)
         done = state.epoch * self.n_steps + first
         steps = min([steps, self.n_steps - first, *(k - done % k for k, _ in self.after_steps)])
         with Held():
