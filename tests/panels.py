@@ -3,6 +3,7 @@
 import numpy as np
 
 LANES = 16
+TILE_ROWS_OF = {"AVX2": 6, "AVX, no FMA": 6, "SSE": 3}  # the rows of the register tile on other processors
 GUARD = np.float32(12345.0)
 
 

@@ -5,16 +5,15 @@ import inspect
 import json
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from numba.core.caching import NullCache
+from processes import PACKAGE
 
 import fastprop
 from fastprop import convert, dropin, reference
 from fastprop.kernels import elementwise, equations, jit, passes, simd, steps, tiles, updates
 
-PACKAGE = Path(fastprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
 

@@ -6,15 +6,13 @@ import runpy
 import sys
 from collections.abc import Callable
 from importlib import util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import SCRIPTS
 
 from fastprop import Network
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 Run = Callable[..., str]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import environment
 
-import fastprop
 from fastprop import SGD, Activation, Adagrad, Adam, AdamW, Checkpoint, Loss, Network, RMSprop, schedules
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="files need safetensors (extra save)")
@@ -422,9 +422,8 @@ def train_here(net, epochs, **settings):
 
 def killed(path, after, goes_on=False):
     """A process that saves after every batch, killed so long after it has begun; the network in its file."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(fastprop.__file__).parents[1])}
     child = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(path), str(goes_on)], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", TRAIN, str(path), str(goes_on)], stdout=subprocess.PIPE, env=environment()
     )
     assert child.stdout.readline() == b"begun\n"
     time.sleep(after)

@@ -230,7 +230,9 @@ WRONG = {
         lambda: Activation("g", lambda z: sum(1.0 for i in range(9) if z * i > i * i), lambda z: 0.0), ValueError,
         rf"it has more than {MOST_BRANCHES} cases",
     ),
-    "a loop without an end": (lambda: Activation("g", endless, lambda z: 1.0), ValueError, r"branches more than 64 times"),
+    "a loop without an end": (
+        lambda: Activation("g", endless, lambda z: 1.0), ValueError, r"branches more than 64 times",
+    ),
     "an unknown activation": (lambda: Network((2, 2, 2), hidden="rellu"), ValueError, r"hidden is 'rellu'; it must be"),
     "an unknown loss": (lambda: Network((2, 2), loss="l2"), ValueError, r"loss is 'l2'; it must be one of mse, mae"),
     "a hidden softmax": (lambda: Network((2, 2, 2), hidden="softmax"), ValueError, r"hidden is 'softmax'"),

@@ -1,22 +1,16 @@
 """The kernels as they are on other processors: this one with its wider vectors left out."""
 
 import platform
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from panels import assert_within, bound
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from machines import environment_of
+from panels import TILE_ROWS_OF, assert_within, bound
 
-ROWS = {"AVX2": 6, "AVX, no FMA": 6, "SSE": 3}  # of the register tile
 CHECKS = """
-from networks import SMALL, data, network
+from networks import SMALL, check_backward, check_forward, data, network
 from fastprop import Adam
 from fastprop.kernels import simd
-from test_network import check_backward, check_forward
 
 for case in SMALL:
     net, (X, Y) = network(case), data(case)
@@ -29,11 +23,10 @@ print(simd.TILE_ROWS)
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86 are left out")
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", TILE_ROWS_OF)
 def test_on_another_processor(run_python, name):
     """Every small case against the reference, with the tile that such a processor gets."""
-    here = str(Path(__file__).parent)
-    assert run_python(CHECKS, folder=here, **environment_of(name)) == f"{ROWS[name]}\n"
+    assert run_python(CHECKS, **environment_of(name)) == f"{TILE_ROWS_OF[name]}\n"
 
 
 SUMS = """
@@ -56,7 +49,7 @@ def test_what_processors_differ_by(run_python, tmp_path):
     """Other tiles sum in another order, and round products where there is no fused multiply-add: two processors differ
     by less than twice what either may be from the exact sum, which is γ·Σ|terms|."""
     found = {}
-    for name, variables in {"this": {}, **{name: environment_of(name) for name in ROWS}}.items():
+    for name, variables in {"this": {}, **{name: environment_of(name) for name in TILE_ROWS_OF}}.items():
         run_python(SUMS, tmp_path / "sums.npz", **variables)
         found[name] = dict(np.load(tmp_path / "sums.npz"))
     here = found.pop("this")

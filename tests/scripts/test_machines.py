@@ -1,13 +1,8 @@
 """benchmarks/machines.py: that its tables are made, of tiny networks; no speed is asserted."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as Python does for a script
 import limits
 import machines
+import pytest
 import ratios
 from cases import Case
 

@@ -1,12 +1,7 @@
 """benchmarks/ratios.py: what it counts of allocations; no speed is asserted."""
 
-import sys
-from pathlib import Path
-
 import numba
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as Python does for a script
 import ratios
 
 

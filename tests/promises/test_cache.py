@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_processors import environment_of
+from machines import environment_of
+from processes import PACKAGE, environment
 
-import fastprop
 from fastprop.kernels import jit
 
-PACKAGE = Path(fastprop.__file__).parent
 KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
 
 
@@ -235,11 +234,9 @@ def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_pyth
 def test_cold_processes_started_at_once(copied, tmp_path):
     """On one empty folder, where each finds what others write: none fails, all give the same bits."""
     count = int(os.environ.get("FASTPROP_COLD", "3"))
-    environment = {
-        **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(copied.parent), "NUMBA_CACHE_DIR": str(tmp_path / "c"),
-    }  # fmt: skip
+    variables = environment(copied.parent, PYTHONSAFEPATH="1", NUMBA_CACHE_DIR=str(tmp_path / "c"))
     started = [
-        subprocess.Popen([sys.executable, "-c", TRAINED], env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", TRAINED], env=variables, stdout=subprocess.PIPE, text=True)
         for _ in range(count)
     ]
     said = [process.communicate(timeout=600)[0] for process in started]

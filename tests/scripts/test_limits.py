@@ -1,13 +1,9 @@
 """benchmarks/limits.py: that its tables are made, on turns of no length; no speed is asserted."""
 
 import math
-import sys
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as Python does for a script
 import limits
+import pytest
 import ratios
 from cases import Case
 

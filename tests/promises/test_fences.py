@@ -1,10 +1,6 @@
 """No kernel reads or writes beside a buffer: all of them, the user's too, lie between pages that may not be touched."""
 
-from pathlib import Path
-
 import pytest
-
-HERE = Path(__file__).parent
 
 FENCED = """
 import sys
@@ -88,10 +84,10 @@ print("went on")
 def test_nothing_reads_or_writes_beyond_a_buffer(run_python, side):
     """Awkward shapes, every optimizer and option, batches of one, ragged, and of several chunks, on one and on three
     threads; parameters, gradients, moments, workspace, rows, targets, weights, and the drop-in's dictionaries."""
-    assert run_python(FENCED, side, folder=HERE) == "130\n"
+    assert run_python(FENCED, side) == "130\n"
 
 
 def test_the_fence_is_there(run_python):
     """The test above would pass without: one float too many ends the process."""
     with pytest.raises(AssertionError, match=r"^ended with -(11|7):\n *-1\n"):
-        run_python(READ, folder=HERE)
+        run_python(READ)

@@ -2,26 +2,25 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import compare_peers
 import numpy as np
+import peers
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # as Python does for a script
-import compare_peers  # noqa: E402
-import peers  # noqa: E402
+from processes import BENCHMARKS, environment
 
 SLOW = "PyTorch compiled"  # seconds for each case: one will do
 
 
-def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+def command(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the script; `folder` is searched for modules before all others."""
+    folders = [] if folder is None else [folder]
     return subprocess.run(
         [sys.executable, BENCHMARKS / "compare_peers.py", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False, env=environment(*folders),
     )  # fmt: skip
 
 
@@ -182,8 +181,7 @@ def test_the_command_measures_and_a_peer_that_fails_leaves_the_others(tmp_path):
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('no BLAS')")
     out = tmp_path / "out"
     arguments = ("--shapes", "xs", "--rounds", 1, "--threads", 1, "--out", out)
-    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, PYTHONPATH=paths)
+    done = command("--peers", "fastprop,NumPy,scikit-learn", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 3
     line = cells(next(line for line in done.stdout.splitlines() if line.startswith("| xs 8-32-32-1")))

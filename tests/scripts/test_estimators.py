@@ -1,14 +1,11 @@
 """benchmarks/estimators.py: that its table is made, of data that are there and of files; no speed is asserted."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # as Python does for a script
 import estimators
 from test_scripts import images, write_idx
 

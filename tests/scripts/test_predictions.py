@@ -1,29 +1,26 @@
 """benchmarks/predictions.py: that all predictors compute the same, and what it prints; no speed is asserted."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import predictions
+import predictors
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # as Python does for a script
-import predictions  # noqa: E402
-import predictors  # noqa: E402
-from cases import named  # noqa: E402
+from cases import named
+from processes import BENCHMARKS, environment
 
 TINY = ("--shapes", "xs", "--batches", "1", "--threads", "1")
 
 
-def command(*arguments: object, folder: object = "") -> subprocess.CompletedProcess:
-    """The script, with a folder that is searched for modules before all others."""
-    paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+def command(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the script; `folder` is searched for modules before all others."""
+    folders = [] if folder is None else [folder]
     return subprocess.run(
         [sys.executable, BENCHMARKS / "predictions.py", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True, text=True, timeout=120, check=False, env=environment(*folders),
     )  # fmt: skip
 
 

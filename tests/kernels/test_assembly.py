@@ -4,8 +4,8 @@ import platform
 import re
 
 import pytest
-from test_processors import ROWS as OTHERS
-from test_processors import environment_of
+from machines import environment_of
+from panels import TILE_ROWS_OF as OTHERS
 
 from fastprop.kernels import simd, tiles
 

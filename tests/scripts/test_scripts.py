@@ -1,7 +1,6 @@
 """The scripts, run as a user runs them."""
 
 import gzip
-import os
 import signal
 import subprocess
 import sys
@@ -9,27 +8,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
+import numpy_training
 import pytest
+import train
+from processes import ROOT, SCRIPTS, environment
 
-import fastprop
 from fastprop import Network
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = ROOT / "scripts"
 MNIST = ROOT.parent / "shared" / "data" / "mnist"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastprop.__file__).parents[1])}
 QUICK = ("--epochs", "3", "--no-compare")
-
-sys.path.insert(0, str(SCRIPTS))  # as Python does for a script
-import datasets  # noqa: E402
-import numpy_training  # noqa: E402
-import train  # noqa: E402
 
 
 def run(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, SCRIPTS / script, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120)
 
 
 def blobs(rng: np.random.Generator, m: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -312,7 +306,7 @@ def test_ctrl_c_ends_cleanly_and_saves(tmp_path):
     try:
         process = subprocess.Popen(
             [sys.executable, SCRIPTS / "train.py", "--epochs", "1000000"], cwd=tmp_path,
-            env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     finally:
         signal.signal(signal.SIGINT, before)
@@ -384,10 +378,9 @@ def test_why_backprop(tmp_path):
 
 def test_why_backprop_without_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError\n")
-    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])}
     result = subprocess.run(
         [sys.executable, SCRIPTS / "why_backprop.py", "--widths", "4"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1].split()[0] == "108"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import ROOT
 
 import fastprop
 from fastprop import reference
 
-ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = (
     "README.md",

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
+import check_speed
 import pytest
+from processes import SCRIPTS
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "check_speed.py"
-sys.path.append(str(SCRIPT.parent))
-import check_speed  # noqa: E402
+SCRIPT = SCRIPTS / "check_speed.py"
 
 STAND_IN = """
 import time

@@ -18,15 +18,13 @@ from networks import (
     Case,
     assert_close,
     bits,
-    cache_of,
+    check_backward,
+    check_forward,
     data,
     dense,
     names,
     network,
     reference_forward,
-    reference_parameters,
-    weighted_cost,
-    weighted_gradients,
 )
 
 import fastprop
@@ -34,32 +32,6 @@ from fastprop import SGD, Adam, Network, reference
 
 each_case = pytest.mark.parametrize("case", CASES, ids=names(CASES))
 each_small_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
-
-
-def check_forward(net, X):
-    """Ŷ, and every layer's Z and A, are the reference's."""
-    cache = reference_forward(net, X)
-    Y_hat = net.forward(X)
-    assert Y_hat.dtype == np.float32
-    assert_close(Y_hat, cache[f"A{len(net.layers)}"].T, what="Ŷ")
-    for l, layer in enumerate(net.layers, start=1):
-        assert_close(layer.Z, cache[f"Z{l}"].T, what=f"Z{l}")
-        assert_close(layer.A, cache[f"A{l}"].T, what=f"A{l}")
-
-
-def check_backward(net, X, Y, weights=None):
-    """J, and every layer's dZ, dA, dW and db, are the reference's from the same cache. After `forward(X)`."""
-    cache, columns = cache_of(net, X), dense(Y, net.sizes[-1]).T
-    grads = weighted_gradients(cache, columns, reference_parameters(net), net.hidden, weights)
-    J = net.backward(Y, weights)
-    assert isinstance(J, float)
-    assert pytest.approx(weighted_cost(cache, columns, net.output, weights), rel=1e-5, abs=1e-7) == J
-    for l, layer in enumerate(net.layers, start=1):
-        assert_close(layer.dZ, grads[f"dZ{l}"].T, what=f"dZ{l}")
-        assert_close(layer.dW, grads[f"dW{l}"], what=f"dW{l}")
-        assert_close(layer.db, grads[f"db{l}"].ravel(), what=f"db{l}")
-        if l < len(net.layers):
-            assert_close(layer.dA, grads[f"dA{l}"].T, what=f"dA{l}")
 
 
 @each_case
