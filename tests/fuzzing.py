@@ -21,20 +21,18 @@ import hypothesis
 import numpy as np
 from fences import Fences
 from hypothesis import strategies as st
+from optimizers import SCHEDULES, all_settings
 
 import fastprop
 from fastprop import (
     SGD,
     Activation,
-    Adagrad,
     Adam,
-    AdamW,
     Checkpoint,
     Health,
     Loss,
     Network,
     Optimizer,
-    RMSprop,
     convert,
     dropin,
     schedules,
@@ -42,6 +40,7 @@ from fastprop import (
 from fastprop.activations import ACTIVATIONS
 from fastprop.initializers import INITIALIZERS
 from fastprop.losses import LOSSES
+from fastprop.optimizers import OPTIMIZERS
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 M = 12
@@ -282,11 +281,6 @@ def calls(bench, folder):
         "Activation": (Activation, {"name": "mine", "f": lambda z: 2 * z, "df": lambda z: 2.0}, (UsersOwnError,)),
         "Loss": (Loss, {"name": "mine", "f": lambda y_hat, y: y_hat - y, "df": lambda y_hat, y: 1.0}, ()),
         "set_num_threads": (fastprop.set_num_threads, {"n": 1}, ()),
-        "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}, ()),
-        "RMSprop": (RMSprop, {"lr": 0.1, "rho": 0.9, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "Adagrad": (Adagrad, {"lr": 0.1, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "Adam": (Adam, {"lr": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "AdamW": (AdamW, {"lr": 0.1, "weight_decay": 0.1, "epsilon": 1e-8}, ()),
         "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, ()),
         "forward_propagation": (dropin.forward_propagation, {"X": bench.columns, "parameters": bench.parameters,
                                                              "output": "softmax", "hidden": "relu"}, ()),
@@ -310,6 +304,8 @@ def calls(bench, folder):
                 return function(**{**good, parameters: {**good[parameters], key: value}})
 
             found[f"{name}[{key}]"] = call, {"value": good[parameters][key]}, may_raise
+    for name, kind in OPTIMIZERS.items():
+        found[name] = kind, {**all_settings(kind), "clip_norm": None}, ()
     for name, good in SCHEDULES.items():
 
         def scheduled(name=name, **settings):
@@ -328,15 +324,6 @@ def calls(bench, folder):
     return found
 
 
-SCHEDULES = {
-    "constant": {"lr": 0.1},
-    "step": {"lr": 0.1, "every": 2, "factor": 0.5},
-    "exponential": {"lr": 0.1, "half_life": 3},
-    "cosine": {"lr": 0.1, "steps": 5, "final": 0.01},
-    "warm_up": {"steps": 2, "then": 0.1},
-    "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
-    "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
-}
 # What takes nothing (History and Layer are made by others), and what is for modules of PyTorch.
 NOT_CALLED = {"History", "Layer", "Optimizer", "get_num_threads", "show_versions", "from_torch", "to_torch"}
 ALLOWED = (ValueError, TypeError, UsersOwnError)

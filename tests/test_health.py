@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pytest
 from networks import AWKWARD, Case, bits, data, dense, names, network
+from optimizers import OPTIMIZERS, each_optimizer
 
 import fastprop
 from fastprop import SGD, Activation, Adagrad, Adam, AdamW, Health, Network, RMSprop, diagnose, schedules
@@ -117,43 +118,12 @@ def test_what_is_certain_and_right_is_not_saturated():
 # ---- the update --------------------------------------------------------------------------------------------------
 
 
-def sgd(optimizer, W, g, moments, t):
-    g = g + optimizer.weight_decay * W
-    v = optimizer.momentum * moments[0] + g if optimizer.momentum else g
-    return optimizer.lr * (g + optimizer.momentum * v if optimizer.nesterov else v)
-
-
-def adam(optimizer, W, g, moments, t):
-    m = optimizer.beta_1 * moments[0] + (1 - optimizer.beta_1) * g
-    v = optimizer.beta_2 * moments[1] + (1 - optimizer.beta_2) * g * g
-    step = m / (1 - optimizer.beta_1**t) / (np.sqrt(v / (1 - optimizer.beta_2**t)) + optimizer.epsilon)
-    return optimizer.lr * (step + getattr(optimizer, "weight_decay", 0.0) * W)
-
-
-def rmsprop(optimizer, W, g, moments, t):
-    v = optimizer.rho * moments[0] + (1 - optimizer.rho) * g * g
-    return optimizer.lr * g / (np.sqrt(v) + optimizer.epsilon)
-
-
-def adagrad(optimizer, W, g, moments, t):
-    return optimizer.lr * g / (np.sqrt(moments[0] + g * g) + optimizer.epsilon)
-
-
-UPDATES = [
-    (lambda: SGD(0.05), sgd),
-    (lambda: SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01), sgd),
-    (lambda: Adam(0.01), adam),
-    (lambda: AdamW(0.01, weight_decay=0.1), adam),
-    (lambda: RMSprop(0.01), rmsprop),
-    (lambda: Adagrad(0.1), adagrad),
-]
-
-
 @pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize(("make", "step"), UPDATES, ids=["SGD", "momentum", "Adam", "AdamW", "RMSprop", "Adagrad"])
-def test_the_update_is_the_optimizers_next_step(make, step, trained):
-    """‖ΔW‖/‖W‖ by the optimizer's formula in float64, from its moments where it has made steps."""
-    net, (X, Y), optimizer = Network((6, 20, 3), "tanh", "softmax", l2=0.01, rng=0), rows((6, 20, 3)), make()
+@each_optimizer
+def test_the_update_is_the_optimizers_next_step(name, trained):
+    """‖ΔW‖/‖W‖ by the optimizer's formula in float64, from its moments if it has made steps."""
+    net, (X, Y) = Network((6, 20, 3), "tanh", "softmax", l2=0.01, rng=0), rows((6, 20, 3))
+    variant, optimizer = OPTIMIZERS[name], OPTIMIZERS[name].make()
     if trained:
         net.fit(X, Y, epochs=3, batch_size=16, optimizer=optimizer)
         report = diagnose(net, X, Y)
@@ -162,13 +132,17 @@ def test_the_update_is_the_optimizers_next_step(make, step, trained):
     net.forward(X)
     net.backward(Y)
     moments = optimizer.moments if trained else np.zeros((2, len(net.parameters)))
+    settings = {**optimizer.settings(), "lr": optimizer.rate}
+    clip_norm = settings.pop("clip_norm") or math.inf
+    scale = min(1.0, clip_norm / np.linalg.norm(net.gradients.astype(np.float64)))
     for l, (found, layer) in enumerate(zip(report.layers, net.layers)):
         W, g = (values.astype(np.float64) for values in (layer.W, layer.dW))
         its = [net.architecture.layout.views(moment, l)[0].astype(np.float64) for moment in moments]
-        expected = np.linalg.norm(step(optimizer, W, g, its, optimizer.steps + 1)) / np.linalg.norm(W)
+        new_W = variant.update(W, its, scale * g, optimizer.steps + 1, **settings)
+        expected = np.linalg.norm(new_W - W) / np.linalg.norm(W)
         assert found.update == pytest.approx(expected, rel=1e-3)
     assert report.optimizer == repr(optimizer)
-    assert report.rate == optimizer.lr
+    assert report.rate == optimizer.rate
     net.train_step(X, Y, optimizer)
     assert report.cost_after == net.loss(X, Y)
 

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from optimizers import SCHEDULES, make_schedule
 
 from fastprop import SGD, Adam, Network, schedules
 
@@ -18,7 +19,7 @@ RATES = {
     "warm_up, then": (
         schedules.warm_up(4, schedules.step(0.8, every=10)), [0, 3, 4, 13, 14], [0.2, 0.8, 0.8, 0.8, 0.08],
     ),
-    "warm_up, then one's own": (schedules.warm_up(2, lambda step: 1 / (1 + step)), [0, 1, 2, 3], [0.5, 1, 1, 0.5]),
+    "warm_up, then a function": (schedules.warm_up(2, lambda step: 1 / (1 + step)), [0, 1, 2, 3], [0.5, 1, 1, 0.5]),
     "one_cycle": (
         schedules.one_cycle(1, 101, warm=0.21 / 1.01, start=10, end=100), [0, 10, 20, 60, 100],
         [0.1, 0.55, 1, 0.5005, 0.001],
@@ -36,34 +37,20 @@ def test_rates(name):
     )
 
 
-OF_FLOAT32 = {
-    "constant": lambda number: schedules.constant(number(0.3)),
-    "step": lambda number: schedules.step(number(0.8), every=number(10), factor=number(0.3)),
-    "exponential": lambda number: schedules.exponential(number(0.8), half_life=number(5.3)),
-    "cosine": lambda number: schedules.cosine(number(0.7), number(100), final=number(0.2)),
-    "warm_up": lambda number: schedules.warm_up(number(7), number(0.8)),
-    "one_cycle": lambda number: schedules.one_cycle(
-        number(0.05), 150, warm=number(0.3), start=number(25), end=number(1e4)
-    ),
-    "plateau": lambda number: lowered(
-        schedules.ReduceOnPlateau(number(0.7), factor=number(0.3), patience=number(1), least=number(1e-3))
-    ),
-}
-
-
-def lowered(plateau):
-    """After three epochs, the second and third without progress."""
-    for loss in (1, 1, 1):
-        plateau.observe(loss)
-    return plateau
+def later(schedule):
+    """A schedule that depends on the loss, after three epochs, the second and third without progress."""
+    if isinstance(schedule, schedules.ReduceOnPlateau):
+        for loss in (1, 1, 1):
+            schedule.observe(loss)
+    return schedule
 
 
 @pytest.mark.parametrize("number", [np.float32, np.float16, lambda value: np.array(value, np.float32)])
-@pytest.mark.parametrize("name", OF_FLOAT32)
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_rates_are_float64_whatever_the_settings(name, number):
     """A float32 computes as its value does in float64, so that a file, which holds that value, gives the same rates."""
-    given = OF_FLOAT32[name](number)
-    expected = OF_FLOAT32[name](lambda value: float(number(value)))
+    given = later(make_schedule(name, number))
+    expected = later(make_schedule(name, lambda value: float(number(value))))
     assert repr(given) == repr(expected)
     np.testing.assert_array_equal(schedules.rates(given, 0, 200), schedules.rates(expected, 0, 200))
 
@@ -153,7 +140,7 @@ def test_a_copy_goes_on_with_the_schedule():
     assert optimizer.steps == 1
 
 
-@pytest.mark.parametrize("name", [name for name in RATES if "own" not in name])
+@pytest.mark.parametrize("name", [name for name in RATES if "function" not in name])
 def test_schedules_can_be_pickled(name):
     schedule, steps, _ = RATES[name]
     again = pickle.loads(pickle.dumps(schedule))

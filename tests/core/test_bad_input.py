@@ -413,10 +413,6 @@ def test_bad_input(bench, name):
     assert bench.sgd.steps == bench.adam.steps == 0
 
 
-def test_the_table_is_long_enough():
-    assert len(CASES) >= 80
-
-
 def test_a_network_that_refused_trains_on_as_if_nothing_had_been():
     """The generator, the engines and the moments too are as before: the same bits after a fit."""
     clean, bench, (X, Y) = network(NETWORKS["softmax"]), Bench(), data(NETWORKS["softmax"])

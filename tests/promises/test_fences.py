@@ -6,17 +6,15 @@ FENCED = """
 import sys
 import numpy as np
 import fastprop
-from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, dropin
+from fastprop import Network, dropin
 from fastprop.kernels import estimate
 from fences import Fences
 from networks import AWKWARD, SHAPES, data
+from optimizers import OPTIMIZERS
 
 fences = Fences(behind=sys.argv[1] == "behind")
 fences.stand_in("fastprop")
-OPTIMIZERS = (
-    lambda: SGD(1e-3), lambda: SGD(1e-3, momentum=0.9, nesterov=True), lambda: SGD(1e-3, clip_norm=1.0), Adam,
-    lambda: AdamW(clip_norm=1.0), lambda: RMSprop(1e-3), Adagrad,
-)
+VARIANTS = [lambda variant=variant: variant.make(0.1) for variant in OPTIMIZERS.values()]
 OPTIONS = ({}, {"l2": 0.01}, {"dropout": 0.3}, {"scale": 0.1})
 counted = 0
 
@@ -63,7 +61,7 @@ for threads in (1, 3):
         estimate.threads_for = lambda sizes, batch, available, train=True: available
     for i, case in enumerate((*AWKWARD, *SHAPES[:3])):
         for j, (m, batch) in enumerate(((1, 1), (15, 16), (33, 16), (130, 100), (1300, 1300))):
-            use(case, m, batch, OPTIMIZERS[(i + j) % len(OPTIMIZERS)], OPTIONS[(i + 2 * j) % len(OPTIONS)])
+            use(case, m, batch, VARIANTS[(i + j) % len(VARIANTS)], OPTIONS[(i + 2 * j) % len(OPTIONS)])
             if case.output != "softmax" or case.sizes[-1] > 1:
                 use_dropin(case, m)
 print(counted)

@@ -7,9 +7,10 @@ import pickle
 import numpy as np
 import pytest
 from networks import SHAPES, Case, bits, data, names, network
+from optimizers import OPTIMIZERS, each_optimizer, each_optimizer_slowly
 
 import fastprop
-from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop
+from fastprop import SGD, Adam, Network
 from fastprop.core.engine import plan_for
 from fastprop.kernels import plan as plan_module
 from fastprop.kernels.passes import shuffle
@@ -25,18 +26,6 @@ SHARED = (
     Case("chunks", (20, 40, 5), "relu", "identity", 1300),
 )
 LARGE = Case("large", (20, 513, 520, 5), "relu", "identity", 1100)  # chunks, blocks and runs of rows of a large W
-
-
-OPTIMIZERS = {
-    "sgd": lambda: SGD(0.01),
-    "momentum": lambda: SGD(0.01, momentum=0.9),
-    "nesterov": lambda: SGD(0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "clipped": lambda: SGD(0.01, clip_norm=0.1),
-    "adam": lambda: Adam(0.003),
-    "adamw": lambda: AdamW(0.003, clip_norm=0.1),
-    "rmsprop": lambda: RMSprop(0.003),
-    "adagrad": lambda: Adagrad(0.003),
-}
 
 
 def train_and_look(case, threads, optimizer, **options):
@@ -56,21 +45,21 @@ def train_and_look(case, threads, optimizer, **options):
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("case", SHARED, ids=names(SHARED))
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "l2": 0.01}], ids=["plain", "dropout"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each_optimizer_slowly
 def test_on_any_number_of_threads(case, options, name):
     """1, 2, 3, 8 and 33 threads, on however many cores there are: no sum is split, so no bit differs."""
-    one = train_and_look(case, 1, OPTIMIZERS[name](), **options)
+    one = train_and_look(case, 1, OPTIMIZERS[name].make(0.1), **options)
     for threads in (2, 3, 8, 33):
-        assert train_and_look(case, threads, OPTIMIZERS[name](), **options) == one, f"{threads} threads"
+        assert train_and_look(case, threads, OPTIMIZERS[name].make(0.1), **options) == one, f"{threads} threads"
 
 
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize(("name", "options"), [("sgd", {}), ("adamw", {"dropout": 0.3, "l2": 0.01})])
 def test_on_any_number_of_threads_with_a_large_W(name, options):
     """The same; it takes ten times as long as those above, so that two optimisers have to do."""
-    one = train_and_look(LARGE, 1, OPTIMIZERS[name](), **options)
+    one = train_and_look(LARGE, 1, OPTIMIZERS[name].make(0.1), **options)
     for threads in (2, 3, 8, 33):
-        assert train_and_look(LARGE, threads, OPTIMIZERS[name](), **options) == one, f"{threads} threads"
+        assert train_and_look(LARGE, threads, OPTIMIZERS[name].make(0.1), **options) == one, f"{threads} threads"
 
 
 def test_the_cases_take_every_path_of_the_planner(monkeypatch):
@@ -240,8 +229,8 @@ def test_the_first_place_is_fair_in_a_long_order_too():
 # ---- slices ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9), Adam], ids=["sgd", "v", "adam"])
-def test_in_any_slices(monkeypatch, make):
+@each_optimizer
+def test_in_any_slices(monkeypatch, name):
     """One step at a time, a few, or the whole epoch in one call: the parameters have the same bits."""
     case = Case("slices", (7, 20, 3), "relu", "softmax", 16)
     X, Y = data(case, 333)
@@ -249,7 +238,7 @@ def test_in_any_slices(monkeypatch, make):
     for seconds in (0.0, 1e-4, 1e9):
         monkeypatch.setattr(pace, "SLICE_SECONDS", seconds)
         net = network(case)
-        histories.append(net.fit(X, Y, epochs=3, batch_size=16, optimizer=make(), rng=0).loss)
+        histories.append(net.fit(X, Y, epochs=3, batch_size=16, optimizer=OPTIMIZERS[name].make(0.1), rng=0).loss)
         results.append(bits(net.parameters))
     assert results[0] == results[1] == results[2]
     np.testing.assert_allclose(histories[0], histories[2], rtol=1e-12)

@@ -12,12 +12,8 @@ from networks import Case, bits, data, network
 
 import fastprop
 from fastprop import SGD, Adam, History, Network
-from fastprop.core import thread_choice, threads
-from fastprop.core.thread_choice import Choice
-from fastprop.training import fit as fits
 from fastprop.training import pace as paces
 from fastprop.training import samples
-from fastprop.training.pace import Pace
 
 CASE = Case("fit", (7, 20, 3), "relu", "softmax", 16)
 
@@ -407,122 +403,6 @@ def test_nobody_looking_sees_no_bar(net, rows, capsys):
     net.fit(*rows, epochs=1)
     net.fit(*rows, epochs=1, progress=False)
     assert capsys.readouterr().err == ""
-
-
-# ---- the pace ----------------------------------------------------------------------------------------------------
-
-
-def paced(speed, most, slices, sizes=(64, 64, 64)):
-    """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
-    pace, chosen, now = Pace(sizes, 64, Choice()), [], 0.0
-    for _ in range(slices):
-        steps, threads = pace.next(most, now)
-        chosen.append((threads, steps / speed(threads)))
-        pace.learn(steps, threads, chosen[-1][1])
-        now += chosen[-1][1]
-    return chosen
-
-
-def test_on_idle_cores_all_threads_are_used_but_for_short_trials():
-    chosen = paced(lambda threads: 1e4 * threads, 4, 200)
-    assert chosen[0][0] == chosen[-1][0] == 4
-    seconds = sum(taken for _, taken in chosen)
-    assert sum(taken for threads, taken in chosen if threads != 4) < 0.03 * seconds
-
-
-def test_where_other_processes_have_the_cores_fewer_threads_are_used():
-    """Found within a trial for each halving; and left again when the cores are idle."""
-    assert paced(lambda threads: 1e4 / threads, 4, 100)[-1][0] == 1
-    busy = iter([True] * 50 + [False] * 100)
-    chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
-    assert 1 in [threads for threads, _ in chosen[:40]]
-    assert [threads for threads, _ in chosen[-20:]].count(2) > 15
-
-
-def test_short_fits_learn_from_those_before(monkeypatch):
-    """Fits of 20 ms each, too short for a trial in one of them, on cores that others have."""
-    case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
-    choice = network(case).engines.training(16).choice
-    for _ in range(60):
-        pace = Pace((64, 64, 64), 64, choice)
-        for _ in range(4):
-            steps, threads = pace.next(2, now)
-            steps = min(steps, 50 // threads)
-            pace.learn(steps, threads, steps * 1e-4 * threads)
-            now += steps * 1e-4 * threads
-        used.append(threads)
-    assert used[0] == 2
-    assert used[-20:].count(1) > 15, used
-    net, (X, Y), choices = network(case), data(case, 50), []
-    monkeypatch.setattr(fits, "Pace", lambda *arguments: choices.append(arguments[-1]) or Pace(*arguments))
-    for batch in (16, 16, 8):
-        net.fit(X, Y, epochs=1, batch_size=batch, progress=False)
-    assert choices[0] is choices[1]
-    assert choices[2] is not choices[1]
-
-
-def test_few_long_steps_are_not_spent_on_trials():
-    """A fit of three steps of half a second, or of thirty, stays on the threads that the plan chose."""
-    large = (4096, 4096, 4096)
-    assert {threads for threads, _ in paced(lambda threads: 2, 2, 30, large)} == {2}
-    assert {threads for threads, _ in paced(lambda threads: 2, 2, 100, large)} == {1, 2}
-
-
-def test_one_thread_is_never_tried_beside():
-    assert {threads for threads, _ in paced(lambda threads: 1e4, 1, 50)} == {1}
-
-
-def called(choice, calls, seconds, pause=0.0, start=0.0):
-    """The thread numbers of some calls, of which each takes seconds(call, threads) and is followed by a pause."""
-    taken, now = [], start
-    for call in range(calls):
-        taken.append(choice.next(2, 32, now))
-        choice.learn(32, seconds(call, taken[-1]))
-        now += seconds(call, taken[-1]) + pause
-    return taken, now
-
-
-def test_calls_that_wait_for_a_busy_core_are_done_alone():
-    """Single calls, as of predict: a slow first one is not believed, and a trial of short calls takes a millisecond."""
-    choice = Choice()
-    busy, now = called(choice, 3000, lambda call, n: 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
-    assert set(busy[:5]) == {2}
-    assert set(busy[80:300]) == {1}
-    assert busy[300:].count(2) < 12  # tried again, ever more seldom
-    accident = dict.fromkeys(range(4999, 30000, 5000), 0.005)
-    idle, now = called(choice, 30000, lambda call, n: accident.get(call, 150e-6 if n == 1 else 80e-6), start=now)
-    assert 1 in idle[-20000:]
-    assert idle[-20000:].count(1) < 200
-    busy, _ = called(choice, 100, lambda call, n: 150e-6 if n == 1 else 3.5e-3, start=now)  # the core is taken again
-    assert set(busy[-85:]) == {1}
-
-
-def test_calls_that_come_now_and_then():
-    """Time that passes counts, or a wrong choice would last: five minutes of these have ten seconds of work."""
-    waking, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 2 else 8e-3, pause=0.05)
-    assert waking.count(2) > 1800
-    busy, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 1 else 8e-3, pause=0.05)
-    assert busy.count(1) > 1800
-
-
-def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
-    """Whatever the number, the same bits; and each kind of call finds its own."""
-    if threads.get_num_threads() < 2:
-        pytest.skip("one core has nothing to choose from")
-    monkeypatch.setattr(thread_choice, "TRIAL_SECONDS", 0.0)
-    monkeypatch.setattr(thread_choice, "TRIALS_APART", 0.0)
-    net, used = Network((784, 256, 10), rng=0), []
-    launch = threads.launch
-    monkeypatch.setattr(threads, "launch", lambda job, n, *call: used.append(n) or launch(job, n, *call))
-    X = np.random.default_rng(0).random((512, 784), np.float32)
-    expected = bits(net.predict(X))
-    for _ in range(50):
-        assert bits(net.predict(X)) == expected
-    assert {1, 2} <= set(used)
-
-
-def test_a_slice_lasts_as_long_as_python_may_wait():
-    assert paced(lambda threads: 1e5, 1, 20)[-1][1] == pytest.approx(paces.SLICE_SECONDS, rel=0.01)
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every optimiser against PyTorch's: 100 steps from the same start on the same batches.
+"""Every optimizer against PyTorch's: 100 steps from the same start on the same batches.
 
 PyTorch's trajectories are stored, in float64, by torch_trajectories.py, so that only the check of the file needs it.
 """
@@ -12,8 +12,8 @@ from networks import assert_close
 
 from fastprop import SGD, Adagrad, Adam, AdamW, Network, RMSprop, schedules
 
-# In fastprop's words what torch_trajectories.SETTINGS says in PyTorch's.
-OPTIMIZERS = {
+# The settings of torch_trajectories.SETTINGS, by fastprop's names.
+AS_IN_PYTORCH = {
     "sgd": (SGD, {"lr": 0.1}),
     "momentum": (SGD, {"lr": 0.03, "momentum": 0.9}),
     "nesterov": (SGD, {"lr": 0.03, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
@@ -31,7 +31,7 @@ OPTIMIZERS = {
 }
 TOLERANCE = {1: 3e-7, 10: 6e-7, 100: 2e-6}  # of the largest parameter: float32's rounding, which adds up
 
-each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+each_optimizer = pytest.mark.parametrize("name", AS_IN_PYTORCH)
 
 
 def stored(name):
@@ -41,7 +41,7 @@ def stored(name):
 @each_optimizer
 def test_train_step_walks_the_path_of_pytorch(name):
     """After 1, 10 and 100 steps the parameters are PyTorch's, to float32's rounding."""
-    make, settings = OPTIMIZERS[name]
+    make, settings = AS_IN_PYTORCH[name]
     X, Y, parameters = torch_trajectories.start()
     net, optimizer, path = Network.from_dict(parameters, "tanh", "identity"), make(**settings), stored(name)
     for step, rows in enumerate(torch_trajectories.batches(), start=1):
@@ -66,4 +66,4 @@ def test_the_stored_path_is_what_pytorch_says(name):
 def test_every_setting_is_compared():
     """The script's settings, those stored and those compared are the same, so that none is left out."""
     names = list(json.loads(torch_trajectories.PATH.read_text()))
-    assert names == list(OPTIMIZERS) == list(torch_trajectories.SETTINGS)
+    assert names == list(AS_IN_PYTORCH) == list(torch_trajectories.SETTINGS)
