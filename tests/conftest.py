@@ -1,4 +1,4 @@
-"""What all tests share: random cases that are the same in every run, and nothing left behind by a test."""
+"""Settings and fixtures of all tests: the same random cases in every run, and the default number of threads."""
 
 import subprocess
 import sys

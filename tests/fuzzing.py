@@ -1,11 +1,10 @@
-"""Every public function with hostile arguments, all memory between fences: run in a process of its own.
+"""Calls of every public function with hostile arguments, all memory between fences, for a process of its own.
 
     python tests/fuzzing.py EXAMPLES
 
 An example calls one function with good arguments, of which one or more are exchanged for hostile ones. It may be
-refused with a ValueError or TypeError (or what the function documents) and then nothing may have changed; or it may be
-accepted, and the network must go on to compute and train, and so must what was made. Anything else is an error, a
-crash the most of all.
+refused with a ValueError or TypeError (or what the function documents), and then nothing may have changed. Or it may
+be accepted, and then the network and the result of the call must still compute and train. Anything else is an error.
 """
 
 import contextlib
@@ -55,7 +54,7 @@ class UsersOwnError(Exception):
 
 
 class Impostor:
-    """Says that it is an array, and raises."""
+    """Claims to be an array, and raises."""
 
     def __array__(self, *args, **kwargs):
         raise UsersOwnError("no array")
@@ -196,7 +195,7 @@ class Bench:
 
 
 def use(made):
-    """What a call made is used: a network, and what a network is made of or trained by."""
+    """Use the result of a call: a network, a function, an optimizer or a checkpoint."""
     if isinstance(made, Network):
         X, n = np.ones((3, made.sizes[0]), np.float32), made.sizes[-1]
         assert made.predict(X).shape == (3, n)
@@ -367,7 +366,7 @@ def example(data, folder):
 
 
 def main(examples, seed=0):
-    """Run so many, and print how many were refused and accepted."""
+    """Run the examples, and print how many were refused and how many accepted."""
     faulthandler.enable()
     called = {name.split(".")[-1] for name in calls(Bench(), Path(tempfile.gettempdir()))}
     public = {*fastprop.__all__, *dropin.__all__, *convert.__all__, *fastprop.sklearn.__all__}

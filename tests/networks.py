@@ -1,4 +1,4 @@
-"""The table of networks that the tests go through, and the ways from a Network to the reference's dictionaries.
+"""The table of networks that the tests go through, and their comparison with the reference in float64.
 
 Samples are rows in a Network and columns in the reference; everything here that is given to the reference is float64.
 """

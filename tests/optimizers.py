@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from marks import slow_but
 
 from fastprop import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, schedules
 
@@ -84,9 +85,7 @@ OPTIMIZERS = {
 
 BRIEF = ("sgd", "nesterov", "adam")  # no moment, one and two: for tests that take long with all
 each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
-each_optimizer_slowly = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in BRIEF else pytest.mark.slow) for name in OPTIMIZERS]
-)
+each_optimizer_slowly = pytest.mark.parametrize("name", slow_but(BRIEF, OPTIMIZERS))
 
 # Settings of every schedule.
 SCHEDULES: dict[str, dict[str, float]] = {

@@ -1,4 +1,4 @@
-"""The kernels' layout, written down once more in plain NumPy: panels of 16 samples, padded rows of W, and guards."""
+"""The kernels' layout in plain NumPy: panels of 16 samples, padded rows of W, and arrays between guards."""
 
 import numpy as np
 

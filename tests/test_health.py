@@ -1,4 +1,4 @@
-"""diagnose: what it reports against NumPy, every finding on a network that is sick so, none on those that are well."""
+"""diagnose: its numbers against NumPy, each finding on a network with that fault, and no finding on healthy ones."""
 
 import ast
 import copy
@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+from marks import slow_but
 from networks import AWKWARD, Case, bits, data, dense, names, network
 from optimizers import OPTIMIZERS, each_optimizer
 
@@ -61,7 +62,7 @@ def test_inputs_are_reported_as_the_first_layer_sees_them():
 
 @pytest.mark.parametrize("hidden", ["relu", "leaky_relu", "elu", "gelu", "softplus", "identity"])
 def test_dead_units_are_those_without_a_slope_for_any_sample(hidden):
-    """Of 20 units, 5 far below 0 for all samples, and 3 for all but one."""
+    """5 of 20 units are far below 0 for all samples, and 3 for all but one."""
     net, (X, Y) = Network((6, 20, 3), hidden, "softmax", rng=0), rows((6, 20, 3))
     net.layers[0].b[:5] = -200
     net.layers[0].W[5:8], net.layers[0].b[5:8] = [[1e4, 0, 0, 0, 0, 0]], -1e4 * (np.sort(X[:, 0])[-2:].mean())
@@ -74,7 +75,7 @@ def test_dead_units_are_those_without_a_slope_for_any_sample(hidden):
         assert np.mean((net.layers[0].A == 0).all(axis=0)) == report.layers[0].dead
 
 
-def test_units_of_an_activation_of_ones_own_can_be_dead():
+def test_units_of_a_custom_activation_can_be_dead():
     capped = Activation("capped", lambda z: min(max(z, 0.0), 6.0), lambda z: 1.0 if 0 < z < 6 else 0.0)
     net = Network((6, 10, 3), capped, "softmax", rng=0)
     net.layers[0].b[:] = [-100] * 3 + [100] * 4 + [0] * 3
@@ -108,7 +109,7 @@ def test_outputs_are_saturated_where_they_are_certain_and_wrong(output):
 
 
 def test_what_is_certain_and_right_is_not_saturated():
-    """The classes are those that the network is certain of; and a thousand classes, each next to never, are no end."""
+    """An output that is certain and right is not saturated, nor are 1,000 outputs with probabilities near 0."""
     net, (X, _) = Network((6, 4), output="softmax", rng=0), rows((6, 4))
     net.layers[0].W[:] *= 100
     assert diagnose(net, X, net.predict(X).argmax(axis=1)).layers[0].saturated == 0
@@ -168,7 +169,7 @@ def test_without_an_optimizer_there_is_no_update():
 
 
 def test_weights_of_zero_have_no_ratio():
-    """A logistic regression that starts at zero is well."""
+    """A logistic regression that starts at zero gives no finding."""
     net = Network((6, 3), output="softmax", init="zeros")
     report = diagnose(net, *rows((6, 3)), SGD(0.1))
     assert report.layers[0].update is None
@@ -183,7 +184,7 @@ def normal(size):
     return lambda n, n_prev, rng: size * rng.standard_normal((n, n_prev))
 
 
-def octets():
+def uint8_inputs():
     rng = np.random.default_rng(0)
     return Network((6, 20, 3), output="softmax", rng=0), rng.integers(0, 256, (M, 6), dtype=np.uint8), rows((6, 3))[1]
 
@@ -216,7 +217,7 @@ def beyond():
 DEEP = (6, *[32] * 8, 3)
 # Of each: the network and rows, an optimizer, what is found, in which layers, and with which remedy.
 SICK = {
-    "bytes": (octets, None, "inputs not scaled", (1,), r"scale=1/255"),
+    "bytes": (uint8_inputs, None, "inputs not scaled", (1,), r"scale=1/255"),
     "a feature in thousands": (lambda: scaled([1, 1, 1, 1e3, 1, 1]), None, "inputs not scaled", (1,),
                                r"\(X - mean\)/std"),
     "features of thousandths": (lambda: scaled([1e-3] * 6), None, "inputs not scaled", (1,), r"\(X - mean\)/std"),
@@ -280,8 +281,8 @@ def test_the_layers_are_named_shortly():
 
 
 def test_the_causes_stand_before_their_effects():
-    """Bytes as they are: with a rate for scaled inputs the step overshoots."""
-    assert kinds(diagnose(*octets(), SGD(0.1)))[:2] == ["inputs not scaled", "learning rate too high"]
+    """Unscaled uint8 inputs: with a learning rate for scaled inputs the step overshoots."""
+    assert kinds(diagnose(*uint8_inputs(), SGD(0.1)))[:2] == ["inputs not scaled", "learning rate too high"]
 
 
 def test_the_rate_that_is_recommended_is_found_well():
@@ -294,7 +295,7 @@ def test_the_rate_that_is_recommended_is_found_well():
 
 
 def test_the_first_that_is_not_finite_is_named():
-    """In the order of the passes; a cost that overflows alone is named too."""
+    """The report names the first array in the order of the passes, or the cost if only the cost overflows."""
     net, X, Y = lost(np.nan)
     report = diagnose(net, X, Y)
     assert "the first that is not finite is W of layer 2;" in report.findings[0].text
@@ -368,7 +369,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", slow_but(["tanh", "mixed"], HEALTHY))
 def test_of_a_healthy_network_nothing_is_found_before_or_after_training(name):
     sizes, hidden, options = HEALTHY[name]
     options = dict(options)
@@ -434,7 +435,7 @@ def test_the_text_has_a_line_for_each_layer_and_fits_a_screen():
     assert lines[-1] == "Nothing is found wrong."
     assert max(map(len, lines)) <= 120
     assert repr(report) == "Report(no finding)"
-    assert repr(diagnose(*octets())) == "Report(inputs not scaled, saturated output)"
+    assert repr(diagnose(*uint8_inputs())) == "Report(inputs not scaled, saturated output)"
 
 
 def test_the_report_is_drawn():

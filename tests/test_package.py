@@ -1,4 +1,4 @@
-"""The package as it is installed: what importing it does, needs and shows, and that no stale machine code is run."""
+"""The package as it is installed: what its import does and needs, and which machine code is compiled when."""
 
 import ast
 import inspect
@@ -103,7 +103,7 @@ NEW = {
 @pytest.mark.skipif(isinstance(steps.launch._cache, NullCache), reason="no folder to cache in")
 def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_part(run_python):
     """Phases and worker once; then for another architecture the tiles of its widths, for another batch nothing, and for
-    an optimiser, an activation or a loss itself alone. What comes from the cache counts as what is compiled."""
+    an optimizer, an activation or a loss only itself. What comes from the cache counts as what is compiled."""
     options = json.dumps([given for given, _ in NEW.values()])
     found = dict(zip(NEW, json.loads(run_python(ALL + FITS, options)), strict=True))
     seen = set()
@@ -207,7 +207,7 @@ CLASSES = [getattr(fastprop, name) for name in fastprop.__all__ if inspect.iscla
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_public_method_and_attribute_is_documented(cls):
-    """Methods by themselves; properties there or in the Attributes of their class."""
+    """Methods have docstrings; properties have one, or are in the Attributes of their class."""
     for name, member in inspect.getmembers(cls):
         if name.startswith("_"):
             continue
@@ -232,7 +232,7 @@ def test_every_kernel_that_a_user_may_call_is_documented(module):
 
 
 def test_the_docstring_examples_hold():
-    """Those of Network, as doctest runs them."""
+    """The examples of Network run under doctest."""
     import doctest
 
     import numpy as np

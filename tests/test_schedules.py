@@ -1,4 +1,4 @@
-"""Schedules: their rates at chosen steps, one by one and as an array, and what is said of wrong ones."""
+"""Schedules: their rates at chosen steps, one by one and as an array, and errors for wrong settings."""
 
 import math
 import pickle
@@ -48,7 +48,7 @@ def later(schedule):
 @pytest.mark.parametrize("number", [np.float32, np.float16, lambda value: np.array(value, np.float32)])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_rates_are_float64_whatever_the_settings(name, number):
-    """A float32 computes as its value does in float64, so that a file, which holds that value, gives the same rates."""
+    """A float32 setting computes as its value in float64, which is what files hold, so that the rates are the same."""
     given = later(make_schedule(name, number))
     expected = later(make_schedule(name, lambda value: float(number(value))))
     assert repr(given) == repr(expected)
@@ -78,7 +78,7 @@ def test_a_plateau_lowers_the_rate():
 
 
 def test_fit_tells_the_plateau_each_epochs_loss():
-    """The validation data's, where there are any."""
+    """The loss on the validation data, if there are any."""
     net, X = Network((2, 1), rng=0), np.ones((8, 2))
     optimizer = SGD(schedules.ReduceOnPlateau(0.5, factor=0.1, patience=1))
     net.fit(X, np.ones(8), epochs=1, optimizer=optimizer, validation=(X, np.zeros(8)), progress=False)
@@ -99,7 +99,7 @@ def test_the_rate_goes_on_over_fits_and_steps():
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
-def test_a_schedule_that_gives_no_rate_is_told_so_before_anything_changes(value):
+def test_a_schedule_that_gives_no_rate_raises_before_anything_changes(value):
     net, optimizer = Network((2, 1), rng=0), Adam(lambda step: value)
     before = net.parameters.copy()
     with pytest.raises(ValueError, match=r"gives .* at step 0; rates are finite and at least 0"):
@@ -129,7 +129,7 @@ def test_a_schedule_says_what_it_is():
 
 
 def test_a_copy_goes_on_with_the_schedule():
-    """Of plain SGD too, which has no moments to tell it from a new one; with another network it starts anew."""
+    """This holds for plain SGD too, which has no moments. With another network the schedule starts anew."""
     X, Y, optimizer = np.ones((10, 2)), np.ones(10), SGD(schedules.step(1, every=2))
     net = Network((2, 1), rng=0)
     net.fit(X, Y, epochs=3, optimizer=optimizer, progress=False)

@@ -1,6 +1,6 @@
-"""Bad input to every public function: the right kind of error, a message that says what to do, and nothing changed.
+"""Bad input to every public function raises the right error, with a message that says what to do, and changes nothing.
 
-One table. Each line: what is called, with which error, and a pattern of its message.
+Each line of the table has a call, its error, and a pattern of the message.
 """
 
 import math
@@ -413,8 +413,8 @@ def test_bad_input(bench, name):
     assert bench.sgd.steps == bench.adam.steps == 0
 
 
-def test_a_network_that_refused_trains_on_as_if_nothing_had_been():
-    """The generator, the engines and the moments too are as before: the same bits after a fit."""
+def test_after_errors_a_network_trains_as_if_they_had_not_been():
+    """Generator, engines and moments are unchanged as well: a fit gives the same bits."""
     clean, bench, (X, Y) = network(NETWORKS["softmax"]), Bench(), data(NETWORKS["softmax"])
     for name in (
         "fit on NaN",

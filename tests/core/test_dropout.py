@@ -1,4 +1,4 @@
-"""Dropout: which units it drops, that it is the inverted kind, and that only seed, step, layer and element count."""
+"""Inverted dropout: which units are dropped depends on the seed, the step, the layer and the element alone."""
 
 import copy
 
@@ -61,7 +61,7 @@ def panels_of(n, m, keeps, key=7, layer=1, sample=0):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_as_many_are_dropped_as_asked_for(rate):
-    """Of 200 units and 5,000 samples, and of each unit and each sample by itself; the mean stays 1."""
+    """The share of 200 units and 5,000 samples, of each unit and of each sample; the mean stays 1."""
     a = panels_of(200, 5000, round((1 - rate) * 2**32))
     gone = a == 0
     sigma = np.sqrt(rate * (1 - rate))
@@ -116,7 +116,7 @@ def exact_step(net, X, Y, t, lr):
 @pytest.mark.parametrize("batch", [1, 21, 700])
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "sigmoid", "gelu", "identity"])
 def test_steps_with_the_masks_written_out(hidden, batch):
-    """One sample, a ragged panel, and parts; the optimiser's step is in the draws."""
+    """One sample, a ragged panel, and parts; the draws depend on the optimizer's step."""
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((batch, 5)).astype(np.float32), rng.integers(4, size=batch)
     net, optimizer = Network((5, 17, 33, 4), hidden, "softmax", dropout=0.4, rng=1), SGD(0.1)
@@ -162,7 +162,7 @@ def test_the_draws_go_on_in_copies_and_differ_between_seeds():
 
 
 def test_it_keeps_a_network_from_learning_by_heart():
-    """Of noise: the cost of what it was trained on stays higher with dropout than without."""
+    """Trained on noise, the training cost stays higher with dropout than without."""
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((60, 10)), rng.integers(2, size=60)
     costs = []
@@ -188,7 +188,7 @@ def test_without_dropout_the_generator_draws_what_it_drew():
 
 
 def test_a_probability_next_to_1_drops():
-    """Of 2³² draws one keeps a unit: W1 gets no gradient, and the output only its bias."""
+    """Only one of 2³² draws keeps a unit: W1 gets no gradient, and of the output layer only the bias does."""
     net = Network((3, 8, 2), dropout=1 - 1e-10, rng=0)
     before = net.layers[0].W.copy()
     net.train_step(np.ones((20, 3)), np.ones((20, 2)), SGD(0.1))

@@ -1,4 +1,4 @@
-"""The door: whatever the user's array is like, the kernels see float32, and the user's array stays as it was."""
+"""Conversion of arrays: the kernels see float32 for any layout and dtype, and the user's array is unchanged."""
 
 import numpy as np
 import pytest
@@ -118,7 +118,7 @@ def test_every_kind_of_labels(dtype):
 
 
 def test_a_float32_array_is_not_copied():
-    """C-contiguous float32 is used where it stands, writable or not; so are a part of its rows, and labels of int64."""
+    """C-contiguous float32 is not copied, writable or not; neither are a slice of its rows, and labels of int64."""
     X, Y = data(CASE)
     for given in (X, read_only(X), X[3:20]):
         assert np.shares_memory(arrays.features(given, 5), given)
@@ -177,7 +177,7 @@ def test_results_are_the_callers_own():
 @pytest.mark.parametrize("row", [0, 15, 16, 1023, 1024, 1500, 2044])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_not_one_bad_value_gets_through(row, value):
-    """Wherever it stands: at the ends, in the ragged rest, in each block of the scan."""
+    """At any place: at the ends, in the ragged rest, and in each block of the scan."""
     for width in (1, 3, 5, 16):
         X = np.zeros((2045, width), np.float32)  # no whole number of vectors, but for the last width
         X[row, width - 1] = value

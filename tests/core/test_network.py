@@ -59,7 +59,7 @@ def test_random_architectures(case, seed, weighted):
 
 @pytest.mark.parametrize("m", [511, 513, 2000])
 def test_batches_of_more_than_one_chunk(m):
-    """The passes that keep everything, and the training step that goes in chunks of 512, at their borders."""
+    """Batch sizes around the borders of chunks of 512, for the passes and for the training step."""
     case = Case("chunks", (9, 33, 5), "tanh", "softmax", m)
     net, (X, Y) = network(case), data(case)
     check_forward(net, X)
@@ -71,7 +71,7 @@ def test_batches_of_more_than_one_chunk(m):
 
 @each_small_case
 def test_loss_predict_and_train_step_agree_with_forward_and_backward(case):
-    """One network seen through five calls: the same Ŷ bit for bit, the same J to rounding."""
+    """Five calls give the same Ŷ bit for bit, and the same J to rounding."""
     net, (X, Y) = network(case), data(case)
     Y_hat = net.forward(X)
     J = net.backward(Y)
@@ -84,7 +84,7 @@ def test_loss_predict_and_train_step_agree_with_forward_and_backward(case):
 
 @pytest.mark.parametrize("m", [1, 2, 15, 16, 17, 511, 512, 513, 1500])
 def test_predict_of_any_number_of_rows(m):
-    """Every row's Ŷ has the same bits whatever rows stand beside it; by itself, to rounding, the same value."""
+    """A row's Ŷ has the same bits beside any other rows; alone it has the same value to rounding."""
     case = Case("rows", (7, 33, 4), "relu", "softmax", m)
     net, (X, _) = network(case), data(case)
     together = net.predict(X)
@@ -121,7 +121,7 @@ def test_gradients_against_central_differences(hidden, output):
 
 
 def test_the_gradient_check_sees_a_wrong_gradient(monkeypatch):
-    """A check that cannot fail proves nothing: one dW off by a hundredth, and it shows."""
+    """The check can fail: it finds a dW that is off by a hundredth."""
     case = Case("check", (5, 9, 3), "tanh", "softmax", 12)
     net, (X, Y) = network(case), data(case)
     backward = net.backward
@@ -163,7 +163,7 @@ def test_whole_weights_are_repeated_rows(case):
 
 
 def test_samples_of_no_weight_do_not_count():
-    """The bits are those of the network in which such rows hold something else."""
+    """The bits do not depend on what such rows hold."""
     case = Case("weights", (7, 33, 4), "relu", "softmax", 40)
     X, Y = data(case)
     weights = np.ones(40)
@@ -178,7 +178,7 @@ def test_samples_of_no_weight_do_not_count():
 
 
 def test_a_sample_of_no_weight_may_even_overflow():
-    """X near the largest float32 gives an infinite Z; with weight 0 no parameter may notice."""
+    """X near the largest float32 gives an infinite Z; with weight 0 it changes no parameter."""
     net = Network((2, 1), rng=0)
     net.layers[0].W[:] = 1
     X, Y = np.array([[1, 2], [3e38, 3e38]], np.float32), np.zeros((2, 1))
@@ -203,7 +203,7 @@ def test_only_the_ratios_of_weights_matter(factor):
 
 @pytest.mark.parametrize("size", [1e-40, 3e38])
 def test_weights_at_the_ends_of_float32_are_refused_or_right(size):
-    """1/Σw, or w·dZ, beyond float32 must not turn the parameters into NaN in silence."""
+    """1/Σw or w·dZ beyond float32 raises an error, and does not make the parameters NaN."""
     case = Case("weights", (7, 33, 4), "tanh", "softmax", 12)
     net, plain, (X, Y) = network(case), network(case), data(case)
     plain.train_step(X, Y, SGD(0.1))
@@ -294,7 +294,7 @@ def test_what_is_written_through_a_view_is_seen_by_the_passes():
 
 
 def test_what_a_layer_shows_is_a_copy():
-    """Writing to Z, A, dZ or dA changes nothing of the network's."""
+    """Writing to Z, A, dZ or dA does not change the network."""
     case = Case("copies", (3, 5, 2), "relu", "identity", 8)
     net, (X, Y) = network(case), data(case)
     net.forward(X)
@@ -307,7 +307,7 @@ def test_what_a_layer_shows_is_a_copy():
 
 @pytest.mark.parametrize("name", ["parameters", "gradients"])
 def test_the_buffers_cannot_be_taken_away(name):
-    """The kernels know their addresses: an assignment is refused, or written into them."""
+    """The kernels hold their addresses: an assignment is refused, or copied into the buffer."""
     net = Network((3, 2), rng=0)
     before = getattr(net, name)
     with contextlib.suppress(AttributeError):
@@ -318,7 +318,7 @@ def test_the_buffers_cannot_be_taken_away(name):
 
 
 def test_a_step_written_by_hand_in_place():
-    """`net.parameters -= …` and `layer.W -= …`, as one writes them: the buffers are writable in place."""
+    """`net.parameters -= …` and `layer.W -= …` write to the buffers in place."""
     case = Case("by hand", (3, 5, 2), "tanh", "identity", 8)
     flat, layered, stepped, (X, Y) = network(case), network(case), network(case), data(case)
     stepped.train_step(X, Y, SGD(0.1))
@@ -399,7 +399,7 @@ def test_the_repr_says_what_the_network_is():
 
 
 def test_the_reference_itself_against_central_differences():
-    """The oracle is checked too: its backpropagation against nudges of its own cost, in float64."""
+    """The reference's backpropagation against central differences of its own cost, in float64."""
     from fastprop.gradcheck import numerical_gradients
 
     rng = np.random.default_rng(0)

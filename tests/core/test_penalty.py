@@ -1,4 +1,4 @@
-"""L2 in the cost, and gradients clipped by their global norm: what needs all weights or all gradients of a step."""
+"""The L2 penalty in the cost and the gradients, and gradients clipped by their global norm."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_the_penalty_is_in_the_cost_and_in_the_gradients(case):
 @each_case
 @pytest.mark.parametrize("clip", [None, 0.05])
 def test_steps_with_a_penalty_and_a_limit(case, clip):
-    """Of plain SGD, whose update is otherwise the tile's own: the cost before, and the parameters after, each step."""
+    """Plain SGD with a penalty: the cost before each step, and the parameters after it."""
     net, (X, Y), optimizer = network(case, l2=0.3), data(case), SGD(0.1, clip_norm=clip)
     for _ in range(5):
         J, grads = exact(net, X, Y, 0.3)
@@ -53,7 +53,7 @@ def test_steps_with_a_penalty_and_a_limit(case, clip):
 
 
 def test_a_penalty_of_weighted_samples_in_batches():
-    """The mean over an epoch has the penalty once, whatever the weights and the batches."""
+    """The mean over an epoch has the penalty once, for any weights and batches."""
     case = CASES[0]
     net, (X, Y), weights = network(case, l2=0.3), data(case), np.linspace(0.1, 2, 21)
     without = network(case)
@@ -88,7 +88,7 @@ def test_on_any_number_of_threads(case):
 
 
 def test_an_optimizer_with_a_limit_after_one_without():
-    """And back: what an engine was told for one optimiser does not stay for the next."""
+    """Changing the optimizer and changing back: no setting of one optimizer stays for the next."""
     case = CASES[0]
     (X, Y), free = data(case), SGD(0.1)
     net, other = network(case), network(case)

@@ -1,4 +1,4 @@
-"""partial_fit: the steps of train_step on a stream of batches of any sizes, and the few engines kept for it."""
+"""partial_fit makes the steps of train_step on a stream of batches of any sizes, and keeps few engines for it."""
 
 import copy
 import gc
@@ -54,7 +54,7 @@ def test_a_stream_has_the_bits_of_steps_that_each_have_an_engine_of_their_own(ma
 
 
 def test_without_an_optimizer_it_is_the_last_one():
-    """SGD(0.1) at first; then whichever made the last step, in partial_fit, train_step or fit."""
+    """It is SGD(0.1) at first; then the optimizer of the last step, in partial_fit, train_step or fit."""
     one, other, sgd, adam, slow = network(CASE), network(CASE), SGD(0.1), Adam(), SGD(0.01, momentum=0.5)
     X, Y = data(CASE)
     for net, given in ((one, (None, Adam(), None, SGD(0.01, momentum=0.5))), (other, (sgd, adam, adam, slow))):
@@ -69,7 +69,7 @@ def test_without_an_optimizer_it_is_the_last_one():
 
 
 def test_sizes_that_take_turns_make_each_engine_once(made):
-    """As do a stream's ragged end, and a fit between its batches; a fifth size takes the place of the one unused."""
+    """So do the ragged end of a stream, and a fit between its batches. A fifth size replaces the least recent."""
     net = network(CASE)
     stream = itertools.cycle(batches((32, 7, 1)))
     for X, Y in itertools.islice(stream, 30):
@@ -85,7 +85,7 @@ def test_sizes_that_take_turns_make_each_engine_once(made):
 
 
 def test_another_number_of_threads_is_heeded_by_every_engine(made, eager_threads):
-    """Kept ones too: they are made anew, with the same bits."""
+    """Kept engines are planned again as well, and give the same bits."""
     net, one = network(CASE), network(CASE)
     stream = batches((32, 48, 32, 48, 32, 48))
     for threads, (X, Y) in zip((1, 1, 2, 1, 2, 2), stream):
@@ -100,7 +100,7 @@ def test_another_number_of_threads_is_heeded_by_every_engine(made, eager_threads
 
 
 def test_no_more_is_kept_than_four_engines_and_their_bytes(monkeypatch):
-    """Of many sizes the last four; where they exceed the bound fewer, and beside one that is larger none."""
+    """The engines of the last four sizes are kept, fewer beyond the bound of bytes, and none beside a larger one."""
     net = network(CASE)
     for X, Y in batches(range(1, 40)):
         net.partial_fit(X, Y)
@@ -115,7 +115,7 @@ def test_no_more_is_kept_than_four_engines_and_their_bytes(monkeypatch):
 
 
 def test_engines_that_are_kept_hold_no_moments_of_earlier_optimizers():
-    """Nor does the network, once partial_fit is given another."""
+    """Neither does the network, once partial_fit has another optimizer."""
     gc.disable()
     try:
         net, moments = network(CASE), []
@@ -150,7 +150,7 @@ def test_a_stream_of_alternating_sizes_allocates_no_array():
 
 
 def test_a_refused_batch_changes_nothing():
-    """The parameters, and with which optimizer the stream goes on."""
+    """The parameters, and the optimizer of the stream, stay."""
     net, other = network(CASE), network(CASE)
     X, Y = data(CASE)
     for n in (net, other):
@@ -169,7 +169,7 @@ def test_a_refused_batch_changes_nothing():
 
 @pytest.mark.parametrize("of", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_a_copy_goes_on_alike(of):
-    """With a copy of the optimizer: neither disturbs the other."""
+    """With a copied optimizer, neither network changes the other."""
     net = network(CASE)
     stream = batches()
     for X, Y in stream[:5]:
@@ -183,7 +183,7 @@ def test_a_copy_goes_on_alike(of):
 
 
 def test_a_network_and_its_optimizer_are_copied_together():
-    """The copied network goes on with the copied optimizer itself."""
+    """The copied network continues with the copied optimizer."""
     net, optimizer = network(CASE), Adam()
     net.partial_fit(*data(CASE), optimizer)
     other, its = copy.deepcopy((net, optimizer))

@@ -10,7 +10,7 @@ from fastprop.core.thread_choice import Choice
 
 
 def called(choice, calls, seconds, pause=0.0, start=0.0):
-    """The thread numbers of some calls, of which each takes seconds(call, threads) and is followed by a pause."""
+    """Return the number of threads of each call, which takes seconds(call, threads) and is followed by a pause."""
     taken, now = [], start
     for call in range(calls):
         taken.append(choice.next(2, 32, now))
@@ -19,8 +19,8 @@ def called(choice, calls, seconds, pause=0.0, start=0.0):
     return taken, now
 
 
-def test_calls_that_wait_for_a_busy_core_are_done_alone():
-    """Single calls, as of predict: a slow first one is not believed, and a trial of short calls takes a millisecond."""
+def test_calls_that_wait_for_a_busy_core_run_on_one_thread():
+    """Single calls, such as predict: a slow first call is ignored, and a trial of short calls takes a millisecond."""
     choice = Choice()
     busy, now = called(choice, 3000, lambda call, n: 0.5 if call == 0 else 150e-6 if n == 1 else 3.5e-3)
     assert set(busy[:5]) == {2}
@@ -35,7 +35,7 @@ def test_calls_that_wait_for_a_busy_core_are_done_alone():
 
 
 def test_calls_that_come_now_and_then():
-    """Time that passes counts, or a wrong choice would last: five minutes of these have ten seconds of work."""
+    """The time between calls counts as well, or a wrong choice would last: five minutes hold ten seconds of work."""
     waking, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 2 else 8e-3, pause=0.05)
     assert waking.count(2) > 1800
     busy, _ = called(Choice(), 2000, lambda call, n: 5e-3 if n == 1 else 8e-3, pause=0.05)
@@ -43,7 +43,7 @@ def test_calls_that_come_now_and_then():
 
 
 def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
-    """Whatever the number, the same bits; and each kind of call finds its own."""
+    """The bits are the same for any number of threads."""
     if threads.get_num_threads() < 2:
         pytest.skip("one core has nothing to choose from")
     monkeypatch.setattr(thread_choice, "TRIAL_SECONDS", 0.0)

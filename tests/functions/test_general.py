@@ -1,4 +1,4 @@
-"""The general case: any activation with any loss, built in or one's own, against NumPy and central differences."""
+"""Any activation with any loss, built in or custom, against NumPy and central differences."""
 
 import copy
 import math
@@ -49,7 +49,7 @@ def network(hidden, output, loss, sizes=(5, 7, 4)):
 
 
 def largest_error(net, grads):
-    """Of the gradients, over the largest one of the same array."""
+    """Return the largest error of the gradients, relative to the largest gradient of the same array."""
     return max(
         float(np.abs(ours - grads[name]).max() / np.abs(grads[name]).max())
         for l, layer in enumerate(net.layers, start=1)
@@ -100,7 +100,7 @@ def test_hidden_layers_of_any_activation(hidden):
 
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_one_sample_has_the_gradients_that_it_has_among_others(hidden):
-    """A sample's vectors take the routines of the panels."""
+    """A single sample is computed by the routines of the panels."""
     net, (X, Y) = network(hidden, "softplus", "huber", (5, 17, 4)), samples("identity", 1)
     net.forward(X)
     J, one = net.backward(Y), net.gradients.copy()
@@ -111,7 +111,7 @@ def test_one_sample_has_the_gradients_that_it_has_among_others(hidden):
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_an_activation_in_numpy_is_the_references(name):
-    """Value and derivative of the expression that is compiled, at points far out too, in float64."""
+    """Value and derivative of the compiled expression in float64, also at large |z|."""
     Z = np.concatenate([np.linspace(-30, 30, 999), [-1e-9, 1e-9]])
     for deriv in (False, True):
         ours, theirs = ACTIVATIONS[name](Z, deriv=deriv), reference.HIDDEN[name](Z, deriv=deriv)
@@ -158,10 +158,10 @@ def test_targets_are_checked_by_the_loss():
     assert Network((3, 1), output="sigmoid", loss="mse").loss(X, [[-3.0], [7.0]]) > 0
 
 
-# ---- one's own ---------------------------------------------------------------------------------------------------
+# ---- custom functions --------------------------------------------------------------------------------------------
 
 
-def test_ones_own_activation_and_loss():
+def test_a_custom_activation_and_loss():
     """Against NumPy in float64, in hidden and output layers, and with a softmax; and they learn."""
     own, loss = Activation("mish", mish, mish_slope), Loss("logcosh", logcosh, logcosh_slope)
     for output in (own, "identity", "softmax"):
@@ -175,7 +175,7 @@ def test_ones_own_activation_and_loss():
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
 def test_a_copy_of_a_built_in_one_learns_the_same(name):
-    """What was written by hand, and what is compiled from its expression."""
+    """The handwritten routines and the ones compiled from the expression agree."""
     built_in = ACTIVATIONS[name]
     own = Activation(f"my_{name}", built_in.f, built_in.df)
     one, other = (network(g, "identity", None, (5, 17, 4)) for g in (name, own))
@@ -186,7 +186,7 @@ def test_a_copy_of_a_built_in_one_learns_the_same(name):
     np.testing.assert_allclose(other.parameters, one.parameters, rtol=1e-4, atol=1e-6)
 
 
-def test_copies_and_pickles_keep_ones_own_functions():
+def test_copies_and_pickles_keep_custom_functions():
     net = network(Activation("mish", mish, mish_slope), "identity", Loss("logcosh", logcosh, logcosh_slope))
     X, Y = samples("identity")
     for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):

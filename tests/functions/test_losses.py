@@ -1,4 +1,4 @@
-"""The softmax activation, and the losses with their dZ, of one panel, against float64: also where Z is extreme."""
+"""The softmax activation and the paired losses with their dZ on one panel against float64, also for extreme Z."""
 
 import ctypes
 
@@ -63,14 +63,14 @@ def test_softmax_columns_sum_to_one(n, scale):
 
 
 def test_softmax_does_not_see_a_shift():
-    """Bit for bit, where the shift itself rounds nothing: only differences to the maximum enter."""
+    """The bits are the same if the shift rounds nothing, since only differences from the maximum enter."""
     Z = np.random.default_rng(0).integers(-64, 64, (10, LANES)) / 8
     for shift in (64.0, -1000.0, 4096.0):
         np.testing.assert_array_equal(softmax(Z + shift), softmax(Z))
 
 
 def test_softmax_of_extremes_is_a_choice():
-    """At ±1e4 nothing overflows: the largest gets all, and equal ones share."""
+    """At ±1e4 nothing overflows: the largest Z gets probability 1, and equal ones share it."""
     Z = np.full((4, LANES), -1e4)
     np.testing.assert_array_equal(softmax(Z), np.full_like(Z, 0.25))
     Z[2] = 1e4
@@ -133,7 +133,7 @@ def test_weights_multiply_cost_and_dZ(output):
 @pytest.mark.parametrize("output", LOSSES)
 @pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf, 3e38])
 def test_what_stands_where_there_is_no_sample_does_not_count(output, junk):
-    """A place of weight 0 adds nothing to the cost, whatever its Z, and takes nothing from the other places' dZ."""
+    """A sample of weight 0 adds nothing to the cost for any Z, and does not change the dZ of others."""
     rng = np.random.default_rng(2)
     Z, Y = rng.standard_normal((4, LANES)), targets(output, 4, rng)
     weight = np.ones(LANES)
@@ -150,7 +150,7 @@ def test_what_stands_where_there_is_no_sample_does_not_count(output, junk):
 @pytest.mark.parametrize("output", LOSSES)
 @pytest.mark.parametrize("junk", [np.nan, np.inf])
 def test_no_gradient_where_there_is_no_sample(output, junk):
-    """dZ of a place of weight 0 is 0 even where its Z is not finite: one NaN there would fill all of dW."""
+    """dZ of a sample of weight 0 is 0 even if its Z is not finite: one NaN would fill all of dW."""
     Z, weight = np.zeros((4, LANES)), np.ones(LANES)
     Z[:, 7], weight[7] = junk, 0
     _, dZ = loss(output, Z, np.eye(4)[:, [0] * LANES], weight)

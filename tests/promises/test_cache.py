@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: never stale, never a stranger's, and never a reason to fail."""
+"""The cache of compiled kernels is never stale, never for another processor, and never a reason to fail."""
 
 import importlib.util
 import io
@@ -55,7 +55,7 @@ print(scan.first_outside(X.ctypes.data, 100, -1.0, 1.0), sum(scan.first_outside.
 
 
 def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another_file(copied, run_python):
-    """Compiled, then found in the cache; after an edit in simd.py, compiled again, and with its new meaning."""
+    """A function is compiled, then loaded from the cache; after an edit in simd.py it is compiled again, as edited."""
     where = {"folder": copied.parent, "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
     assert run_python(FOUND, **where) == "70 0\n"
     assert run_python(FOUND, **where) == "70 1\n"
@@ -78,7 +78,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("screen", [Terminal, io.StringIO], ids=["terminal", "file"])
 def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, tmp_path):
-    """Not where it comes from the cache, nor twice, nor into a log."""
+    """There is no message if the code comes from the cache, no second one, and none in a log file."""
     name = f"of_a_user_{screen.__name__}"
     (tmp_path / f"{name}.py").write_text("def first():\n    pass\n\n\ndef second():\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -95,7 +95,7 @@ def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, t
 
 
 def test_without_a_folder_to_write_to_it_still_runs(copied, run_python):
-    """Sources in a zip, or nowhere to cache: compiled anew each time, and the same answer."""
+    """If there is no folder for a cache, the code is compiled in each process, with the same result."""
     code = """
 import numba.core.caching as caching
 
@@ -113,7 +113,7 @@ NOWHERE = {"HOME": os.devnull + "/home", "XDG_CACHE_HOME": os.devnull + "/cache"
 
 
 def test_without_a_home_and_beside_sources_that_cannot_be_written_it_still_runs(copied, run_python):
-    """Nor a folder of the user's: compiled anew each time. (A file stands where the folder would be made.)"""
+    """Without a folder of the user either, it is compiled in each process. (A file stands in the folder's place.)"""
     (copied / "kernels" / "__pycache__").write_text("")
     for _ in range(2):
         assert run_python(FOUND, folder=copied.parent, **NOWHERE) == "70 0\n"
@@ -136,7 +136,7 @@ def cached(copied, run_python, tmp_path):
 
 
 def test_a_damaged_file_is_compiled_anew(cached):
-    """Cut off, emptied, overwritten, or with a single bit changed in its machine code."""
+    """The file is truncated, emptied, overwritten, or has a single bit of its machine code changed."""
     file, run = cached
     whole = file.read_bytes()
     flipped = bytearray(whole)
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_compiled_anew(cached):
 
 
 def test_a_folder_that_cannot_be_written_to_any_more(cached):
-    """Here a folder has the file's name: what is compiled cannot be saved, and is used."""
+    """Here a folder has the file's name: the compiled code cannot be saved, and is used."""
     file, run = cached
     file.unlink()
     file.mkdir()
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_to_any_more(cached):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has a full device")
 def test_a_full_disk(cached, monkeypatch):
-    """Writing fails as it does there, and leaves nothing behind."""
+    """Writing fails as on a full disk, and leaves no file behind."""
     file, _ = cached
     write_bytes = Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", lambda self, data: write_bytes(Path("/dev/full"), data))
@@ -170,7 +170,7 @@ def test_a_full_disk(cached, monkeypatch):
 
 
 def test_files_of_other_sources_are_deleted_and_those_of_other_processors_stay(cached):
-    """One folder on a network, for machines of two kinds; and an upgrade."""
+    """Two kinds of machines share a folder, and the package is upgraded."""
     file, run = cached
     old = file.with_name(file.name.replace(jit.source_stamp()[:16], "0" * 16))
     old.write_bytes(file.read_bytes())
@@ -216,7 +216,7 @@ print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdig
 
 @pytest.mark.parametrize("given", [False, True], ids=["none", "read-only"])
 def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path, given):
-    """No home, sources that cannot be written beside, and no cache folder, or one that is read-only: the same bits."""
+    """With no home, read-only sources, and no cache folder or a read-only one, training gives the same bits."""
     (copied / "kernels" / "__pycache__").write_text("")
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o555)
@@ -232,7 +232,7 @@ def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_pyth
 
 
 def test_cold_processes_started_at_once(copied, tmp_path):
-    """On one empty folder, where each finds what others write: none fails, all give the same bits."""
+    """Processes that fill the same empty folder at once all succeed, with the same bits."""
     count = int(os.environ.get("FASTPROP_COLD", "3"))
     variables = environment(copied.parent, PYTHONSAFEPATH="1", NUMBA_CACHE_DIR=str(tmp_path / "c"))
     started = [

@@ -1,4 +1,4 @@
-"""Many Python threads, forked children, and whichever threading layer there is: the bits of one quiet thread."""
+"""Many Python threads on every threading layer compute the bits of a single thread."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def hasty():
 
 
 def train_one(seed):
-    """A network of its own, trained and asked: everything that it computes."""
+    """Train a new network and return everything that it computes."""
     net = network(DIGITS, rng=seed)
     X, Y = data(DIGITS, 300, seed)
     net.fit(X, Y, epochs=3, optimizer=Adam(), rng=seed)
@@ -40,7 +40,7 @@ def train_one(seed):
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_eight_threads_train_their_own_networks(threads):
-    """With and without parallel regions below them: whoever finds the pool taken works alone."""
+    """With and without parallel regions: a call that finds Numba's threads busy runs on its own thread."""
     fastprop.set_num_threads(threads)
     serial = [train_one(seed) for seed in range(WORKERS)]
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -48,8 +48,8 @@ def test_eight_threads_train_their_own_networks(threads):
 
 
 @pytest.mark.usefixtures("hasty")
-def test_eight_threads_ask_one_network():
-    """predict and loss touch no state: 200 calls at once, with batches of many sizes, all right."""
+def test_eight_threads_predict_with_one_network():
+    """predict and loss change no state: 200 concurrent calls with batches of many sizes are all right."""
     net, (X, Y) = network(DIGITS), data(DIGITS, 700)
     counts = [1 + 37 * i % 700 for i in range(200)]
     serial = [(bits(net.predict(X[:m])), net.loss(X[:m], Y[:m])) for m in counts]
@@ -60,7 +60,7 @@ def test_eight_threads_ask_one_network():
 
 @pytest.mark.usefixtures("hasty")
 def test_eight_threads_on_one_network_break_nothing():
-    """What comes of it is anybody's guess, but it is a trained network: no crash, no NaN, a lower cost."""
+    """The result is undefined, but it is a trained network: no crash, no NaN, a lower cost."""
     net, (X, Y), optimizer = network(DIGITS), data(DIGITS, 700), Adam()
 
     def use(worker):
@@ -117,8 +117,8 @@ def test_a_prediction_lets_other_threads_run(other):
 
 
 @pytest.mark.skipif(os.environ.get("FASTPROP_QUIET") != "1", reason="FASTPROP_QUIET=1 says that two cores are idle")
-def test_four_threads_that_ask_are_nearly_twice_as_fast_as_one():
-    """Each call on one thread, so that only calls at the same time use the second core: 1.7 times in one round."""
+def test_four_threads_predict_nearly_twice_as_fast_as_one():
+    """Each call runs on one thread, so only concurrent calls use the second core: 1.7 times as fast in one round."""
     fastprop.set_num_threads(1)
     net, (X, _) = network(MNIST), data(MNIST, 1024)
 
@@ -159,10 +159,11 @@ with ThreadPoolExecutor(8) as pool:
 )
 
 
+@pytest.mark.slow
 @LAYERS
 def test_eight_threads_in_parallel_regions_on_every_layer(run_python, layer):
-    """They ask one network and train their own. Numba's workqueue ends the process when two threads enter it at once;
-    it is the one that every system has."""
+    """They predict with one network and train their own. Numba's workqueue layer, which every system has, ends the
+    process when two threads enter it at once."""
     assert run_python(TOGETHER, NUMBA_THREADING_LAYER=layer) == "True\n"
 
 
@@ -179,6 +180,7 @@ for batch in (100, 1300):  # panels of one chunk, and several chunks
 )
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_every_layer_and_in_every_run(run_python):
     """With dropout, in batches of one chunk and of several."""
     layers = [name for name in ("omp", "workqueue", "tbb") if has_layer(name)]
@@ -197,9 +199,10 @@ print(trained(0) == alone)
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [{"NUMBA_NUM_THREADS": "1"}, {"OMP_THREAD_LIMIT": "1"}, {"NUMBA_NUM_THREADS": "8"}])
 def test_fewer_or_more_threads_than_asked_for_run(run_python, limit):
-    """No phase may wait for a thread that never comes: eight are planned, and one, or eight on two cores, turn up."""
+    """No phase waits for a thread that never comes: eight are planned, and one runs, or eight run on two cores."""
     assert run_python(FEW_THREADS, timeout=60, **limit) == "True\n"
 
 
@@ -233,13 +236,14 @@ print(trained(0) == alone)
 )
 
 
+@pytest.mark.slow
 def test_inside_another_parallel_region(run_python):
-    """There the inner loop runs on one thread, whatever was planned."""
+    """There the inner loop runs on one thread, although more were planned."""
     assert run_python(NESTED, timeout=60) == "True\n"
 
 
 def test_networks_come_and_go():
-    """Engines and buffers of networks that are gone are gone too: no cycle keeps the workspace of a wide one."""
+    """Engines and buffers of deleted networks are freed: no reference cycle keeps them."""
     import gc
     import weakref
 

@@ -35,14 +35,14 @@ net.fit(X, Y, epochs=10**6, batch_size=16, optimizer=None if goes_on else Adam()
 
 
 def train_here(net, epochs, **settings):
-    """As `TRAIN` does."""
+    """Train as `TRAIN` does."""
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((64, 5), dtype=np.float32), rng.standard_normal((64, 2), dtype=np.float32)
     return net.fit(X, Y, epochs=epochs, batch_size=16, progress=False, **settings)
 
 
 def killed(path, after, goes_on=False):
-    """A process that saves after every batch, killed so long after it has begun; the network in its file."""
+    """Kill a process that saves after every batch, `after` seconds after it began; return the network in its file."""
     child = subprocess.Popen(
         [sys.executable, "-c", TRAIN, str(path), str(goes_on)], stdout=subprocess.PIPE, env=environment()
     )
@@ -53,8 +53,9 @@ def killed(path, after, goes_on=False):
     return Network.load(path)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_whole_file(tmp_path):
-    """Killed at random moments while it saves after every batch: what is there is a state that was saved."""
+    """A process is killed at random moments while it saves after every batch: the file holds a state that was saved."""
     kills, path = int(os.environ.get("FASTPROP_KILLS", "6")), tmp_path / "net.safetensors"
     rng, known = np.random.default_rng(0), {}
     for _ in range(kills):
@@ -76,8 +77,9 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]  # what the killed ones left is gone
 
 
-def test_going_on_after_kills_has_the_bits_of_a_fit_that_was_never_killed(tmp_path):
-    """Each process goes on from the file of the one that was killed before it."""
+@pytest.mark.slow
+def test_resuming_after_kills_has_the_bits_of_a_fit_that_was_never_killed(tmp_path):
+    """Each process resumes from the file of the one that was killed before it."""
     path, rng = tmp_path / "net.safetensors", np.random.default_rng(1)
     steps = []
     for kill in range(3):
@@ -139,9 +141,10 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_crash_at_any_call_of_the_system_leaves_the_old_file_or_the_new_one(tmp_path, run_python):
-    """A process is killed before and after each that a save makes: parameters, moments and generator are of one."""
+    """A process is killed before and after each system call of a save: the file is the old one or the new one."""
     lines = [line.split() for line in run_python(CRASHES, tmp_path / "net.safetensors").splitlines()]
     calls = [(event, name) for event, name, _ in lines]
     states = [state for *_, state in lines]
@@ -153,7 +156,7 @@ def test_a_crash_at_any_call_of_the_system_leaves_the_old_file_or_the_new_one(tm
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are not opened elsewhere")
 def test_what_is_renamed_is_on_the_disk(tmp_path, monkeypatch):
-    """The file, beside the one that it replaces, before that, and the folder after it."""
+    """The new file, in the same folder, is synced before it replaces the old one, and the folder after that."""
     path, calls, fsync, replace = tmp_path / "net.safetensors", [], os.fsync, os.replace
 
     def synced(number):
@@ -174,7 +177,7 @@ def test_what_is_renamed_is_on_the_disk(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_last_good_file(tmp_path, run_python):
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files stands for the full disk."""
     path = tmp_path / "net.safetensors"
     network().save(path)
     good = path.read_bytes()
@@ -194,8 +197,9 @@ except OSError as error:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_disk_that_becomes_full_ends_a_fit_and_leaves_the_last_checkpoint(tmp_path, run_python):
-    """The fourth of the checkpoints does not fit any more."""
+    """The fourth checkpoint does not fit on the disk."""
     path = tmp_path / "net.safetensors"
     script = """
 import resource, signal, sys
@@ -223,7 +227,7 @@ except OSError as error:
 
 @pytest.mark.skipif(os.name != "posix", reason="folders have no such permissions elsewhere")
 def test_a_folder_that_cannot_be_written_to_keeps_the_last_good_file(tmp_path, run_python):
-    """Root gives up its rights first. A `fit` says it before it begins, or where the folder has changed since then."""
+    """Root drops its rights first. A fit raises before it begins, or when the folder has changed since then."""
     path = tmp_path / "net.safetensors"
     network().save(path)
     good = path.read_bytes()

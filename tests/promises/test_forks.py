@@ -44,8 +44,8 @@ assert net.predict(X).tobytes() == expected and trained(1) == again  # the paren
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_of_a_process_that_trained_in_parallel(run_python, layer):
-    """Where the pool's threads stay behind in the parent, the child works alone, says so once, and hangs on no lock;
-    workqueue starts them anew."""
+    """If Numba's threads stay in the parent, the child computes on one thread, warns once, and hangs on no lock; the
+    workqueue layer starts new threads."""
     alone = ALONE_IN_THE_CHILD[layer]
     assert run_python(FORKING, alone, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
 
@@ -77,6 +77,7 @@ print(codes)
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_forked_while_another_thread_trains(run_python, layer):
@@ -119,10 +120,11 @@ print(codes)
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
-def test_a_child_goes_on_with_the_network_that_is_in_a_fit(run_python, layer):
-    """Its engine is in use by a thread that the child does not have: no hang, and the cost of its own step."""
+def test_a_child_trains_the_network_that_is_in_a_fit(run_python, layer):
+    """The engine is in use by a thread that the child does not have: the child does not hang, and its step is right."""
     said = run_python(FORKING_IN_A_FIT, timeout=240, NUMBA_THREADING_LAYER=layer)
     assert said.splitlines()[-1] == str([0] * 5)
 
@@ -151,10 +153,11 @@ print(set(codes))
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_forked_in_the_first_calls(run_python, layer):
-    """While another thread loads what was compiled, or starts Numba's threads, with locks that it holds."""
+    """Another thread loads compiled code, or starts Numba's threads, and holds locks."""
     run_python(PARALLEL + "trained(0)", NUMBA_THREADING_LAYER=layer)  # fills the cache
     said = run_python(FORKING_IN_THE_FIRST_CALLS, NUMBA_THREADING_LAYER=layer)
     assert said.splitlines()[-1] == "{0}"
@@ -186,9 +189,10 @@ compiled.join()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_child_forked_while_another_thread_compiles(run_python):
-    """It compiles what it needs: no lock of fastprop, Numba or LLVM is left closed."""
+    """The child can compile: no lock of fastprop, Numba or LLVM stays locked."""
     assert run_python(COMPILING) == "0\n"
 
 
@@ -216,10 +220,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_of_a_process_that_computed_in_parallel_without_fastprop(run_python, layer):
-    """Numba's threads stay behind all the same; GNU OpenMP would end a child that asks for them."""
+    """Numba's threads stay in the parent as well; GNU OpenMP would end a child that uses them."""
     assert run_python(NOT_BY_FASTPROP, timeout=60, NUMBA_THREADING_LAYER=layer) == f"{ALONE_IN_THE_CHILD[layer]}\n"
 
 
@@ -235,6 +240,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_the_pool_of_multiprocessing(run_python, layer):

@@ -73,8 +73,9 @@ def test_a_file_truncated_anywhere_is_refused(good, tmp_path):
     assert all(refused(tmp_path / "net", good[:length]) for length in lengths)
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_refused_or_harmless(good, tmp_path):
-    """`refused` checks both outcomes; each occurs, since most bits are of numbers and some are of the header."""
+    """`refused` checks both outcomes. Both occur: most bits belong to numbers, and some to the header."""
     rng, outcomes = np.random.default_rng(0), set()
     for place in rng.integers(0, 8 * len(good), int(os.environ.get("FASTPROP_FLIPS", "300"))):
         content = bytearray(good)
@@ -106,7 +107,7 @@ HISTORIES = {
 @pytest.mark.parametrize("kind", HISTORIES)
 @pytest.mark.parametrize("name", ["loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second"])
 def test_a_hostile_history_is_refused(name, kind, good, tmp_path):
-    """Only that of validation may be shorter, which came later then."""
+    """Only the validation history may be shorter: validation may have begun later."""
 
     def change(tensors, metadata):
         values = HISTORIES[kind](tensors.pop(f"history.{name}"))
@@ -118,14 +119,14 @@ def test_a_hostile_history_is_refused(name, kind, good, tmp_path):
 
 
 def to_the_old_format(tensors, metadata):
-    """Histories were JSON."""
+    """Change a file to the old format, whose histories were JSON."""
     described = json.loads(metadata["fit"])
     for name in [name for name in tensors if name.startswith("history.")]:
         described["history"][name.removeprefix("history.")] = tensors.pop(name).tolist()
     metadata.update(format="fastprop 1", fit=json.dumps(described))
 
 
-def test_a_file_of_the_old_format_is_gone_on_with(tmp_path):
+def test_a_file_of_the_old_format_is_resumed(tmp_path):
     parts, whole, path = network(), network(), tmp_path / "net.safetensors"
     expected = fit(whole, 6, Adam(0.01), validation=0.2)
     fit(parts, 4, Adam(0.01), validation=0.2)
@@ -227,9 +228,10 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone caps the address space of a process")
 def test_no_memory_is_taken_for_what_a_header_claims(tmp_path, run_python):
-    """A process that may have 30 MB more refuses, in a ValueError, what claims to be of hundreds."""
+    """A process limited to 30 MB more raises ValueError for files that claim to hold hundreds."""
     net, path = Network((4, 4)), tmp_path / "net.safetensors"
     net.partial_fit(np.ones((3, 4)), np.ones((3, 4)), Adam())
     net.fit(np.ones((3, 4)), np.ones((3, 4)), epochs=1, progress=False)
@@ -254,7 +256,7 @@ MOST_HEADER = 10**8 - 1  # bytes; safetensors refuses longer ones
 
 
 def described(network):
-    """A header with this JSON of the network."""
+    """Return a header with this JSON of the network."""
     metadata = {"format": "fastprop 2", "network": network, "optimizer": "null", "fit": "null"}
     return '{"__metadata__":' + json.dumps(metadata) + "}"
 
@@ -289,10 +291,11 @@ print(memory("VmHWM:") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the peak of a process")
 @pytest.mark.parametrize("name", LONG_HEADERS)
 def test_a_real_header_of_100_mb_is_refused_in_little_memory(name, good, tmp_path, run_python):
-    """In ten times the file where it has a million names, which are safetensors' own; less for other headers."""
+    """A million names take safetensors itself ten times the file; other headers take less."""
     small, path = tmp_path / "small", tmp_path / "long"
     small.write_bytes(good)
     text = LONG_HEADERS[name]().encode()

@@ -1,4 +1,4 @@
-"""What is in memory: float32 throughout, aligned, and nothing allocated from one step to the next."""
+"""Memory: float32 throughout, aligned, and nothing is allocated from one step to the next."""
 
 import gc
 import json
@@ -63,7 +63,7 @@ def test_a_step_allocates_no_array(name):
 
 
 def test_an_epoch_allocates_the_order_and_no_more():
-    """A fit of 100,000 rows: the four bytes a row of its order, and nothing that grows with steps or epochs."""
+    """A fit of 100,000 rows allocates four bytes per row for its order, and nothing that grows with steps or epochs."""
     case = SHAPES[0]
     net, (X, Y) = network(case), data(case, 100_000)
     net.fit(X, Y, epochs=1, batch_size=32)
@@ -118,7 +118,7 @@ cases = [(*case, fastprop.SGD(1e-6) if name == "sgd" else fastprop.Adam()) for *
 print(json.dumps([peak(*case) for case in cases]))
 """
 WIDE = (512, 2048, 2048, 10)  # 21 MB of parameters
-OF_FIT = {  # sizes, rows, batch, optimiser; the samples that stand in panels, and of how many parameters there is room
+OF_FIT = {  # sizes, rows, batch, optimizer, samples in panels, arrays of the size of the parameters
     "parameters": (WIDE, 256, 128, "adam", 128, 4),
     "parameters without gradients": (WIDE, 256, 128, "sgd", 128, 1),
     "data": ((64, 32, 1), 300_000, 128, "adam", 128, 4),
@@ -126,6 +126,7 @@ OF_FIT = {  # sizes, rows, batch, optimiser; the samples that stand in panels, a
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux alone tells and resets the peak")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_peak_of_fit_is_data_parameters_and_the_panels_of_a_batch(run_python, threads):
@@ -176,6 +177,7 @@ print(json.dumps([use(9), use(90)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the peak of a process")
 def test_a_hundred_epochs_take_no_more_memory_than_ten(run_python):
     """With a held-out fraction, a callback that predicts, early stopping, and batches of many sizes between: the peak
@@ -217,6 +219,7 @@ except MemoryError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone caps the address space of a process")
 def test_a_file_is_trained_on_without_being_loaded(run_python, tmp_path):
     """Files of 64 MB, and 8 of labels, mapped by ``np.memmap``, in a process that may take 10 MB beyond them.
@@ -258,12 +261,12 @@ ROUTINES = [
 
 @pytest.mark.parametrize("routine", ROUTINES, ids=[routine.__name__ for routine in ROUTINES])
 def test_compiled_code_calls_no_allocator_and_no_libm(routine):
-    """Nothing is allocated between the first step of an epoch and the last; no vector is taken apart for an expf."""
+    """Nothing is allocated between the first and the last step of an epoch; no vector is split for calls of expf."""
     assert not symbols(routine) & {*ALLOCATORS, *LIBM}
 
 
-def test_that_test_would_see_an_allocation_and_an_expf():
-    """The same look at a routine that makes an array and takes its exponential."""
+def test_an_allocation_and_an_expf_would_be_found():
+    """The same search in a routine that makes an array and takes its exponential finds both."""
 
     def allocates(n):
         return np.exp(np.ones(n, np.float32))[0]
@@ -274,7 +277,7 @@ def test_that_test_would_see_an_allocation_and_an_expf():
 
 
 def test_a_network_that_is_let_go_frees_its_memory_at_once():
-    """Without waiting for Python's collector of cycles: also after it was trained, asked for its layers, and copied."""
+    """It does not wait for the collector of cycles, even after training and after its layers were read."""
     gc.disable()
     try:
         net, optimizer = Network((5, 4, 3), rng=0), Adam()

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: NaN and infinity are refused, or where they are let in, give NaN and never a number."""
+"""NaN and infinity: they are refused; with check_finite=False they give NaN, never a finite number."""
 
 import pickle
 
@@ -51,7 +51,7 @@ def test_nan_in_a_row_is_nan_in_its_outputs_and_in_no_others(rows, hidden, outpu
 @pytest.mark.parametrize("hidden", HIDDEN)
 @pytest.mark.parametrize("m", [M, 1])
 def test_nan_in_a_row_is_nan_in_the_cost_and_in_every_gradient(rows, hidden, m):
-    """As arithmetic has it: each weight's gradient is a sum in which that sample takes part."""
+    """Each weight's gradient is a sum over all samples, so one NaN makes it NaN."""
     X, Y = (a[-m:] for a in rows)
     net = Network((5, 8, 17, 3), hidden, check_finite=False, rng=0)
     net.forward(with_value(X, -1, 2, np.nan))
@@ -112,7 +112,7 @@ def test_a_step_on_them_changes_nothing_and_fit_ends(rows, value):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("hidden", ["tanh", "relu"])
 def test_no_step_is_made_on_what_only_a_gradient_would_tell(rows, hidden, value, m):
-    """dW holds NaN where the cost would not: of a tanh of infinity, and of 0·NaN, in a sample that weighs nothing."""
+    """dW is NaN although the cost is finite: after a tanh of infinity, and after 0·NaN in a sample of weight 0."""
     X, Y = (a[:m] for a in rows)
     bad, weights = with_value(X, -1, 2, value), np.ones(m)
     net = Network((5, 8, 3), hidden, check_finite=False, rng=0)
@@ -132,7 +132,7 @@ def test_a_target_of_a_sample_that_weighs_nothing_does_not_count(rows):
 
 @pytest.mark.parametrize("size", [1e17, 1e20, 1e30])
 def test_a_gradient_whose_square_float32_does_not_hold_is_clipped(size):
-    """W moves by lr·clip_norm, whatever the gradient's norm."""
+    """W moves by lr·clip_norm for any norm of the gradient."""
     net = Network((1, 1), init="zeros", rng=0)
     net.train_step([[size]], [[-1.0]], SGD(0.1, clip_norm=2.0))
     assert net.layers[0].W[0, 0] == pytest.approx(-0.2, rel=1e-6)
@@ -146,7 +146,7 @@ def test_a_gradient_that_float32_does_not_hold_is_no_step():
 
 
 def test_parameters_that_overflow_are_told(rows):
-    """The cost of the last step was finite; that of a next one would not be."""
+    """The cost of the last step was finite; the cost of the next step would not be."""
     X, Y = rows
     with pytest.warns(RuntimeWarning, match="the parameters are no longer finite"):
         Network((5, 8, 3), rng=0).fit(1e3 * X, Y, epochs=1, optimizer=SGD(3e38))
@@ -215,7 +215,7 @@ TINY, SMALLEST = np.finfo(np.float32).tiny, np.finfo(np.float32).smallest_subnor
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("y", [0, 1, 0.25])
 def test_binary_cross_entropy_at_the_extremes(z, sign, y):
-    """log(1 + e⁻ᶻ) and its like, as float64 gives them; relative, also where they are e⁻⁸⁸."""
+    """log(1 + e⁻ᶻ) and similar costs as in float64, with a small relative error down to e⁻⁸⁸."""
     z = float(np.float32(sign * z))
     exact = max(z, 0) - z * y + np.log1p(np.exp(-abs(z)))
     if y in (0, 1):  # without the cancelling of z − z
@@ -229,7 +229,7 @@ def test_binary_cross_entropy_at_the_extremes(z, sign, y):
                                [SMALLEST, TINY, -SMALLEST], [1e38, -1e38, 0]])  # fmt: skip
 @pytest.mark.parametrize("y", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.25, 0.25]])
 def test_cross_entropy_at_the_extremes(z, y):
-    """Σ y·(log Σ eᶻ − z), as float64 gives it; relative, also where it is e⁻⁸⁸."""
+    """Σ y·(log Σ eᶻ − z) as in float64, with a small relative error down to e⁻⁸⁸."""
     z64, y64 = np.asarray(z, np.float32).astype(float), np.asarray(y, float)
     *others, top = sorted(z64)
     exact = float(np.sum(y64 * (top - z64 + np.log1p(np.exp(np.array(others) - top).sum()))))
@@ -256,7 +256,7 @@ def test_other_losses_at_the_extremes(z, y):
 
 @pytest.mark.parametrize("z", [[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [88, 0, -104], [1e38, -1e38, 0]])
 def test_squared_errors_of_probabilities_at_the_extremes(z):
-    """Outputs and losses that are no pair: ŷ is 0, 1 or what float32 holds of e⁻⁸⁸, and nothing overflows."""
+    """Outputs with unpaired losses: ŷ is 0, 1 or e⁻⁸⁸ in float32, and nothing overflows."""
     y, z64 = np.array([1.0, 0.0, 0.0]), np.asarray(z, np.float32).astype(float)
     softmax = np.exp(z64 - z64.max()) / np.exp(z64 - z64.max()).sum()
     sigmoid = 1 / (1 + np.exp(np.minimum(-z64, 700)))
@@ -269,7 +269,7 @@ def test_squared_errors_of_probabilities_at_the_extremes(z):
 @pytest.mark.parametrize("p", [0, SMALLEST, TINY, 1e-7, 0.5, 1 - 2**-24, 1])
 @pytest.mark.parametrize("y", [0, 1])
 def test_a_loss_of_probabilities_at_their_ends(loss, p, y):
-    """Of an identity's outputs, which may be 0 and 1: kept from there by 1e-7, as documented, so that it is finite."""
+    """Identity outputs may be 0 and 1; they are clipped by 1e-7, as documented, so that the loss is finite."""
     p = float(np.float32(p))
     kept = max(p, 1e-7) if loss == "cross_entropy" else min(max(p, 1e-7), 1 - 1e-7)
     exact = -y * np.log(kept) - (0 if loss == "cross_entropy" else (1 - y) * np.log(1 - kept))

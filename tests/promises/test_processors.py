@@ -1,10 +1,11 @@
-"""The kernels as they are on other processors: this one with its wider vectors left out."""
+"""The kernels as compiled for other processors: this one without its wider vectors."""
 
 import platform
 
 import numpy as np
 import pytest
 from machines import environment_of
+from marks import slow_but
 from panels import TILE_ROWS_OF, assert_within, bound
 
 CHECKS = """
@@ -23,9 +24,9 @@ print(simd.TILE_ROWS)
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86 are left out")
-@pytest.mark.parametrize("name", TILE_ROWS_OF)
+@pytest.mark.parametrize("name", slow_but(["AVX2"], TILE_ROWS_OF))
 def test_on_another_processor(run_python, name):
-    """Every small case against the reference, with the tile that such a processor gets."""
+    """Every small case against the reference, with the register tile of such a processor."""
     assert run_python(CHECKS, **environment_of(name)) == f"{TILE_ROWS_OF[name]}\n"
 
 
@@ -44,6 +45,7 @@ np.savez(sys.argv[1], X=X, W=layer.W, Z=Z, dZ=layer.dZ, dW=layer.dW)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86 are left out")
 def test_what_processors_differ_by(run_python, tmp_path):
     """Other tiles sum in another order, and round products where there is no fused multiply-add: two processors differ

@@ -1,4 +1,4 @@
-"""The same bits: from the same seed, on any number of threads, in any slices, in copies and in pickles."""
+"""The same seed gives the same bits on any number of threads, in any slices, in copies and in pickles."""
 
 import copy
 import itertools
@@ -29,7 +29,7 @@ LARGE = Case("large", (20, 513, 520, 5), "relu", "identity", 1100)  # chunks, bl
 
 
 def train_and_look(case, threads, optimizer, **options):
-    """Everything that a network computes, on so many threads."""
+    """Return everything that a network computes on a number of threads."""
     fastprop.set_num_threads(threads)
     m = 2 * case.batch + 5
     net, (X, Y) = network(case, **options), data(case, m)
@@ -53,17 +53,18 @@ def test_on_any_number_of_threads(case, options, name):
         assert train_and_look(case, threads, OPTIMIZERS[name].make(0.1), **options) == one, f"{threads} threads"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize(("name", "options"), [("sgd", {}), ("adamw", {"dropout": 0.3, "l2": 0.01})])
 def test_on_any_number_of_threads_with_a_large_W(name, options):
-    """The same; it takes ten times as long as those above, so that two optimisers have to do."""
+    """The same for two optimizers only, since it takes ten times as long."""
     one = train_and_look(LARGE, 1, OPTIMIZERS[name].make(0.1), **options)
     for threads in (2, 3, 8, 33):
         assert train_and_look(LARGE, threads, OPTIMIZERS[name].make(0.1), **options) == one, f"{threads} threads"
 
 
 def test_the_cases_take_every_path_of_the_planner(monkeypatch):
-    """Each way that a plan may lay out or share its work is taken by some of the cases above, and some do without."""
+    """Each choice of layout and of shares in the plan is made by some of the cases above, and not by others."""
     plans = [
         plan_for(case.sizes, [a.kind() for a in network(case).architecture.activations], case.batch)
         for case in (*SHARED, LARGE)
@@ -93,7 +94,7 @@ def test_the_cases_take_every_path_of_the_planner(monkeypatch):
 
 @pytest.mark.usefixtures("eager_threads")
 def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
-    """The chunks of networks whose gradients are too large for parts, which share every chunk."""
+    """If the gradients are too large for parts, the threads share every chunk."""
     monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
     case = SHARED[-1]
     one = train_and_look(case, 1, Adam(0.003))
@@ -104,7 +105,7 @@ def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("output", ["identity", "softmax"])
 def test_one_sample_on_any_number_of_threads(monkeypatch, output):
-    """Each layer's rows, and on the way back its columns, shared; ragged, and fewer than there are threads."""
+    """The threads share each layer's rows, and in the backward pass its columns, of which some layers have few."""
     monkeypatch.setattr("fastprop.kernels.plan.SHARED_WEIGHTS", 1)
     case = Case("one", (300, 530, 47, 1000, 17), ("relu", "tanh", "sigmoid"), output, 1)
     one = train_and_look(case, 1, Adam(0.003))
@@ -113,7 +114,7 @@ def test_one_sample_on_any_number_of_threads(monkeypatch, output):
 
 
 def test_on_any_number_of_threads_as_they_are_chosen():
-    """Without forcing small work on many threads: what a user gets."""
+    """Small work is not forced onto many threads here: this is what a user gets."""
     case = SHAPES[2]
     one = train_and_look(case, 1, SGD(0.1))
     for threads in (2, 3, 8, None):
@@ -122,7 +123,7 @@ def test_on_any_number_of_threads_as_they_are_chosen():
 
 @pytest.mark.usefixtures("eager_threads")
 def test_the_threads_are_really_more_than_one():
-    """The tests above would pass if all work ran on one: see that the plan shares it."""
+    """The tests above would pass if all work ran on one thread; the plan does share it."""
     case = SHARED[0]
     net, (X, Y) = network(case), data(case)
     for threads in (3, 2):
@@ -133,7 +134,7 @@ def test_the_threads_are_really_more_than_one():
 
 
 def test_threads_may_change_between_two_calls():
-    """The network shares its work out anew, and goes on with the same bits."""
+    """The network plans its work again, and continues with the same bits."""
     case = SHAPES[2]
     net, other, (X, Y) = network(case), network(case), data(case)
     a, b = Adam(), Adam()
@@ -218,7 +219,7 @@ def test_all_orders_are_equally_likely():
 
 
 def test_the_first_place_is_fair_in_a_long_order_too():
-    """Seeds side by side: 20,000 orders of a hundred rows, the first of them by tens."""
+    """For 20,000 consecutive seeds, the first of 100 rows is uniformly distributed, in a χ² test of ten bins."""
     first, order = np.zeros(10), np.empty(100, np.uint32)
     for seed in range(20_000):
         shuffle(order, 100, seed, 0)

@@ -1,4 +1,4 @@
-"""The comparison of two revisions, on stand-ins for fastprop that take a known time."""
+"""scripts/check_speed.py compares two revisions: here stand-ins for fastprop that take a known time."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def set_num_threads(n): pass
 
 
 def tree(folder, seconds):
-    """A folder with a fastprop whose epoch takes so many seconds."""
+    """Make a folder with a fastprop whose epoch takes `seconds`."""
     plan = folder / "fastprop" / "kernels" / "plan.py"
     plan.parent.mkdir(parents=True)
     plan.write_text("def flops_per_sample(sizes): return 7360\n")

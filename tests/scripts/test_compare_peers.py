@@ -1,4 +1,4 @@
-"""benchmarks/compare_peers.py: that all peers learn the same thing, and what it writes; no speed is asserted."""
+"""benchmarks/compare_peers.py: all peers learn the same, and its tables are right. No speed is asserted."""
 
 import importlib.util
 import json
@@ -10,6 +10,7 @@ import compare_peers
 import numpy as np
 import peers
 import pytest
+from marks import slow_but
 from processes import BENCHMARKS, environment
 
 SLOW = "PyTorch compiled"  # seconds for each case: one will do
@@ -33,7 +34,7 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.filterwarnings("default")  # what other libraries warn of themselves is theirs
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("case", ["xs", "s", "digits", "simplechains"])
+@pytest.mark.parametrize("case", slow_but(["xs", "s"], ["xs", "s", "digits", "simplechains"]))
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_every_peer_learns_what_the_reference_learns(name, case, optimizer):
     module, make = peers.PEERS[name]
@@ -174,6 +175,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_a_peer_that_fails_leaves_the_others(tmp_path):
     """scikit-learn is hidden by a package that does not import."""
     pytest.importorskip("matplotlib")

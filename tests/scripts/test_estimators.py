@@ -1,4 +1,4 @@
-"""benchmarks/estimators.py: that its table is made, of data that are there and of files; no speed is asserted."""
+"""benchmarks/estimators.py prints its table, for its own data and for files. No speed is asserted."""
 
 import math
 
@@ -25,6 +25,7 @@ def run(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_row_for_each_data_set_and_solver(run, tmp_path):
     write_idx(tmp_path, "train", *images(np.random.default_rng(0), 200))
     head, *rows = run("--mnist", tmp_path, "--ways", "adam,lbfgs")
@@ -52,7 +53,7 @@ def test_a_row_for_each_data_set_and_solver(run, tmp_path):
     ],
 )
 def test_a_difference_is_noise_within_two_standard_errors(ours, expected):
-    """Of the mean of the pairs; of a single one nothing is said."""
+    """The error of the mean of the pairs; a single pair has none."""
     assert estimators.difference(np.stack([ours, np.full(len(ours), 0.8)], axis=1)) == expected
 
 

@@ -1,4 +1,4 @@
-"""The scripts that a user would copy: each runs by itself, and what it is there to show holds."""
+"""The example scripts: each runs by itself, and what it shows holds."""
 
 import math
 import re
@@ -91,6 +91,7 @@ def test_regression(run, monkeypatch, seed):
 # ---- the stream --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stream(run, tmp_path):
     """The error falls and stays low, that of the copy rises; the saved network is the one of the end."""
     pytest.importorskip("safetensors", reason="files need safetensors (extra save)")
@@ -144,6 +145,7 @@ def test_stream_without_safetensors(run, tmp_path, monkeypatch):
 # ---- the pipeline ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pipeline(run):
     """Each of the four settings is tried, and the best is as good on rows that had no part in the search."""
     pytest.importorskip("sklearn", reason="fastprop.sklearn needs scikit-learn (extra sklearn)")
@@ -204,6 +206,7 @@ def test_exchange_with_nothing_installed(run, monkeypatch, tmp_path):
 # ---- the diagnosis -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_diagnosis(run, tmp_path, seed):
     """The first network learns little and is found sick before, during and after; the second is well, and learns."""

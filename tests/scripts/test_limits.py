@@ -1,4 +1,4 @@
-"""benchmarks/limits.py: that its tables are made, on turns of no length; no speed is asserted."""
+"""benchmarks/limits.py prints its tables, here after very short turns. No speed is asserted."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_an_unknown_table_is_named(monkeypatch, capsys):
 
 
 def test_a_call_costs_little_more_than_its_compiled_part(monkeypatch):
-    """Of train_step on the smallest shape, what is not the compiled step takes about 95 empty compiled calls."""
+    """train_step on the smallest shape takes about 95 empty compiled calls besides the compiled step."""
     monkeypatch.setattr(limits, "SECONDS", 0.01)
     for line in limits.calls()[2:]:
         _, train_step, _, compiled, empty = (float(cell) for cell in line.strip("| ").split(" | "))

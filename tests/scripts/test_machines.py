@@ -1,4 +1,4 @@
-"""benchmarks/machines.py: that its tables are made, of tiny networks; no speed is asserted."""
+"""benchmarks/machines.py prints its tables, here of tiny networks. No speed is asserted."""
 
 import limits
 import machines
@@ -40,6 +40,7 @@ def test_expected_and_measured_speed_on_more_threads(rows_of_table, monkeypatch)
         assert [float(cell.split()[0]) for cell in row[4:-1]] == [1.0] * 4  # networks so small run on one thread
 
 
+@pytest.mark.slow
 def test_processes_side_by_side(rows_of_table, monkeypatch):
     """Three workloads of real processes, for a moment."""
     monkeypatch.setattr(machines, "ROUNDS", 1)
@@ -63,7 +64,7 @@ def test_python_threads_that_ask_one_network(rows_of_table, monkeypatch):
 
 @pytest.mark.parametrize("processor", machines.PROCESSORS)
 def test_processors_leave_features_out(processor):
-    """And only leave out: nothing is on that this processor does not have."""
+    """The features are only left out: none is on that this processor does not have."""
     features = machines.environment_of(processor)["NUMBA_CPU_FEATURES"].split(",")
     here = machines.get_host_cpu_features().split(",")
     assert len(features) == len(here)

@@ -1,4 +1,4 @@
-"""benchmarks/predictions.py: that all predictors compute the same, and what it prints; no speed is asserted."""
+"""benchmarks/predictions.py: all predictors compute the same, and its table is right. No speed is asserted."""
 
 import importlib.util
 import subprocess
@@ -106,6 +106,7 @@ def test_the_cells_where_a_peer_is_ahead_are_counted_and_named(monkeypatch):
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peers", [["NumPy"], predictions.installed()], ids=["NumPy", "installed"])
 def test_the_command_measures_what_is_chosen(peers):
     done = command(*TINY, "--peers", ",".join(peers))
@@ -137,6 +138,7 @@ def test_a_peer_that_computes_something_else_ends_the_program(tmp_path):
     assert "onnxruntime computes something else: on xs, B=1" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_or_dies_leaves_the_others(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('no MKL')")
     (tmp_path / "jax.py").write_text("import os\nos._exit(3)")
@@ -150,6 +152,7 @@ def test_a_peer_that_fails_or_dies_leaves_the_others(tmp_path):
     assert cells[-1].endswith("× NumPy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "known"),
     [

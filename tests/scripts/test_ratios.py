@@ -1,4 +1,4 @@
-"""benchmarks/ratios.py: what it counts of allocations; no speed is asserted."""
+"""benchmarks/ratios.py counts the allocations of a step. No speed is asserted."""
 
 import numba
 import numpy as np

@@ -1,4 +1,4 @@
-"""The scripts, run as a user runs them."""
+"""scripts/train.py, make_digits.py and why_backprop.py, run as a user runs them."""
 
 import gzip
 import signal
@@ -62,6 +62,7 @@ def write_idx(folder: Path, part: str, X: np.ndarray, y: np.ndarray, *, zipped: 
 # ---- what train.py does with good data -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_needs_no_arguments(tmp_path):
     result = run("train.py", "--epochs", 6, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -84,6 +85,7 @@ def test_saved_parameters_take_the_data_as_it_is(tmp_path):
     assert np.mean(network.predict(X).argmax(axis=1) == y) > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("a", "b", "c"), ("7", "-2", "10")], ids=["text", "whole numbers"])
 def test_csv_classification(tmp_path, names):
     X, y = blobs(np.random.default_rng(1))
@@ -300,6 +302,7 @@ def test_divergence_is_told_and_not_saved(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")
 def test_ctrl_c_ends_cleanly_and_saves(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
@@ -334,10 +337,12 @@ def accuracy(args) -> float:
     return train.evaluate(network, parts, data.classes)[0]
 
 
+@pytest.mark.slow
 def test_digits_accuracy():
     assert np.mean([accuracy(train.parse(["--seed", str(seed)])) for seed in range(5)]) >= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MNIST.is_dir(), reason="the test images of MNIST are not there: ../shared/data/mnist")
 def test_mnist_accuracy():
     runs = [train.parse(["--data", str(MNIST), "--seed", str(seed)]) for seed in range(5)]
@@ -366,6 +371,7 @@ def test_make_digits_names_what_is_missing(tmp_path):
     assert result.stderr == "make_digits.py needs scikit-learn. Install it with: pip install scikit-learn\n"
 
 
+@pytest.mark.slow
 def test_why_backprop(tmp_path):
     pytest.importorskip("matplotlib")
     result = run("why_backprop.py", "--widths", 4, 16, "--plot", "why.png", cwd=tmp_path)
@@ -376,6 +382,7 @@ def test_why_backprop(tmp_path):
     assert (tmp_path / "why.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_why_backprop_without_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError\n")
     result = subprocess.run(

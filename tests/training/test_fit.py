@@ -1,4 +1,4 @@
-"""What fit does between the epochs: history, validation, early stopping, callbacks, progress, Ctrl-C, divergence."""
+"""fit between the epochs: history, validation, early stopping, callbacks, progress, Ctrl-C and divergence."""
 
 import builtins
 import os
@@ -52,7 +52,7 @@ def test_speed_is_samples_by_seconds(net, rows):
 
 
 def test_loss_is_the_mean_over_samples_not_over_batches(net, rows):
-    """With a step too small to change anything, it is the loss of all rows; the ragged batch counts for its rows."""
+    """If the steps are too small to change anything, it is the loss of all rows: a ragged batch counts for its rows."""
     expected = net.loss(*rows)
     history = net.fit(*rows, epochs=1, batch_size=48, optimizer=SGD(lr=1e-12))
     assert history.loss[0] == pytest.approx(expected, rel=1e-6)
@@ -63,7 +63,7 @@ def test_loss_is_the_mean_over_samples_not_over_batches(net, rows):
 
 
 def test_a_batch_in_which_nothing_weighs_changes_nothing(rows):
-    """Weights of the second batch all zero: its step is none, and no division by zero."""
+    """If all weights of the second batch are 0, it makes no step, and nothing is divided by zero."""
     weights = np.ones(100)
     weights[50:] = 0
     one, other = network(CASE), network(CASE)
@@ -73,7 +73,7 @@ def test_a_batch_in_which_nothing_weighs_changes_nothing(rows):
 
 
 def test_it_learns():
-    """What all of it is for: exclusive or, and a circle."""
+    """Exclusive or, and a circle, are learned."""
     net = Network((2, 16, 1), output="sigmoid", rng=0)
     X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     net.fit(X, [0, 1, 1, 0], epochs=1000, optimizer=Adam(lr=0.01))
@@ -167,7 +167,7 @@ def test_ctrl_c_with_early_stopping_goes_back_too():
 
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_a_fraction_is_held_out_of_every_class_alike(one_hot):
-    """Of 200, 100 and 20 rows a quarter each, whatever the seed; no row is in both parts, and all are in one."""
+    """A quarter of 200, 100 and 20 rows of the classes, for any seed. Every row is in exactly one of the parts."""
     labels = np.repeat([0, 1, 2], [200, 100, 20])
     Y = np.eye(3)[labels] if one_hot else labels
     for seed in range(5):
@@ -222,7 +222,7 @@ def test_class_weights_need_classes():
 
 
 def test_the_history_can_be_seen(net, rows, tmp_path):
-    """The losses of every epoch as lines, saved where it is asked for."""
+    """The figure has the losses of every epoch as lines, and is saved to the given path."""
     pytest.importorskip("matplotlib")
     history = net.fit(*rows, epochs=4, validation=held_out(), early_stopping=3)
     figure = history.plot(tmp_path / "history.png")
@@ -259,7 +259,7 @@ def test_a_true_result_ends_the_fit_after_all_callbacks(net, rows):
 
 
 def test_a_pair_is_called_every_so_many_steps(net, rows):
-    """Across epochs, beside those that are called after each; with the epoch's mean cost up to there."""
+    """Callbacks every few steps count across epochs, beside those after each epoch, and see the mean cost so far."""
     calls = []
     history = net.fit(*rows, epochs=3, batch_size=10, shuffle=False, callbacks=[
         (4, lambda step, h: calls.append((step, h.epochs, h.running_loss))), lambda e, h: calls.append(e),
@@ -280,7 +280,7 @@ def test_pairs_do_not_change_what_is_learnt(rows):
 
 
 def test_batches_that_do_not_count(net, rows):
-    """Weights of 0 for the first batches: there is no mean yet, and nothing to divide by."""
+    """If the first batches have weights of 0, there is no mean yet, and nothing is divided by zero."""
     seen, weights = [], np.repeat([0.0, 1.0], [60, 40])
     net.fit(*rows, epochs=1, batch_size=20, shuffle=False, sample_weight=weights,
             callbacks=[(1, lambda step, h: seen.append(h.running_loss))])  # fmt: skip
@@ -328,7 +328,7 @@ def test_a_callback_may_look_at_the_network_with_everything_it_has(rows):
 
 @pytest.mark.parametrize("size", [1, 16, 100, 600])
 def test_a_callback_may_train_the_network_itself(rows, size):
-    """Steps of any batch size, with the same optimizer, between two epochs: as if they stood between two fits."""
+    """Steps of any batch size with the same optimizer, between two epochs, act as if they were between two fits."""
     inside, outside = network(CASE), network(CASE)
     first, second = Adam(), Adam()
     X, Y = data(CASE, size, seed=3)
@@ -447,7 +447,7 @@ print("goes on")
     ("epochs", "m", "batch"), [(1_000_000, 1000, 100), (1, 3_000_000, 1)], ids=["many epochs", "one long epoch"]
 )
 def test_a_real_ctrl_c_ends_the_fit_before_its_time(run_python, epochs, m, batch):
-    """Also in the middle of an epoch that would take ten seconds: it ends between two slices, before its epoch does."""
+    """An epoch that would take ten seconds is left in the middle, between two slices."""
     assert run_python(INTERRUPTED, epochs, m, batch) == "goes on\n"
 
 
@@ -466,7 +466,7 @@ def test_divergence_is_said_and_ends_the_fit():
 
 
 def test_a_fit_that_diverged_is_not_saved(tmp_path):
-    """The last file is from before, and the fit is nothing to go on with."""
+    """The last checkpoint is from before the divergence, and the fit cannot be resumed."""
     case, path = Case("diverges", (3, 20, 2), "relu", "identity", 16), tmp_path / "net"
     net, (X, Y), optimizer = network(case), data(case, 200), SGD(lr=0.01)
 
@@ -483,7 +483,7 @@ def test_a_fit_that_diverged_is_not_saved(tmp_path):
 
 
 def test_labels_that_are_written_to_while_it_trains_are_safe():
-    """They are the user's array, used where it lies; those that are no classes are of none."""
+    """Labels are read from the user's array without a copy; labels that become invalid belong to no class."""
     case = Case("labels", (3, 20, 5), "relu", "softmax", 16)
     (X, _), labels = data(case, 200), np.arange(200) % 5
     for value in (5, -1, 10**9, -(2**63)):
@@ -496,7 +496,7 @@ def test_labels_that_are_written_to_while_it_trains_are_safe():
 
 
 def test_a_fit_that_is_refused_leaves_optimizer_and_network(tmp_path):
-    """An optimizer that made no step belongs to nobody."""
+    """An optimizer that made no step belongs to no network."""
     case = Case("refused", (3, 20, 2), "relu", "identity", 16)
     net, other, (X, Y) = network(case), Network((3, 9, 2), rng=1), data(case, 50)
     net.fit(X, Y, epochs=1)
@@ -569,7 +569,7 @@ def test_divergence_leaves_the_parameters_of_the_step_before(make, batch, thread
     ids=["panels", "parts", "dropout", "l2", "chunks"],
 )
 def test_divergence_within_a_slice_ends_it_there(sizes, batch, settings, monkeypatch):
-    """All steps of an epoch in one compiled call, or each in one of its own: the same end."""
+    """All steps of an epoch in one compiled call, or each in its own, end the same."""
     X, Y = data(Case("diverges", sizes, "relu", "identity", 16), 700)
     ends = []
     for seconds in (0.0, 1e9):
@@ -638,7 +638,7 @@ def test_plain_sgd_may_train_any_network(rows):
 
 
 def test_plain_sgd_writes_no_gradient(net, rows):
-    """`gradients` are those of backward alone, as train_step says."""
+    """`gradients` are those of backward only, as the documentation of train_step says."""
     net.forward(rows[0])
     net.backward(rows[1])
     before = bits(net.gradients)

@@ -10,7 +10,7 @@ from fastprop.training.pace import Pace
 
 
 def paced(speed, most, slices, sizes=(64, 64, 64)):
-    """The thread numbers of some slices where `speed(threads)` is in steps per second, and their seconds."""
+    """Return the number of threads and the seconds of each slice, `speed(threads)` being in steps per second."""
     pace, chosen, now = Pace(sizes, 64, Choice()), [], 0.0
     for _ in range(slices):
         steps, threads = pace.next(most, now)
@@ -28,7 +28,7 @@ def test_on_idle_cores_all_threads_are_used_but_for_short_trials():
 
 
 def test_where_other_processes_have_the_cores_fewer_threads_are_used():
-    """Found within a trial for each halving; and left again when the cores are idle."""
+    """They are found within one trial for each halving, and left again when the cores are idle."""
     assert paced(lambda threads: 1e4 / threads, 4, 100)[-1][0] == 1
     busy = iter([True] * 50 + [False] * 100)
     chosen = paced(lambda threads: 1e4 / threads if next(busy, False) else 1e4 * threads, 2, 150)
@@ -37,7 +37,7 @@ def test_where_other_processes_have_the_cores_fewer_threads_are_used():
 
 
 def test_short_fits_learn_from_those_before(monkeypatch):
-    """Fits of 20 ms each, too short for a trial in one of them, on cores that others have."""
+    """Fits of 20 ms each are too short for a trial; on busy cores they learn together."""
     case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
     choice = network(case).engines.training(16).choice
     for _ in range(60):

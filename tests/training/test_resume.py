@@ -1,4 +1,4 @@
-"""Files of networks: what goes in comes out, and a fit that is gone on with has the bits of one that never stopped."""
+"""Files of networks: loading restores what was saved, and a resumed fit has the bits of one that never stopped."""
 
 import math
 import warnings
@@ -76,7 +76,7 @@ net.save(sys.argv[1])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 5, 7, 13])
-def test_a_fit_is_gone_on_with_in_the_middle_of_an_epoch(steps, tmp_path):
+def test_a_fit_is_resumed_in_the_middle_of_an_epoch(steps, tmp_path):
     whole, parts = network(), network()
     expected = fit(whole, 6, Adam(0.01))
     fit(parts, 6, Adam(0.01), callbacks=[(steps, lambda done, history: True)])
@@ -86,7 +86,7 @@ def test_a_fit_is_gone_on_with_in_the_middle_of_an_epoch(steps, tmp_path):
     assert same(whole, again)
 
 
-def test_ctrl_c_ends_a_fit_that_can_be_gone_on_with(tmp_path):
+def test_a_fit_that_ctrl_c_ended_can_be_resumed(tmp_path):
     def interrupt(steps, history):
         if steps == 9:
             raise KeyboardInterrupt
@@ -128,13 +128,14 @@ print(times)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_moment_costs_no_bit(run_python):
     assert int(run_python(INTERRUPTED, 0)) > 1
 
 
 @pytest.mark.parametrize("stop", [1, 3, 6])
 def test_early_stopping_goes_on_with_its_patience_and_its_best(stop, tmp_path):
-    """After the file the network holds the best parameters, and goes on from the last."""
+    """The loaded network holds the best parameters, and resumes from the last."""
 
     def run(net, epochs, **settings):
         return fit(net, epochs, validation=0.3, early_stopping=4, **settings)
@@ -150,7 +151,7 @@ def test_early_stopping_goes_on_with_its_patience_and_its_best(stop, tmp_path):
 
 
 def test_what_a_file_holds(tmp_path):
-    """The derivation's names, for whoever reads it without fastprop."""
+    """The file has the derivation's names, so that it can be read without fastprop."""
     net, path = network(scale=0.5), tmp_path / "net.safetensors"
     net.classes = ["cat", "dog", 7]
     fit(net, 2, Adam())
@@ -170,7 +171,7 @@ def test_what_a_file_holds(tmp_path):
     assert not list(tmp_path.glob("*partial*"))
 
 
-def test_functions_of_ones_own_are_given_again(tmp_path):
+def test_custom_functions_are_passed_to_load(tmp_path):
     swish = Activation("swish", lambda z: z / (1 + math.exp(-z)), Activation.built_in["silu"].df)
     cube = Loss("cube", lambda y_hat, y: abs(y_hat - y) ** 3, lambda y_hat, y: 3 * (y_hat - y) * abs(y_hat - y))
     net, path = Network((3, 5, 2), swish, loss=cube, rng=0), tmp_path / "net.safetensors"
@@ -181,7 +182,7 @@ def test_functions_of_ones_own_are_given_again(tmp_path):
 
 
 def test_names_are_read_as_python_reads_them(tmp_path):
-    """In their NFKC form, under which generated code is found: the ligature ﬁ is f and i, wide letters are letters."""
+    """Names are compared in their NFKC form, as Python does: the ligature ﬁ is f and i, wide letters are letters."""
     fix = Activation("ﬁx", lambda z: z / (1 + math.exp(-z)), Activation.built_in["silu"].df)
     waffle = Loss("waﬄe", lambda y_hat, y: 0.5 * (y_hat - y) ** 2, lambda y_hat, y: y_hat - y)
     assert (fix.name, waffle.name) == ("fix", "waffle")
@@ -207,7 +208,7 @@ def test_what_cannot_be_saved_is_said_before_the_fit(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_was_trained_since_is_not_gone_on_with():
+def test_a_network_that_was_trained_since_is_not_resumed():
     net = network()
     fit(net, 1)
     net.partial_fit(*data())
@@ -235,7 +236,7 @@ def test_an_early_stopping_that_has_ended_stays_ended(tmp_path):
         ({"shuffle": False}, "shuffle is False"),
     ],
 )
-def test_only_the_same_fit_is_gone_on_with(settings, message):
+def test_only_the_same_fit_is_resumed(settings, message):
     net = network()
     if settings:
         fit(net, 1)
@@ -302,9 +303,9 @@ COMES_BY_ITSELF = (
 
 @pytest.mark.parametrize("name", STATES)
 def test_what_is_saved_can_be_loaded(name, tmp_path):
-    """In whatever state the network is; where it cannot be saved, a ValueError says so, and the good file stays.
+    """For any state of the network, save writes a file that can be loaded, or raises ValueError and keeps the old file.
 
-    What a fit comes to by itself is saved.
+    States that a fit reaches by itself can be saved.
     """
     net, path = network(), tmp_path / "net.safetensors"
     net.save(path)
@@ -322,8 +323,9 @@ def test_what_is_saved_can_be_loaded(name, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_history_of_millions_of_epochs(tmp_path):
-    """It is no part of the header, which may have 100 MB."""
+    """The history is not in the header, whose length is limited to 100 MB."""
     net, epochs, rng = network(), 1_750_000, np.random.default_rng(0)
     fit(net, 1)
     for name in ("loss", "seconds", "samples_per_second"):
@@ -339,7 +341,7 @@ def test_a_history_of_millions_of_epochs(tmp_path):
 
 
 def test_a_checkpoint_leaves_out_what_is_not_finite(tmp_path):
-    """A moment too: the fit goes on, and the file is that of the steps before."""
+    """If a moment is not finite, the fit continues, and the file is that of the steps before."""
     net, checkpoint = network(), Checkpoint(tmp_path / "net.safetensors", every=1)
 
     def spoiled(steps, history):

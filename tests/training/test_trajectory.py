@@ -1,4 +1,4 @@
-"""Training of many steps against float64 NumPy, fed the same batches from the same start, for every optimiser."""
+"""200 training steps of every optimizer against float64 NumPy, from the same start on the same batches."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_train_step_walks_the_path_of_numpy(name, case):
 @each_optimizer
 @pytest.mark.parametrize("parts", [64, 2, 0])
 def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
-    """Batches of 700 samples, three chunks each, every sample with its weight: in as many parts, in two, in none."""
+    """Batches of 700 weighted samples, in three chunks each: with as many parts as chunks, with two, and with none."""
     monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", parts)
     case = Case("chunks", (6, 17, 3), "tanh", "softmax", 700)
     net, (X, Y) = network(case), data(case, 1000)
