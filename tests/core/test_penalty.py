@@ -88,7 +88,7 @@ def test_on_any_number_of_threads(case):
 
 
 def test_an_optimizer_with_a_limit_after_one_without():
-    """Changing the optimizer and changing back: no setting of one optimizer stays for the next."""
+    """No setting of one optimizer stays in the engine for the next optimizer."""
     case = CASES[0]
     (X, Y), free = data(case), SGD(0.1)
     net, other = network(case), network(case)

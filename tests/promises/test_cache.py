@@ -54,6 +54,7 @@ print(scan.first_outside(X.ctypes.data, 100, -1.0, 1.0), sum(scan.first_outside.
 """
 
 
+@pytest.mark.slow
 def test_an_edit_is_compiled_and_runs_although_the_cached_function_is_in_another_file(copied, run_python):
     """A function is compiled, then loaded from the cache; after an edit in simd.py it is compiled again, as edited."""
     where = {"folder": copied.parent, "NUMBA_CACHE_DIR": str(copied.parent / "cache")}
@@ -112,6 +113,7 @@ jit._Cache = Nowhere
 NOWHERE = {"HOME": os.devnull + "/home", "XDG_CACHE_HOME": os.devnull + "/cache", "NUMBA_CACHE_DIR": ""}
 
 
+@pytest.mark.slow
 def test_without_a_home_and_beside_sources_that_cannot_be_written_it_still_runs(copied, run_python):
     """Without a folder of the user either, it is compiled in each process. (A file stands in the folder's place.)"""
     (copied / "kernels" / "__pycache__").write_text("")
@@ -119,6 +121,7 @@ def test_without_a_home_and_beside_sources_that_cannot_be_written_it_still_runs(
         assert run_python(FOUND, folder=copied.parent, **NOWHERE) == "70 0\n"
 
 
+@pytest.mark.slow
 def test_sources_that_cannot_be_written_are_cached_in_the_users_folder(copied, run_python, tmp_path):
     (copied / "kernels" / "__pycache__").write_text("")
     where = {"folder": copied.parent, "NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -135,6 +138,7 @@ def cached(copied, run_python, tmp_path):
     return file, lambda **environment: run_python(FOUND, **{**where, **environment})
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_compiled_anew(cached):
     """The file is truncated, emptied, overwritten, or has a single bit of its machine code changed."""
     file, run = cached
@@ -156,6 +160,7 @@ def test_a_folder_that_cannot_be_written_to_any_more(cached):
     assert run() == "70 0\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has a full device")
 def test_a_full_disk(cached, monkeypatch):
     """Writing fails as on a full disk, and leaves no file behind."""
@@ -169,6 +174,7 @@ def test_a_full_disk(cached, monkeypatch):
     assert [path.name for path in file.parent.iterdir() if "base" in path.name] == []
 
 
+@pytest.mark.slow
 def test_files_of_other_sources_are_deleted_and_those_of_other_processors_stay(cached):
     """Two kinds of machines share a folder, and the package is upgraded."""
     file, run = cached
@@ -214,6 +220,7 @@ print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdig
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [False, True], ids=["none", "read-only"])
 def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path, given):
     """With no home, read-only sources, and no cache folder or a read-only one, training gives the same bits."""
@@ -231,6 +238,7 @@ def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_pyth
     assert caches.count("NullCache") == 2
 
 
+@pytest.mark.slow
 def test_cold_processes_started_at_once(copied, tmp_path):
     """Processes that fill the same empty folder at once all succeed, with the same bits."""
     count = int(os.environ.get("FASTPROP_COLD", "3"))

@@ -53,7 +53,7 @@ def test_a_row_for_each_data_set_and_solver(run, tmp_path):
     ],
 )
 def test_a_difference_is_noise_within_two_standard_errors(ours, expected):
-    """The error of the mean of the pairs; a single pair has none."""
+    """The standard error is that of the mean over the seeds; a single seed has none."""
     assert estimators.difference(np.stack([ours, np.full(len(ours), 0.8)], axis=1)) == expected
 
 
