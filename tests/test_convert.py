@@ -599,9 +599,9 @@ FOURTH = Loss("fourth", lambda y_hat, y: (y_hat - y) ** 4, lambda y_hat, y: 4 * 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (Network((3, 4, 5, 2), ("tanh", CUBE)), r"net has Activation\('cube'\), one's own.* identity, relu"),
+        (Network((3, 4, 5, 2), ("tanh", CUBE)), r"net has Activation\('cube'\), a custom Activation.* identity, relu"),
         (Network((3, 4, 2), output=CUBE), r"net has Activation\('cube'\)"),
-        (Network((3, 4, 2), loss=FOURTH), r"net has Loss\('fourth'\), one's own.* mse, mae.* as its Loss"),
+        (Network((3, 4, 2), loss=FOURTH), r"net has Loss\('fourth'\), a custom Loss.* mse, mae.* as its Loss"),
     ],
     ids=["hidden", "output", "loss"],
 )

@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import scipy.optimize
 import sklearn
+from marks import slow_but
 from networks import assert_close
 from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn import neural_network
@@ -92,6 +93,7 @@ def is_of_weights(check):
     return check.func.__name__.startswith("check_sample_weight_equivalence")
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MLPClassifier(), MLPRegressor()])
 def test_scikit_learns_checks(estimator, check, monkeypatch):
     """All of them pass with the defaults, of which one takes predictions for computed in float64.
@@ -106,6 +108,7 @@ def test_scikit_learns_checks(estimator, check, monkeypatch):
     check(estimator)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([of_fastprop(theirs) for kind in THEIRS.values() for theirs in _construct_instances(kind)])
 def test_scikit_learns_checks_as_its_suite_has_them(estimator, check, monkeypatch):
     """With the settings that it has there for its own estimators, of all checks and of single ones.
@@ -171,7 +174,7 @@ def test_the_same_steps_as_scikit_learn(name, way, weighted):
     assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
 
 
-@each_problem
+@pytest.mark.parametrize("name", slow_but(["two classes"], PROBLEMS))
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     ours, theirs, X, y = both(name, solver="lbfgs", alpha=3.0, activation="tanh", max_iter=1000, random_state=1)
@@ -185,6 +188,7 @@ def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     assert ours.score(X, y, weights) == pytest.approx(theirs.score(X, y, weights), abs=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.1, 10.0, 1e4, 1e6])
 def test_lbfgs_finds_the_rates_of_large_counts_and_of_small_ones(mean):
     """Of a million, the terms of the deviance are 10⁷ and what is left of them is 1; and on the way from a rate of 1
@@ -197,6 +201,7 @@ def test_lbfgs_finds_the_rates_of_large_counts_and_of_small_ones(mean):
     assert model.fit(X, y).loss_ < 2 * theirs.fit(X, y).loss_ + 0.2
 
 
+@pytest.mark.slow
 @each_estimator
 def test_a_greater_tol_ends_lbfgs_sooner(kind):
     ends = [kind(solver="lbfgs", tol=tol, max_iter=1000, random_state=0).fit(X, y).n_iter_ for tol in (0.1, 0.01, 1e-4)]
@@ -413,6 +418,7 @@ SETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", SETS)
 def test_scores_on_real_data_are_scikit_learns(data):
     """The mean of three seeds is within twice the largest difference between seeds, and 2%."""
@@ -448,6 +454,7 @@ def test_copies_predict_and_go_on_as_the_original(kind, settings, again):
     assert not hasattr(clone(estimator), "coefs_")
 
 
+@pytest.mark.slow
 @each_estimator
 def test_a_grid_of_pipelines_on_two_processes(kind):
     pipeline = make_pipeline(StandardScaler(), kind(random_state=0, max_iter=5))
