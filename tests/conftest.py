@@ -1,12 +1,11 @@
-"""What all tests share: random cases that are the same in every run, and nothing left behind by a test."""
+"""Settings and fixtures of all tests: the same random cases in every run, and the default number of threads."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import hypothesis
 import pytest
+from processes import BENCHMARKS, TESTS, environment
 
 import fastprop
 from fastprop.kernels import estimate
@@ -33,20 +32,15 @@ def eager_threads(monkeypatch):
 def run_python():
     """Run a script in an interpreter of its own; its output, after it has ended well.
 
-    `folder` is searched for modules before all others; the environment is this one's and what is given.
+    `folder` is searched for modules before all others; the tests' helpers can be imported.
     """
 
-    def run(script, *arguments, folder="", timeout=240, **environment):
-        paths = [str(folder), str(Path(fastprop.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        variables = {
-            **os.environ,
-            "PYTHONSAFEPATH": "1",  # not the folder that the tests are run in
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            **environment,
-        }
+    def run(script, *arguments, folder=None, timeout=240, **variables):
+        folders = [TESTS, BENCHMARKS] if folder is None else [folder, TESTS, BENCHMARKS]
+        variables = {"PYTHONSAFEPATH": "1", **variables}  # not the folder that the tests are run in
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],
-            env=variables, capture_output=True, text=True, timeout=timeout, check=False,
+            env=environment(*folders, **variables), capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout

@@ -1,4 +1,4 @@
-"""Memory between fences: pages that end the process when anything is read or written there, and canaries beside."""
+"""Arrays between fences: pages that end the process when they are read or written, and canaries beside the array."""
 
 import ctypes
 import importlib
@@ -14,7 +14,7 @@ _mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 
 class Fences:
-    """Makes arrays that begin right behind one fence, or end right before the other.
+    """Allocates arrays that begin right behind one fence, or end right before the other.
 
     Parameters
     ----------
@@ -29,18 +29,18 @@ class Fences:
         self._made = []
 
     def zeros(self, length, dtype=np.float32):
-        """What stands in for `fastprop.kernels.plan.allocate`."""
+        """Replace `fastprop.kernels.plan.allocate`."""
         return self._array(length, np.dtype(dtype), self.alignment)
 
     def stand_in(self, package):
-        """Have all that a package's modules allocate for kernels lie between fences."""
+        """Replace the allocators of a package's modules, so that all memory of the kernels is between fences."""
         for name in ("network", "core.model", "core.engine", "optimizers", "dropin", "training.files"):
             importlib.import_module(f"{package}.{name}").allocate = self.zeros
         for name in ("core.engine", "core.arrays", "training.fit", "training.samples", "dropin"):
             importlib.import_module(f"{package}.{name}").np = _NumPy(self)
 
     def copy(self, a):
-        """An array of a user, at an address that nothing but its dtype aligns."""
+        """Return a copy, as a user's array, at an address aligned to its dtype only."""
         out = self._array(a.size, a.dtype, a.dtype.itemsize).reshape(a.shape)
         out[...] = a
         return out
@@ -62,13 +62,13 @@ class Fences:
         return out
 
     def check(self):
-        """That nothing was written beside any array."""
+        """Assert that nothing was written beside any array."""
         for between, start, end in self._made:
             assert (between[:start] == CANARY).all(), "written before an array"
             assert (between[end:] == CANARY).all(), "written behind an array"
 
     def forget(self):
-        """Let go of all arrays that no one else holds."""
+        """Release all arrays that nothing else holds."""
         self._made.clear()
 
 

@@ -1,11 +1,10 @@
-"""Every public function with hostile arguments, all memory between fences: run in a process of its own.
+"""Calls of every public function with hostile arguments, all memory between fences, for a process of its own.
 
     python tests/fuzzing.py EXAMPLES
 
 An example calls one function with good arguments, of which one or more are exchanged for hostile ones. It may be
-refused with a ValueError or TypeError (or what the function documents) and then nothing may have changed; or it may be
-accepted, and the network must go on to compute and train, and so must what was made. Anything else is an error, a
-crash the most of all.
+refused with a ValueError or TypeError (or what the function documents), and then nothing may have changed. Or it may
+be accepted, and then the network and the result of the call must still compute and train. Anything else is an error.
 """
 
 import contextlib
@@ -21,20 +20,18 @@ import hypothesis
 import numpy as np
 from fences import Fences
 from hypothesis import strategies as st
+from optimizers import SCHEDULES, all_settings
 
 import fastprop
 from fastprop import (
     SGD,
     Activation,
-    Adagrad,
     Adam,
-    AdamW,
     Checkpoint,
     Health,
     Loss,
     Network,
     Optimizer,
-    RMSprop,
     convert,
     dropin,
     schedules,
@@ -42,6 +39,7 @@ from fastprop import (
 from fastprop.activations import ACTIVATIONS
 from fastprop.initializers import INITIALIZERS
 from fastprop.losses import LOSSES
+from fastprop.optimizers import OPTIMIZERS
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 M = 12
@@ -56,7 +54,7 @@ class UsersOwnError(Exception):
 
 
 class Impostor:
-    """Says that it is an array, and raises."""
+    """Claims to be an array, and raises."""
 
     def __array__(self, *args, **kwargs):
         raise UsersOwnError("no array")
@@ -197,7 +195,7 @@ class Bench:
 
 
 def use(made):
-    """What a call made is used: a network, and what a network is made of or trained by."""
+    """Use the result of a call: a network, a function, an optimizer or a checkpoint."""
     if isinstance(made, Network):
         X, n = np.ones((3, made.sizes[0]), np.float32), made.sizes[-1]
         assert made.predict(X).shape == (3, n)
@@ -282,11 +280,6 @@ def calls(bench, folder):
         "Activation": (Activation, {"name": "mine", "f": lambda z: 2 * z, "df": lambda z: 2.0}, (UsersOwnError,)),
         "Loss": (Loss, {"name": "mine", "f": lambda y_hat, y: y_hat - y, "df": lambda y_hat, y: 1.0}, ()),
         "set_num_threads": (fastprop.set_num_threads, {"n": 1}, ()),
-        "SGD": (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "clip_norm": None}, ()),
-        "RMSprop": (RMSprop, {"lr": 0.1, "rho": 0.9, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "Adagrad": (Adagrad, {"lr": 0.1, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "Adam": (Adam, {"lr": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "clip_norm": None}, ()),
-        "AdamW": (AdamW, {"lr": 0.1, "weight_decay": 0.1, "epsilon": 1e-8}, ()),
         "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, ()),
         "forward_propagation": (dropin.forward_propagation, {"X": bench.columns, "parameters": bench.parameters,
                                                              "output": "softmax", "hidden": "relu"}, ()),
@@ -310,6 +303,8 @@ def calls(bench, folder):
                 return function(**{**good, parameters: {**good[parameters], key: value}})
 
             found[f"{name}[{key}]"] = call, {"value": good[parameters][key]}, may_raise
+    for name, kind in OPTIMIZERS.items():
+        found[name] = kind, {**all_settings(kind), "clip_norm": None}, ()
     for name, good in SCHEDULES.items():
 
         def scheduled(name=name, **settings):
@@ -328,15 +323,6 @@ def calls(bench, folder):
     return found
 
 
-SCHEDULES = {
-    "constant": {"lr": 0.1},
-    "step": {"lr": 0.1, "every": 2, "factor": 0.5},
-    "exponential": {"lr": 0.1, "half_life": 3},
-    "cosine": {"lr": 0.1, "steps": 5, "final": 0.01},
-    "warm_up": {"steps": 2, "then": 0.1},
-    "one_cycle": {"lr": 0.1, "steps": 5, "warm": 0.3, "start": 25.0, "end": 1e4},
-    "ReduceOnPlateau": {"lr": 0.1, "factor": 0.5, "patience": 2, "least": 0.0},
-}
 # What takes nothing (History and Layer are made by others), and what is for modules of PyTorch.
 NOT_CALLED = {"History", "Layer", "Optimizer", "get_num_threads", "show_versions", "from_torch", "to_torch"}
 ALLOWED = (ValueError, TypeError, UsersOwnError)
@@ -380,7 +366,7 @@ def example(data, folder):
 
 
 def main(examples, seed=0):
-    """Run so many, and print how many were refused and accepted."""
+    """Run the examples, and print how many were refused and how many accepted."""
     faulthandler.enable()
     called = {name.split(".")[-1] for name in calls(Bench(), Path(tempfile.gettempdir()))}
     public = {*fastprop.__all__, *dropin.__all__, *convert.__all__, *fastprop.sklearn.__all__}

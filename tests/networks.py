@@ -1,18 +1,14 @@
-"""The table of networks that the tests go through, and the ways from a Network to the reference's dictionaries.
+"""The table of networks that the tests go through, and their comparison with the reference in float64.
 
 Samples are rows in a Network and columns in the reference; everything here that is given to the reference is float64.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
+import pytest
+from cases import SHAPES, Case
 
 import fastprop
 from fastprop import reference
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from cases import SHAPES, Case
 
 # Widths that fill no vector and no tile (1, 3, 17, 33, 100), every activation, no hidden layer, batches of 1 and of
 # a sample more or less than whole panels.
@@ -116,6 +112,32 @@ def assert_close(actual, expected, tolerance=2e-5, what=""):
     error = float(np.max(np.abs(actual - expected), initial=0.0))
     scale = float(np.max(np.abs(expected), initial=0.0))
     assert error <= tolerance * scale + 1e-12, f"{what}: off by {error:.3g}, the largest being {scale:.3g}"
+
+
+def check_forward(net, X):
+    """Ŷ, and every layer's Z and A, are the reference's."""
+    cache = reference_forward(net, X)
+    Y_hat = net.forward(X)
+    assert Y_hat.dtype == np.float32
+    assert_close(Y_hat, cache[f"A{len(net.layers)}"].T, what="Ŷ")
+    for l, layer in enumerate(net.layers, start=1):
+        assert_close(layer.Z, cache[f"Z{l}"].T, what=f"Z{l}")
+        assert_close(layer.A, cache[f"A{l}"].T, what=f"A{l}")
+
+
+def check_backward(net, X, Y, weights=None):
+    """J, and every layer's dZ, dA, dW and db, are the reference's from the same cache. After `forward(X)`."""
+    cache, columns = cache_of(net, X), dense(Y, net.sizes[-1]).T
+    grads = weighted_gradients(cache, columns, reference_parameters(net), net.hidden, weights)
+    J = net.backward(Y, weights)
+    assert isinstance(J, float)
+    assert pytest.approx(weighted_cost(cache, columns, net.output, weights), rel=1e-5, abs=1e-7) == J
+    for l, layer in enumerate(net.layers, start=1):
+        assert_close(layer.dZ, grads[f"dZ{l}"].T, what=f"dZ{l}")
+        assert_close(layer.dW, grads[f"dW{l}"], what=f"dW{l}")
+        assert_close(layer.db, grads[f"db{l}"].ravel(), what=f"db{l}")
+        if l < len(net.layers):
+            assert_close(layer.dA, grads[f"dA{l}"].T, what=f"dA{l}")
 
 
 def bits(*arrays):

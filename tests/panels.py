@@ -1,8 +1,9 @@
-"""The kernels' layout, written down once more in plain NumPy: panels of 16 samples, padded rows of W, and guards."""
+"""The kernels' layout in plain NumPy: panels of 16 samples, padded rows of W, and arrays between guards."""
 
 import numpy as np
 
 LANES = 16
+TILE_ROWS_OF = {"AVX2": 6, "AVX, no FMA": 6, "SSE": 3}  # the rows of the register tile on other processors
 GUARD = np.float32(12345.0)
 
 

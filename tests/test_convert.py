@@ -1,4 +1,4 @@
-"""Networks in PyTorch, ONNX and NumPy: that others compute what `predict` does, and what is not converted is named."""
+"""Conversion to PyTorch, ONNX and NumPy: they compute what `predict` does, and errors name what is not converted."""
 
 import copy
 import math
@@ -106,7 +106,7 @@ def test_a_module_has_them_at_every_depth_and_width(sizes, output, torch):
 
 
 def test_a_module_is_made_of_what_pytorch_has(nn):
-    """An identity is no module, a scale is one, and Dropout comes behind hidden layers alone."""
+    """An identity has no module, a scale has one, and Dropout follows hidden layers only."""
     layers = kinds(to_torch(of((3, 5, 4, 6, 2), ("gelu_tanh", "identity", "selu"), "softmax")))
     assert layers == ["Linear", "GELU", "Linear", "Linear", "SELU", "Linear", "Softmax"]
     layers = kinds(to_torch(of((3, 5, 4, 2), ("relu", "identity"), dropout=0.3, scale=2)))
@@ -115,7 +115,7 @@ def test_a_module_is_made_of_what_pytorch_has(nn):
 
 
 def test_a_module_is_ready_to_predict_and_its_dropout_to_train(torch):
-    """In eval mode as it comes; in training mode a share of 1 − p of the hidden units is left, divided by 1 − p."""
+    """It is in eval mode; in training mode 1 − p of the hidden units are kept, divided by 1 − p."""
     net = of((3, 1000, 1000), "sigmoid", dropout=0.4)
     X = rows(net, 20)
     module = to_torch(net)
@@ -425,7 +425,7 @@ SAID = {"pruned": "(L1Unstructured)", "pruned twice": "(PruningContainer)", "nor
 @pytest.mark.parametrize("how", HOOKED)
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
 def test_a_layer_that_computes_more_than_its_class_is_named(how, nn):
-    """A hook may change outputs, or make the weight anew: the one that stands there is that of the call before."""
+    """A hook may change outputs or recompute the weight, so that the stored weight is that of the previous call."""
     import torch.nn.utils.prune  # noqa: F401
 
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 2)), nn.BatchNorm1d(2))
@@ -438,7 +438,7 @@ def test_a_layer_that_computes_more_than_its_class_is_named(how, nn):
 
 @pytest.mark.parametrize("place", ["module", "module[1]", "module[2]", "module[4]"])
 def test_hooks_are_found_wherever_they_are(place, nn):
-    """Of the module itself, of one inside it, of what is passed over, and of an activation."""
+    """Hooks of the module itself, of an inner one, of a skipped one, and of an activation."""
     module = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Tanh()), nn.Identity(), nn.Linear(4, 2), nn.ReLU())
     layer = module if place == "module" else module[int(place[-2])]
     layer.register_forward_hook(lambda layer, arguments, A: 2 * A)
@@ -455,8 +455,8 @@ def test_parametrizations_of_the_module_itself_are_refused(nn):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
-def test_what_took_its_hooks_off_is_taken(nn):
-    """As the error says, by each of the four ways; weights and outputs are then what the hooks made of them."""
+def test_a_module_without_its_hooks_is_taken(nn):
+    """Each of the four ways in the error removes the hooks; weights and outputs are then what the hooks computed."""
     from torch.nn.utils import prune
 
     module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 4), nn.Linear(4, 3)).eval()
@@ -527,7 +527,7 @@ def test_onnxruntime_does_at_every_depth_and_width(sizes, run_onnx):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_onnxruntime_does_for_every_z(activation, run_onnx):
-    """The activation itself, from where it is nothing to where it is flat: within 1e-6 of 1 + |z|."""
+    """The activation from large negative to large positive z is within 1e-6 of 1 + |z|."""
     net = Network((2, 2), output=activation, init=lambda n, n_prev, rng: np.eye(n))
     z = np.concatenate([np.linspace(-12, 12, 2001), [-1e30, -1e4, -100, -0.0, 0.0, 100, 1e4, 1e30]])
     X = np.stack([z, -z], axis=1).astype(np.float32)
@@ -599,13 +599,13 @@ FOURTH = Loss("fourth", lambda y_hat, y: (y_hat - y) ** 4, lambda y_hat, y: 4 * 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (Network((3, 4, 5, 2), ("tanh", CUBE)), r"net has Activation\('cube'\), one's own.* identity, relu"),
+        (Network((3, 4, 5, 2), ("tanh", CUBE)), r"net has Activation\('cube'\), a custom Activation.* identity, relu"),
         (Network((3, 4, 2), output=CUBE), r"net has Activation\('cube'\)"),
-        (Network((3, 4, 2), loss=FOURTH), r"net has Loss\('fourth'\), one's own.* mse, mae.* as its Loss"),
+        (Network((3, 4, 2), loss=FOURTH), r"net has Loss\('fourth'\), a custom Loss.* mse, mae.* as its Loss"),
     ],
     ids=["hidden", "output", "loss"],
 )
-def test_functions_of_ones_own_are_named(to, net, message):
+def test_custom_functions_are_named(to, net, message):
     with pytest.raises(ValueError, match=message):
         to(net)
 

@@ -1,4 +1,4 @@
-"""fastprop.dropin against fastprop.reference: the same keys, shapes, dtypes and values; one script runs on both."""
+"""fastprop.dropin against fastprop.reference: the same keys, shapes, dtypes and values. One script runs on both."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_whole_numbers_as_X(of_X, dtype):
 
 
 def test_half_precision_comes_out_as_half():
-    """To the rounding of half precision, which the reference has at every step and fastprop at the end."""
+    """They agree to half precision: the reference rounds at every step, fastprop at the end."""
     case = SMALL[1]
     parameters, X, Y = columns(case, np.float16)
     ours, theirs = (all_of_it(module, case, parameters, X, Y) for module in (dropin, reference))
@@ -132,7 +132,7 @@ def test_half_precision_comes_out_as_half():
 
 @pytest.mark.parametrize("wide", ["W1", "b2", "W3"])
 def test_one_wide_parameter_widens_what_comes_after_it(wide):
-    """Where one layer alone is float64, NumPy's arrays before it are float32 and those after it float64."""
+    """If only one layer is float64, NumPy's arrays are float32 before it and float64 from there on."""
     case = MIXED._replace(sizes=(6, 5, 4, 3), hidden="tanh")
     parameters, X, Y = columns(case, np.float32)
     parameters[wide] = parameters[wide].astype(np.float64)
@@ -145,7 +145,7 @@ def test_one_wide_parameter_widens_what_comes_after_it(wide):
 @pytest.mark.parametrize("rate", [0.1, 1, np.float32(0.1), np.float64(0.1), np.array(0.1)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_learning_rate_may_be_any_number(rate, dtype):
-    """Also where its own dtype widens NumPy's result."""
+    """This holds also if its dtype widens NumPy's result."""
     parameters, X, Y = columns(MIXED, dtype)
     _, _, grads, _ = all_of_it(reference, MIXED, parameters, X, Y)
     assert_alike(
@@ -155,7 +155,7 @@ def test_the_learning_rate_may_be_any_number(rate, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_update_takes_any_names(dtype):
-    """As the reference does: only a gradient of the same shape is asked for."""
+    """As in the reference, only a gradient of the same shape is required."""
     parameters = {"scale": np.arange(20, dtype=dtype).reshape(4, 5), "b": np.ones(3, dtype)}
     grads = {f"d{name}": value + 1 for name, value in parameters.items()}
     assert_alike(dropin.update_parameters(parameters, grads, 0.5), reference.update_parameters(parameters, grads, 0.5))

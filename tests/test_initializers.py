@@ -1,4 +1,4 @@
-"""How weights start: the variance that each initialiser promises, its shape, and which layer gets which."""
+"""Initializers: the mean and the variance of each, and the default of each activation."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ VARIANCE = {
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300)])
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_mean_and_variance(name, shape):
-    """Of 60,000 weights: within four standard errors, those of a normal distribution at most."""
+    """The mean and variance of 60,000 weights are within four standard errors of those of the table."""
     W = INITIALIZERS[name](*shape, np.random.default_rng(0))
     variance = VARIANCE[name](*shape)
     assert W.shape == shape
@@ -44,7 +44,7 @@ def test_orthogonal_rows_or_columns(shape):
 
 
 def test_orthogonal_matrices_are_as_often_reflections_as_rotations():
-    """As uniformly distributed ones are; the factorisation alone favours one kind."""
+    """They are uniformly distributed; the factorization alone would favor one kind."""
     rng = np.random.default_rng(0)
     determinants = [np.linalg.det(INITIALIZERS["orthogonal"](3, 3, rng)) for _ in range(400)]
     assert 140 < sum(d > 0 for d in determinants) < 260
@@ -52,7 +52,7 @@ def test_orthogonal_matrices_are_as_often_reflections_as_rotations():
 
 @pytest.mark.parametrize("name", [*INITIALIZERS, None])
 def test_a_network_starts_as_it_is_told(name):
-    """By name; or each layer as suits its activation. The same seed draws the same weights."""
+    """By name, or by default each layer as suits its activation. The same seed draws the same weights."""
     net, again = (Network((30, 40, 20), "selu", "softmax", init=name, rng=5) for _ in range(2))
     rng = np.random.default_rng(5)
     for layer, default in zip(net.layers, ("lecun", "glorot"), strict=True):
@@ -70,7 +70,7 @@ def test_what_suits_an_activation():
     assert chosen == {**relu_like, **others, "selu": "lecun"}
 
 
-def test_a_callable_for_ones_own_activation():
+def test_a_callable_for_a_custom_activation():
     own = Activation("own", lambda z: 2 * z, lambda z: 2.0)
     net = Network((3, 4, 2), own, init=lambda n, n_prev, rng: np.full((n, n_prev), n))
     assert [set(layer.W.ravel()) for layer in net.layers] == [{4.0}, {2.0}]

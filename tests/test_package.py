@@ -1,22 +1,20 @@
-"""The package as it is installed: what importing it does, needs and shows, and that no stale machine code is run."""
+"""The package as it is installed: what its import does and needs, and which machine code is compiled when."""
 
 import ast
 import inspect
 import json
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from numba.core.caching import NullCache
+from processes import PACKAGE
 
 import fastprop
 from fastprop import convert, dropin, reference
 from fastprop.kernels import elementwise, equations, jit, passes, simd, steps, tiles, updates
 
-PACKAGE = Path(fastprop.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
 
 
 def names(paths):
@@ -104,7 +102,7 @@ NEW = {
 @pytest.mark.skipif(isinstance(steps.launch._cache, NullCache), reason="no folder to cache in")
 def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_part(run_python):
     """Phases and worker once; then for another architecture the tiles of its widths, for another batch nothing, and for
-    an optimiser, an activation or a loss itself alone. What comes from the cache counts as what is compiled."""
+    an optimizer, an activation or a loss only itself. What comes from the cache counts as what is compiled."""
     options = json.dumps([given for given, _ in NEW.values()])
     found = dict(zip(NEW, json.loads(run_python(ALL + FITS, options)), strict=True))
     seen = set()
@@ -168,32 +166,6 @@ def test_the_declared_dependencies_are_numba_and_numpy():
     assert "tqdm" in project["optional-dependencies"]["progress"]
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
-def test_the_kernels_import_nothing_that_is_above_them(path):
-    """Data goes one way: simd, tiles, equations, passes; nothing lower imports anything higher."""
-    tree = ast.parse(path.read_text("utf-8"))
-    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
-    assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
-    order = [
-        "jit",
-        "simd",
-        "estimate",
-        "plan",
-        "prefetch",
-        "tiles",
-        "scan",
-        "elementwise",
-        "updates",
-        "equations",
-        "vectors",
-    ]
-    order += ["passes", "steps"]
-    own = order.index(path.stem) if path.stem in order else len(order)
-    for node in relative:
-        for module in [node.module] if node.module else [alias.name for alias in node.names]:
-            assert order.index(module) < own, f"{path.stem} imports {module}"
-
-
 def test_every_public_name_is_there_and_documented():
     for module in (fastprop, convert, dropin):
         assert len(set(module.__all__)) == len(module.__all__)
@@ -208,7 +180,7 @@ CLASSES = [getattr(fastprop, name) for name in fastprop.__all__ if inspect.iscla
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_public_method_and_attribute_is_documented(cls):
-    """Methods by themselves; properties there or in the Attributes of their class."""
+    """Methods have docstrings; properties have one, or are in the Attributes of their class."""
     for name, member in inspect.getmembers(cls):
         if name.startswith("_"):
             continue
@@ -233,7 +205,7 @@ def test_every_kernel_that_a_user_may_call_is_documented(module):
 
 
 def test_the_docstring_examples_hold():
-    """Those of Network, as doctest runs them."""
+    """The examples of Network run under doctest."""
     import doctest
 
     import numpy as np

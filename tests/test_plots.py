@@ -1,4 +1,4 @@
-"""What the pictures show: lines, names, ticks and counts against what was given; and what is refused."""
+"""The plots: lines, names, ticks and counts against the data, and errors for data that cannot be drawn."""
 
 import dataclasses
 import io
@@ -58,7 +58,7 @@ def test_without_validation_there_is_one_line():
 
 
 def test_the_names_stand_apart_at_the_ends_of_the_lines():
-    """Where both end in one point, one stands above it and one below."""
+    """If both lines end in one point, one label is above it and one below."""
     figure = plots.learning_curves(History(loss=[2.0, 1.0], validation_loss=[2.0, 1.0]))
     figure.draw_without_rendering()
     lower, upper = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
@@ -75,7 +75,7 @@ def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_axis(loss, scale):
 
 
 def test_the_points_of_a_short_fit_are_marked():
-    """A line of one point would not be seen."""
+    """A line of one point would be invisible, so it has a marker."""
     for epochs, marker in ((1, "o"), (plots.FEW_EPOCHS, "o"), (plots.FEW_EPOCHS + 1, "")):
         axes = plots.learning_curves(History(loss=[1.0] * epochs)).axes[0]
         assert axes.lines[0].get_marker() == marker
@@ -177,7 +177,7 @@ def chosen(n, output="softmax"):
 
 
 def counts(axes):
-    """Of the cells that have one, {(row, column): count}."""
+    """Return the counts of the cells that show one, {(row, column): count}."""
     return {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
 
 
@@ -269,7 +269,7 @@ def test_each_of_many_classes_has_a_marker_and_a_colour_of_its_own():
 
 
 def test_a_class_that_is_nowhere_or_everywhere_needs_no_boundary():
-    """And one sample alone has no extent."""
+    """This includes a single sample, which has no extent."""
     net = Network((2, 3), output="softmax", init="zeros")
     net.layers[0].b[:] = [100, 0, 0]
     figure = plots.decision_boundary(net, [[1.0, 2.0]], [2])
@@ -308,7 +308,7 @@ def unreadable(figure):
 
 
 def curves(epochs=40, unit=1.0, above=0.0, accuracy=True, **rest):
-    """Of a fit whose validation loss ends so much above the training loss."""
+    """Plot a fit whose validation loss ends `above` the training loss."""
     loss = unit * (0.5 + np.exp(-np.arange(epochs) / 8))
     accuracies = np.linspace(0.4, 0.97, epochs).tolist() if accuracy else []
     history = History(loss.tolist(), validation_loss=(loss + unit * above).tolist(), validation_accuracy=accuracies,
@@ -317,7 +317,7 @@ def curves(epochs=40, unit=1.0, above=0.0, accuracy=True, **rest):
 
 
 def flow(findings=(), **norms):
-    """Of a report with these findings, and other norms of dZ, dW and updates where they are given."""
+    """Plot a report with these findings, and with the given norms of dZ, dW and updates."""
     found = report(SGD(0.1), (6, 20, 20, 3))
     norms = {"dZ": [1, 1, 1], "dW": [1, 1, 1], "update": [0.1] * 3, **norms}
     layers = (
@@ -329,7 +329,7 @@ def flow(findings=(), **norms):
 
 
 def matrix(n, m=1000, name=str):
-    """Of n classes and m samples, nine in ten of which are right."""
+    """Plot n classes and m samples, of which nine in ten are right."""
     rng, net = np.random.default_rng(0), chosen(n)
     net.classes = [name(k) for k in range(n)]
     true = rng.integers(n, size=m)
@@ -384,7 +384,7 @@ PICTURES = {
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_all_that_is_written_can_be_read(name):
-    """Every text lies inside the figure, and none upon another, of whatever axes."""
+    """Every text is inside the figure, and no two texts of any axes overlap."""
     assert unreadable(PICTURES[name]()) == []
 
 
@@ -399,7 +399,7 @@ def test_what_cannot_be_read_would_be_found():
 
 
 def test_the_colours_can_be_told_apart_by_those_who_see_fewer():
-    """Neighbours differ in lightness or hue also as deuteranopes and protanopes see them (Viénot et al. 1999)."""
+    """Neighbors differ in lightness or hue also for deuteranopes and protanopes (Viénot et al. 1999)."""
     from matplotlib.colors import to_rgb
 
     to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])

@@ -1,10 +1,11 @@
-"""Schedules: their rates at chosen steps, one by one and as an array, and what is said of wrong ones."""
+"""Schedules: their rates at chosen steps, one by one and as an array, and errors for wrong settings."""
 
 import math
 import pickle
 
 import numpy as np
 import pytest
+from optimizers import SCHEDULES, make_schedule
 
 from fastprop import SGD, Adam, Network, schedules
 
@@ -18,7 +19,7 @@ RATES = {
     "warm_up, then": (
         schedules.warm_up(4, schedules.step(0.8, every=10)), [0, 3, 4, 13, 14], [0.2, 0.8, 0.8, 0.8, 0.08],
     ),
-    "warm_up, then one's own": (schedules.warm_up(2, lambda step: 1 / (1 + step)), [0, 1, 2, 3], [0.5, 1, 1, 0.5]),
+    "warm_up, then a function": (schedules.warm_up(2, lambda step: 1 / (1 + step)), [0, 1, 2, 3], [0.5, 1, 1, 0.5]),
     "one_cycle": (
         schedules.one_cycle(1, 101, warm=0.21 / 1.01, start=10, end=100), [0, 10, 20, 60, 100],
         [0.1, 0.55, 1, 0.5005, 0.001],
@@ -36,34 +37,20 @@ def test_rates(name):
     )
 
 
-OF_FLOAT32 = {
-    "constant": lambda number: schedules.constant(number(0.3)),
-    "step": lambda number: schedules.step(number(0.8), every=number(10), factor=number(0.3)),
-    "exponential": lambda number: schedules.exponential(number(0.8), half_life=number(5.3)),
-    "cosine": lambda number: schedules.cosine(number(0.7), number(100), final=number(0.2)),
-    "warm_up": lambda number: schedules.warm_up(number(7), number(0.8)),
-    "one_cycle": lambda number: schedules.one_cycle(
-        number(0.05), 150, warm=number(0.3), start=number(25), end=number(1e4)
-    ),
-    "plateau": lambda number: lowered(
-        schedules.ReduceOnPlateau(number(0.7), factor=number(0.3), patience=1, least=number(1e-3))
-    ),
-}
-
-
-def lowered(plateau):
-    """After three epochs, the second and third without progress."""
-    for loss in (1, 1, 1):
-        plateau.observe(loss)
-    return plateau
+def later(schedule):
+    """A schedule that depends on the loss, after three epochs, the second and third without progress."""
+    if isinstance(schedule, schedules.ReduceOnPlateau):
+        for loss in (1, 1, 1):
+            schedule.observe(loss)
+    return schedule
 
 
 @pytest.mark.parametrize("number", [np.float32, np.float16, lambda value: np.array(value, np.float32)])
-@pytest.mark.parametrize("name", OF_FLOAT32)
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_rates_are_float64_whatever_the_settings(name, number):
-    """A float32 computes as its value does in float64, so that a file, which holds that value, gives the same rates."""
-    given = OF_FLOAT32[name](number)
-    expected = OF_FLOAT32[name](lambda value: float(number(value)))
+    """A float32 setting computes as its value in float64, which is what files hold, so that the rates are the same."""
+    given = later(make_schedule(name, number))
+    expected = later(make_schedule(name, lambda value: float(number(value))))
     assert repr(given) == repr(expected)
     np.testing.assert_array_equal(schedules.rates(given, 0, 200), schedules.rates(expected, 0, 200))
 
@@ -91,7 +78,7 @@ def test_a_plateau_lowers_the_rate():
 
 
 def test_fit_tells_the_plateau_each_epochs_loss():
-    """The validation data's, where there are any."""
+    """The loss on the validation data, if there are any."""
     net, X = Network((2, 1), rng=0), np.ones((8, 2))
     optimizer = SGD(schedules.ReduceOnPlateau(0.5, factor=0.1, patience=1))
     net.fit(X, np.ones(8), epochs=1, optimizer=optimizer, validation=(X, np.zeros(8)), progress=False)
@@ -112,7 +99,7 @@ def test_the_rate_goes_on_over_fits_and_steps():
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
-def test_a_schedule_that_gives_no_rate_is_told_so_before_anything_changes(value):
+def test_a_schedule_that_gives_no_rate_raises_before_anything_changes(value):
     net, optimizer = Network((2, 1), rng=0), Adam(lambda step: value)
     before = net.parameters.copy()
     with pytest.raises(ValueError, match=r"gives .* at step 0; rates are finite and at least 0"):
@@ -142,7 +129,7 @@ def test_a_schedule_says_what_it_is():
 
 
 def test_a_copy_goes_on_with_the_schedule():
-    """Of plain SGD too, which has no moments to tell it from a new one; with another network it starts anew."""
+    """This holds for plain SGD too, which has no moments. With another network the schedule starts anew."""
     X, Y, optimizer = np.ones((10, 2)), np.ones(10), SGD(schedules.step(1, every=2))
     net = Network((2, 1), rng=0)
     net.fit(X, Y, epochs=3, optimizer=optimizer, progress=False)
@@ -153,7 +140,7 @@ def test_a_copy_goes_on_with_the_schedule():
     assert optimizer.steps == 1
 
 
-@pytest.mark.parametrize("name", [name for name in RATES if "own" not in name])
+@pytest.mark.parametrize("name", [name for name in RATES if "function" not in name])
 def test_schedules_can_be_pickled(name):
     schedule, steps, _ = RATES[name]
     again = pickle.loads(pickle.dumps(schedule))

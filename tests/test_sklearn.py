@@ -1,4 +1,4 @@
-"""fastprop.sklearn: scikit-learn's checks of an estimator, its results beside scikit-learn's, and what is beyond."""
+"""fastprop.sklearn: scikit-learn's checks of estimators, the same results as scikit-learn's, and the extensions."""
 
 import copy
 import pickle
@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import scipy.optimize
 import sklearn
+from marks import slow_but
 from networks import assert_close
 from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn import neural_network
@@ -92,6 +93,7 @@ def is_of_weights(check):
     return check.func.__name__.startswith("check_sample_weight_equivalence")
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MLPClassifier(), MLPRegressor()])
 def test_scikit_learns_checks(estimator, check, monkeypatch):
     """All of them pass with the defaults, of which one takes predictions for computed in float64.
@@ -106,6 +108,7 @@ def test_scikit_learns_checks(estimator, check, monkeypatch):
     check(estimator)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([of_fastprop(theirs) for kind in THEIRS.values() for theirs in _construct_instances(kind)])
 def test_scikit_learns_checks_as_its_suite_has_them(estimator, check, monkeypatch):
     """With the settings that it has there for its own estimators, of all checks and of single ones.
@@ -124,7 +127,7 @@ def test_scikit_learns_checks_as_its_suite_has_them(estimator, check, monkeypatc
 @each_estimator
 @pytest.mark.parametrize("data", ["dense", "sparse"])
 def test_weights_are_repetitions(kind, data, monkeypatch):
-    """By scikit-learn's check, closely: with no kink, and the default solver."""
+    """scikit-learn's check with a close tolerance: a smooth activation, and the default solver."""
     hold_to(1e-5, monkeypatch)
     check = getattr(estimator_checks, f"check_sample_weight_equivalence_on_{data}_data")
     check(kind.__name__, kind(activation="tanh"))
@@ -171,7 +174,7 @@ def test_the_same_steps_as_scikit_learn(name, way, weighted):
     assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
 
 
-@each_problem
+@pytest.mark.parametrize("name", slow_but(["two classes"], PROBLEMS))
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     ours, theirs, X, y = both(name, solver="lbfgs", alpha=3.0, activation="tanh", max_iter=1000, random_state=1)
@@ -185,6 +188,7 @@ def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     assert ours.score(X, y, weights) == pytest.approx(theirs.score(X, y, weights), abs=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.1, 10.0, 1e4, 1e6])
 def test_lbfgs_finds_the_rates_of_large_counts_and_of_small_ones(mean):
     """Of a million, the terms of the deviance are 10⁷ and what is left of them is 1; and on the way from a rate of 1
@@ -197,6 +201,7 @@ def test_lbfgs_finds_the_rates_of_large_counts_and_of_small_ones(mean):
     assert model.fit(X, y).loss_ < 2 * theirs.fit(X, y).loss_ + 0.2
 
 
+@pytest.mark.slow
 @each_estimator
 def test_a_greater_tol_ends_lbfgs_sooner(kind):
     ends = [kind(solver="lbfgs", tol=tol, max_iter=1000, random_state=0).fit(X, y).n_iter_ for tol in (0.1, 0.01, 1e-4)]
@@ -206,7 +211,7 @@ def test_a_greater_tol_ends_lbfgs_sooner(kind):
 @each_problem
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_warm_starts_as_scikit_learns(name, schedule):
-    """Three fits that end by themselves: each counts its epochs anew, but not those without an improvement."""
+    """Three fits that end by themselves: each counts its epochs from 0, but not the epochs without an improvement."""
     ours, theirs, X, y = both(
         name, solver="sgd", learning_rate=schedule, learning_rate_init=0.01, activation="tanh", shuffle=False,
         warm_start=True, n_iter_no_change=2, tol=0.05,
@@ -245,7 +250,7 @@ def test_partial_fit_as_scikit_learns(name, schedule):
 
 @each_problem
 def test_early_stopping_ends_as_scikit_learns(name):
-    """By itself, with weights that are of the rows held out, too: after as many epochs, with the same scores."""
+    """With and without weights of the held-out rows, fits end after as many epochs, with the same scores."""
     ours, theirs, X, y = both(
         name, early_stopping=True, n_iter_no_change=2, tol=0.01, max_iter=100, shuffle=False, activation="tanh",
         learning_rate_init=0.01,
@@ -390,7 +395,7 @@ def test_lbfgs_prints_its_losses(capsys):
 
 @pytest.mark.parametrize("size", [1e-6, 1.0])
 def test_lbfgs_that_finds_nothing_lower(monkeypatch, size):
-    """It has come to the end if the gradient is as small as float32 tells; if not, it failed."""
+    """It has converged if the gradient is as small as float32 can tell; if not, it failed."""
     minimize = scipy.optimize.minimize
 
     def abnormal(*arguments, **options):
@@ -413,9 +418,10 @@ SETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", SETS)
 def test_scores_on_real_data_are_scikit_learns(data):
-    """Of three seeds: the mean within twice the largest difference that seeds make, and 2%."""
+    """The mean of three seeds is within twice the largest difference between seeds, and 2%."""
     kind, load, settings = SETS[data]
     scores = {kind: [], THEIRS[kind]: []}
     for seed in range(3):
@@ -448,6 +454,7 @@ def test_copies_predict_and_go_on_as_the_original(kind, settings, again):
     assert not hasattr(clone(estimator), "coefs_")
 
 
+@pytest.mark.slow
 @each_estimator
 def test_a_grid_of_pipelines_on_two_processes(kind):
     pipeline = make_pipeline(StandardScaler(), kind(random_state=0, max_iter=5))
@@ -472,7 +479,7 @@ def test_a_validation_set_goes_through_a_pipeline():
 
 @each_estimator
 def test_parameters_are_what_the_user_makes_them(kind):
-    """Written in place or replaced, as in federated averaging, they are what predicts and is trained on."""
+    """Written in place or replaced, as in federated averaging, they are used for predictions and further training."""
     one, other = (kind(random_state=seed, max_iter=3).fit(X, y) for seed in (0, 1))
     for mine, its in zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True):
         mine[:] = its
@@ -552,7 +559,7 @@ def test_a_sparse_validation_set_gives_the_bits_of_a_dense_one(name, form):
 @each_problem
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_float32_gives_the_bits_of_the_same_numbers_as_float64(name, solver):
-    """And predictions of its kind, as scikit-learn's are after sgd and adam."""
+    """Predictions are float32 as well, as scikit-learn's are after sgd and adam."""
     ours, theirs, X, y = both(name, solver=solver, max_iter=5, activation="tanh", shuffle=False)
     X = X.astype(np.float32)
     given, kept = clone(ours).fit(X, y), clone(ours).fit(X.astype(float), y)
@@ -596,7 +603,7 @@ def test_the_names_of_a_data_frame(kind, early):
 @each_estimator
 @pytest.mark.parametrize("settings", [{}, {"early_stopping": True, "n_iter_no_change": 1}], ids=str)
 def test_scikit_learns_check_of_names(kind, settings):
-    """Which its suite makes beside the others, with early stopping too."""
+    """scikit-learn's suite runs it apart from the other checks; here with early stopping too."""
     pytest.importorskip("pandas", reason="pandas is not installed")
     estimator_checks.check_dataframe_column_names_consistency(kind.__name__, kind(**settings))
 
@@ -611,7 +618,7 @@ def test_a_row_is_predicted_alike_by_itself_and_among_others(kind):
 
 
 def test_probabilities_are_of_float64():
-    """They sum to 1 as float64 does, and one that is nearly 1 is told from 1."""
+    """They sum to 1 in float64, and a probability near 1 differs from 1."""
     estimator = MLPClassifier(random_state=0, solver="lbfgs", max_iter=500, alpha=0).fit(X, y)
     P = estimator.predict_proba(100 * X)
     np.testing.assert_allclose(P.sum(axis=1), 1, atol=1e-15)
@@ -643,7 +650,7 @@ def test_counts_are_not_negative():
 
 @pytest.mark.parametrize("name", ["two classes", "labels"])
 def test_probabilities_are_not_clipped_in_the_loss(name):
-    """What is saturated and wrong costs −z, where scikit-learn has at most −log ε = 36 of each output."""
+    """A saturated and wrong output costs −z; scikit-learn limits it to −log ε = 36."""
     losses = []
     for estimator in both(name, solver="sgd", learning_rate_init=1e-12, warm_start=True, max_iter=1, alpha=0)[:2]:
         _, X, y = problem(name)
@@ -699,7 +706,7 @@ def test_the_score_that_is_watched_is_that_of_score():
 
 @pytest.mark.parametrize("constant", [False, True])
 def test_the_score_of_targets_that_do_not_vary(constant):
-    """One column is constant; and it is met, or not."""
+    """One column is constant, and is predicted exactly or not."""
     Y = np.array([[1.0, 2.0], [1.0, 5.0], [1.0, 3.0]])
     Y_hat = Y + 0.1 * np.array([[not constant, 1], [0, -1], [0, 1]])
     assert fastprop.sklearn._r2(Y, Y_hat, None) == pytest.approx(r2_score(Y, Y_hat))
@@ -709,7 +716,7 @@ def test_the_score_of_targets_that_do_not_vary(constant):
 
 
 @each_problem
-def test_a_validation_set_of_ones_own(name):
+def test_a_given_validation_set(name):
     """Its loss is measured after each epoch, and early stopping holds nothing else out."""
     make, X, y = problem(name)
     rest = {"X_val": X[180:], "y_val": y[180:]}
@@ -795,7 +802,7 @@ def test_partial_fit_with_early_stopping_is_fit_with_early_stopping(kind):
 
 
 def test_partial_fit_holds_out_the_same_rows_of_the_same_data(monkeypatch):
-    """Or it would sooner or later be trained on all of them."""
+    """Otherwise it would sooner or later be trained on all of them."""
     seen = []
     split = fastprop.sklearn.train_test_split
     monkeypatch.setattr(
@@ -936,7 +943,7 @@ def test_ctrl_c_ends_a_fit(monkeypatch):
 
 
 def test_a_rate_that_vanishes_is_no_error():
-    """The velocity goes on, as scikit-learn's."""
+    """The velocity continues, as scikit-learn's does."""
     ours, theirs, X, y = both("number", solver="sgd", learning_rate="invscaling", power_t=40, max_iter=5, shuffle=False)
     assert ours.fit(X, y).loss_curve_ == pytest.approx(theirs.fit(X, y).loss_curve_, rel=1e-5)
 

@@ -1,4 +1,4 @@
-"""Makes torch_trajectories.json, against which test_torch.py holds every optimiser: where PyTorch goes in 100 steps.
+"""Makes torch_trajectories.json, PyTorch's parameters in 100 steps, for the comparison in test_optimizers.py.
 
     python tests/torch_trajectories.py
 
@@ -21,7 +21,7 @@ STEPS = (1, 10, 100)
 
 
 class Setting(NamedTuple):
-    """An optimiser of torch.optim with its arguments, a `max_norm`, and a schedule of torch.optim.lr_scheduler."""
+    """An optimizer of torch.optim with its arguments, a `max_norm`, and a schedule of torch.optim.lr_scheduler."""
 
     optimizer: str
     arguments: dict[str, Any]
