@@ -197,9 +197,13 @@ class Fit:
         loss, history = self.model.architecture.loss, self.history
         if not self.model.warns_of_a_constant or history.epochs < CONSTANT_EPOCHS or self.state.diverged:
             return
-        constant = samples.constant_cost(self.Y, self.weights, self.model.architecture)
-        cost = history.loss[-1] - self.model.penalty()
-        if cost >= constant > 0:
+        constant, penalty = samples.constant_cost(self.Y, self.weights, self.model.architecture), self.model.penalty()
+        if not history.loss[-1] - penalty >= constant > 0:
+            return
+        # Steps with a high rate, and dropout, make an epoch's cost higher than that of its last parameters.
+        with self.model.engines.lend(len(self.X)) as engine:
+            cost = engine.loss(self.X, self.Y, self.weights) - penalty
+        if cost >= constant:
             self.warnings.append(
                 f"after {history.epochs} epochs the {loss.name} is {cost:.4g}, no better than {constant:.4g}, that of "
                 f"predicting the mean of Y for every row. To see why, print(fastprop.diagnose(net, X, Y))."

@@ -9,6 +9,8 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import Case, bits, data, network
 
 import fastprop
@@ -46,7 +48,7 @@ def test_a_stream_has_the_bits_of_steps_that_each_have_an_engine_of_their_own(ma
     optimizers = [make() for _ in range(3)]
     for i, (X, Y) in enumerate(batches(case=case)):
         weights = None if i % 3 else np.linspace(0.5, 1, len(X))
-        steps.engines.last, steps.engines.recent = None, {}
+        steps.engines.last, steps.engines.kinds = steps.engines.make(len(X)), {}
         J = steps.train_step(X, Y, optimizers[0], weights)
         assert every.partial_fit(X, Y, optimizers[1], weights) == J
         assert first.partial_fit(X, Y, None if i else optimizers[2], sample_weight=weights) == J
@@ -54,64 +56,74 @@ def test_a_stream_has_the_bits_of_steps_that_each_have_an_engine_of_their_own(ma
 
 
 def test_without_an_optimizer_it_is_the_last_one():
-    """It is SGD(0.1) at first; then the optimizer of the last step, in partial_fit, train_step or fit."""
-    one, other, sgd, adam, slow = network(CASE), network(CASE), SGD(0.1), Adam(), SGD(0.01, momentum=0.5)
+    """It is Adam() at first; then the optimizer of the last step, in partial_fit, train_step or fit."""
+    one, other, sgd, adam, slow = network(CASE), network(CASE), Adam(), Adam(), SGD(0.01, momentum=0.5)
     X, Y = data(CASE)
-    for net, given in ((one, (None, Adam(), None, SGD(0.01, momentum=0.5))), (other, (sgd, adam, adam, slow))):
-        net.partial_fit(X, Y, given[0])
-        net.train_step(X, Y, given[1])
-        net.partial_fit(X, Y, given[2])
-        net.fit(X, Y, epochs=1, optimizer=given[3])
+    for net, used in ((one, (None, Adam(), None, SGD(0.01, momentum=0.5))), (other, (sgd, adam, adam, slow))):
+        net.partial_fit(X, Y, used[0])
+        net.train_step(X, Y, used[1])
+        net.partial_fit(X, Y, used[2])
+        net.fit(X, Y, epochs=1, optimizer=used[3])
         net.partial_fit(X, Y, None if net is one else slow)
         net.fit(X, Y, epochs=2, optimizer=None if net is one else slow)
     assert bits(one.parameters) == bits(other.parameters)
     assert one.optimizer.steps == other.optimizer.steps == 4
 
 
-def test_sizes_that_take_turns_make_each_engine_once(made):
-    """So do the ragged end of a stream, and a fit between its batches. A fifth size replaces the least recent."""
+def test_sizes_that_take_turns_make_an_engine_once(made):
+    """So do the ragged end of a stream, and a fit between its batches."""
     net = network(CASE)
     stream = itertools.cycle(batches((32, 7, 1)))
     for X, Y in itertools.islice(stream, 30):
         net.partial_fit(X, Y)
     net.fit(*data(CASE, 64), epochs=2, batch_size=32)
-    assert made == [32, 7, 1]
-    for X, Y in batches((16, 32, 7, 1, 16)):
-        net.partial_fit(X, Y)
-    assert made == [32, 7, 1, 16]
-    for X, Y in batches((20, 7, 1, 16, 20, 32)):
-        net.partial_fit(X, Y)
-    assert made == [32, 7, 1, 16, 20, 32]
+    assert made == [32, 1]
 
 
 def test_another_number_of_threads_is_heeded_by_every_engine(made, eager_threads):
-    """Kept engines are planned again as well, and give the same bits."""
+    """It is planned anew, and gives the same bits."""
     net, one = network(CASE), network(CASE)
     stream = batches((32, 48, 32, 48, 32, 48))
     for threads, (X, Y) in zip((1, 1, 2, 1, 2, 2), stream):
         fastprop.set_num_threads(threads)
         net.partial_fit(X, Y)
         assert net.engines.last.plan.threads == threads
-    assert made == [32, 48, 32, 48]  # each on one thread, each on two
+    assert made == [32, 64, 32, 64, 32, 64]  # one engine, made anew for another number of threads
     fastprop.set_num_threads(1)
     for X, Y in stream:
         one.partial_fit(X, Y)
     assert bits(net.parameters) == bits(one.parameters)
 
 
-def test_no_more_is_kept_than_four_engines_and_their_bytes(monkeypatch):
-    """The engines of the last four sizes are kept, fewer beyond the bound of bytes, and none beside a larger one."""
+def test_one_engine_serves_all_batches_of_a_chunk(made):
+    """It grows by powers of two; one sample and batches of more chunks have engines of their own."""
     net = network(CASE)
-    for X, Y in batches(range(1, 40)):
+    for X, Y in batches((5, 16, 2, 33, 64, 40, 1, 3, 1, 250, 256, 2, 300, 3, 300, 1)):
         net.partial_fit(X, Y)
-    assert list(net.engines.recent) == [36, 37, 38, 39]
-    monkeypatch.setattr(fastprop.core.engines, "MOST_BYTES", 2 * net.engines.last.nbytes)
-    for X, Y in batches((33, 35, 34)):
-        net.partial_fit(X, Y)
-    assert list(net.engines.recent) == [35, 34]
-    net.partial_fit(*data(CASE, 250))
-    assert list(net.engines.recent) == [250]
-    assert net.engines.recent[250] is net.engines.last
+    assert made == [16, 64, 1, 256, 300]
+    assert {kind: engine.plan.batch for kind, engine in net.engines.kinds.items()} == {
+        "chunk": 256,
+        "sample": 1,
+        "chunks": 300,
+    }
+
+
+@settings(max_examples=30)
+@given(
+    sizes=st.lists(st.integers(1, 300), min_size=2, max_size=6),
+    widths=st.lists(st.sampled_from([1, 3, 17, 33]), min_size=2, max_size=4),
+    dropout=st.sampled_from([0.0, 0.3]),
+    threads=st.integers(1, 3),
+)
+def test_a_larger_engine_gives_the_bits_of_one_for_the_size(sizes, widths, dropout, threads):
+    fastprop.set_num_threads(threads)
+    one, each = (fastprop.Network(widths, "tanh", dropout=dropout, rng=0) for _ in range(2))
+    adam, other, rng = Adam(0.01), Adam(0.01), np.random.default_rng(0)
+    for m in sizes:
+        X, Y = rng.random((m, widths[0])), rng.random((m, widths[-1]))
+        each.engines.last, each.engines.kinds = each.engines.make(m), {}
+        assert one.train_step(X, Y, adam) == each.train_step(X, Y, other)
+    assert bits(one.parameters) == bits(each.parameters)
 
 
 def test_engines_that_are_kept_hold_no_moments_of_earlier_optimizers():
@@ -124,9 +136,9 @@ def test_engines_that_are_kept_hold_no_moments_of_earlier_optimizers():
             moments.append(weakref.ref(optimizer.moments))
         del optimizer
         assert [ref() is None for ref in moments[:3]] == [True] * 3
-        kept = [weakref.ref(a) for a in (net, *(engine.work for engine in net.engines.recent.values()))]
+        kept = [weakref.ref(a) for a in (net, *(engine.work for engine in net.engines.kinds.values()))]
         del net
-        assert [ref() for ref in kept] == [None] * 4
+        assert [ref() for ref in kept] == [None] * 2
     finally:
         gc.enable()
 

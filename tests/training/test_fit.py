@@ -294,7 +294,7 @@ def test_a_true_result_of_a_pair_ends_the_fit_within_its_epoch(net, rows):
     history = net.fit(*rows, epochs=50, batch_size=10, callbacks=[(13, lambda step, h: True)])
     assert history.epochs == 1  # the second was not whole
     assert net.optimizer.steps == 13
-    assert net.engines.last.plan.batch == 10
+    assert net.engines.last.batch == 10
 
 
 def test_an_error_in_a_callback_comes_out_and_the_network_goes_on(net, rows):

@@ -39,7 +39,7 @@ def test_where_other_processes_have_the_cores_fewer_threads_are_used():
 def test_short_fits_learn_from_those_before(monkeypatch):
     """Fits of 20 ms each are too short for a trial; on busy cores they learn together."""
     case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
-    choice = network(case).engines.training(16).choice
+    choice = network(case).engines.training(16).fit_choices[16]
     for _ in range(60):
         pace = Pace((64, 64, 64), 64, choice)
         for _ in range(4):
