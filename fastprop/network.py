@@ -206,7 +206,7 @@ class Network(Model):
             resume=resume,
         )
 
-    def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:
+    def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> gradcheck.GradientCheck:
         """Return the largest relative error of the gradients; see :func:`fastprop.gradcheck.gradient_check`."""
         return gradcheck.gradient_check(self, X, Y, epsilon=epsilon, most=most)
 
