@@ -61,7 +61,7 @@ def _float32(
         index = np.unravel_index(where, result.shape)
         place = f"{name}[{', '.join(str(i) for i in index)}]"
         if forms.is_frame(given):
-            place += f" ({forms.column(name, given, int(index[1]))})"
+            place += f" (column {list(given.columns)[int(index[1])]!r})"
         x = value[index]
         if not np.isfinite(x):
             raise ValueError(f"{place} is {x}; every value must be finite. Drop or fill such rows first.")
@@ -189,7 +189,7 @@ def _no_labels(name: str, Y: np.ndarray, n: int) -> Exception:
     if missing.any():
         row = int(missing.argmax())
         return ValueError(f"{name}[{row}] is {Y[row]}; every label must be known. Drop or fill such rows first.")
-    broken = Y != np.floor(Y)
+    broken = np.floor(Y) != Y
     if broken.any():
         row = int(broken.argmax())
         return TypeError(
@@ -197,8 +197,8 @@ def _no_labels(name: str, Y: np.ndarray, n: int) -> Exception:
             f'integers. If these are numbers to predict, make the network with output="identity".'
         )
     return TypeError(
-        f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use {name}.astype(int), "
-        f"or pass one-hot rows of shape (m, {n})."
+        f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use "
+        f"np.asarray({name.split()[-1]}).astype(int), or pass one-hot rows of shape (m, {n})."
     )
 
 

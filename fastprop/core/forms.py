@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NUMBERS = "Give numbers."
-CATEGORIES = "For categories use pd.get_dummies({name}), which makes a column of 0 and 1 for each."
+CATEGORIES = "For categories make a column of 0 and 1 for each of them, as pd.get_dummies does for a frame."
 CLASSES = (
     "For classes use classes, {name} = np.unique({name}, return_inverse=True); net.classes = classes keeps their names."
 )
+DUMMIES = "For categories use {dummies}, which makes a column of 0 and 1 for each of them."
 MORE_CLASSES = "For classes use np.searchsorted(classes, {name}), with the sorted classes of the training data."
 
 
@@ -29,7 +30,7 @@ class Place(NamedTuple):
     subject : str
         Such as ``"X"`` or ``"column 'age' of X"``.
     name : str
-        As the values are written in Python, such as ``"X"`` or ``"X['age']"``.
+        How the values are written in Python as an array or series, such as ``"X"`` or ``"X['age']"``.
     dtype : Any
         The dtype that the user sees.
     remedy : str
@@ -86,7 +87,9 @@ def numbers(name: str, value: Any, remedy: str = NUMBERS) -> np.ndarray:
     if result.ndim == 0 and result.dtype.kind in "OUS":
         raise TypeError(_no_array(name, variable, value))
     dtype = getattr(value, "dtype", result.dtype)
-    return _numeric(result, Place(name, variable, dtype, remedy))
+    return _numeric(
+        result, Place(name, variable if hasattr(value, "astype") else f"np.array({variable})", dtype, remedy)
+    )
 
 
 def is_frame(value: Any) -> bool:
@@ -109,13 +112,14 @@ def _of_frame(name: str, variable: str, frame: Any, remedy: str) -> np.ndarray:
     dtypes = [dtype if isinstance(dtype, np.dtype) else None for dtype in frame.dtypes]
     if dtypes and (all(d is not None and d.kind in "fiu" for d in dtypes) or all(d == np.bool_ for d in dtypes)):
         return np.asarray(frame)
-    columns = [
-        _numeric(
-            np.asarray(values),
-            Place(f"column {label!r} of {name}", f"{variable}[{label!r}]", getattr(values, "dtype", "object"), remedy),
-        )
-        for label, values in _columns(frame)
-    ]
+    if remedy == CATEGORIES:
+        polars = hasattr(frame, "to_dummies")
+        remedy = DUMMIES.format(dummies=f"{variable}.to_dummies()" if polars else f"pd.get_dummies({variable})")
+    columns = []
+    for label, values in _columns(frame):
+        written = f"{variable}[{label!r}]" + ("" if hasattr(values, "astype") else ".to_numpy()")
+        place = Place(f"column {label!r} of {name}", written, getattr(values, "dtype", "object"), remedy)
+        columns.append(_numeric(np.asarray(values), place))
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
 
 
@@ -177,9 +181,7 @@ def _numeric(a: np.ndarray, place: Place) -> np.ndarray:
     if kind == "c":
         raise place.refused("it holds complex numbers", f"Use {place.name}.real and {place.name}.imag.")
     if a.dtype.names:
-        raise place.refused(
-            "it holds records", f"Use numpy.lib.recfunctions.structured_to_unstructured({place.name})."
-        )
+        raise place.refused("it holds records", f"Use numpy.lib.recfunctions.structured_to_unstructured({place.name}).")
     raise place.refused("NumPy has no numbers of this kind", f"Use {place.name}.astype(np.float32).")
 
 
@@ -273,7 +275,7 @@ def _reads_as_number(text: str | bytes) -> bool:
 
 
 def _dates(place: Place) -> TypeError:
+    dates = place.name if place.dtype != object else f"{place.name}.astype('datetime64[s]')"
     return place.refused(
-        "it holds dates",
-        f"Use numbers with an offset near 0, such as ({place.name} - {place.name}.min()) / np.timedelta64(1, 'D').",
+        "it holds dates", f"Use numbers near 0, such as days: ({dates} - {dates}.min()) / np.timedelta64(1, 'D')."
     )
