@@ -190,7 +190,9 @@ def gradient_check(model: Model, X: Any, Y: Any, *, epsilon: float = 1e-6, most:
         gradients[f"W{l}"] = layer.dW
         gradients[f"b{l}"] = layer.db[:, None]
     rng = np.random.default_rng(0)
-    indices = {name: rng.choice(g.size, min(g.size, most or g.size), replace=False) for name, g in gradients.items()}
+    indices = {
+        name: np.sort(rng.choice(g.size, min(g.size, most or g.size), replace=False)) for name, g in gradients.items()
+    }
     numerical, rounding = _differences(
         model.to_dict(), X.T.astype(np.float64) * model.scale, dense.T.astype(np.float64), model.output, model.hidden,
         model.architecture.loss.label, model.l2, epsilon, indices,

@@ -242,7 +242,7 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     - *exploding* and *vanishing gradients*: ‖dZ‖ of a layer is above a thousand times, or below a hundredth of, that of
       the output. With good initial weights it is about the same in all layers (Glorot and Bengio 2010, He et al. 2015).
     - *saturated output*: more than a tenth of the outputs are certain and wrong.
-    - *not finite*: the cost, or a value in some layer; nothing else is examined then.
+    - *not finite*: the cost, or a value in some layer; only X and Y are examined besides.
 
     Examples
     --------
@@ -370,6 +370,7 @@ def _first_not_finite(report: Report) -> str:
 def _findings(
     net: Model, rows: scaling.Rows, Y_hat: np.ndarray, optimizer: Optimizer | None, report: Report, lost: str
 ) -> Iterator[Finding]:
+    yield from _data_findings(net, rows, Y_hat)
     if lost:
         rate = "" if report.rate is None else f" (lr is {report.rate:g})"
         yield Finding(
@@ -380,7 +381,6 @@ def _findings(
             f"{scaling.advice(net.architecture, rows.X, rows.Y)}.",
         )
         return
-    yield from _data_findings(net, rows, Y_hat)
     yield from _weight_findings(net, report)
     if optimizer is not None:
         yield from _rate_findings(optimizer, report)
@@ -462,8 +462,8 @@ def _rate_findings(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
 
 def _unit_findings(report: Report) -> Iterator[Finding]:
     L = len(report.layers)
-    dead = {l.layer: l.dead for l in report.layers if l.dead is not None and l.dead > DEAD and l.W.norm > 0}
-    if dead and report.rows >= LEAST_ROWS:
+    dead = {l.layer: l.dead for l in report.layers if l.dead is not None and l.dead > DEAD}
+    if dead and report.rows >= LEAST_ROWS and all(l.W.norm > 0 for l in report.layers):  # W = 0 would be why
         other = 'output="softplus"' if min(dead) == L else 'hidden="leaky_relu"'
         yield Finding(
             "dead units",

@@ -139,7 +139,8 @@ class Network(Model):
         Parameters
         ----------
         X : array_like of shape (m, n_0)
-            C-contiguous float32 is used as it is; anything else is converted once.
+            C-contiguous float32 is used as it is; anything else is converted once: other dtypes, lists, frames of
+            pandas or polars whose columns are bool, numbers or nullable, and objects that hold numbers.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         epochs, batch_size : int
         optimizer : Optimizer, optional
@@ -182,7 +183,7 @@ class Network(Model):
         Warns
         -----
         RuntimeWarning
-            If the cost is no longer finite; the fit ends before that step.
+            If the cost is no longer finite; the fit ends before that step. It says what to scale.
 
         Notes
         -----
