@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import plots
+from . import plots, scaling
 from .activations import Activation
 from .checks import whole
 from .core.model import Layer, Model
@@ -17,11 +17,9 @@ from .kernels.scan import FLOAT32_MAX
 from .losses import PAIRS, is_paired
 from .optimizers import Optimizer
 
-# The thresholds of the findings. Sources are in the Notes of `diagnose`. The measurements are of networks of up to 12
-# hidden layers on scikit-learn's digits, scaled to 0 … 1, after 20 epochs with batches of 64; those that learn reach
-# accuracies of 0.85 to 0.93.
-LARGE_INPUT = 10.0  # SGD(0.1) learns pixels in 0 … 10; in 0 … 16 half of a layer dies, in 0 … 30 nothing is learned
-SMALL_INPUT = 0.01  # in 0 … 0.1 it reaches an accuracy of 0.79, in 0 … 0.01 of 0.31
+# The thresholds of the findings; those of X and Y are in `scaling`. Sources are in the Notes of `diagnose`. The
+# measurements are of networks of up to 12 hidden layers on scikit-learn's digits, scaled to 0 … 1, after 20 epochs with
+# batches of 64; those that learn reach accuracies of 0.85 to 0.93.
 USUAL_UPDATE = 1e-3
 HIGH_UPDATE = 0.1  # Adam(0.01) starts at 0.07 and learns; Adam(0.03) starts at 0.2, and half of a layer dies
 LOW_UPDATE = 1e-5  # the accuracy stays as before training, with SGD and with Adam; at 1e-4 it begins to rise
@@ -95,11 +93,12 @@ class Finding:
     Attributes
     ----------
     kind : str
-        ``"not finite"``, ``"inputs not scaled"``, ``"learning rate too high"``, ``"learning rate too low"``,
+        ``"not finite"``, ``"inputs far from 0"``, ``"inputs not scaled"``, ``"targets not scaled"``,
+        ``"zero weights"``, ``"identical units"``, ``"learning rate too high"``, ``"learning rate too low"``,
         ``"dead units"``, ``"saturated units"``, ``"exploding gradients"``, ``"vanishing gradients"`` or
         ``"saturated output"``.
     layers : tuple of int
-        The layers concerned, from 1 to L.
+        The layers concerned, from 1 to L: 1 for inputs, L for targets.
     text, remedy : str
     """
 
@@ -223,8 +222,17 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
 
     The findings:
 
+    - *inputs far from 0*: the mean of a feature is above ten times its standard deviation, or float32 keeps less than
+      half of its different values, such as timestamps in seconds since 1970 (1.7e9) or values of 1 ± 1e-5. X is
+      examined as it was given, with all the digits of float64 or int64.
     - *inputs not scaled*: the root mean square of a feature is above 10, or no |x| is above 0.01. Inputs should have
       means near 0 and variances of about 1 (LeCun et al. 1998, Efficient BackProp, section 4.3).
+    - *targets not scaled*: an output without bounds has a loss such as mse, mae or huber, the mean or standard
+      deviation of its targets is above 10, or the latter below 0.05, and the network does not explain half of their
+      variance.
+    - *zero weights*: all weights of a layer are 0, so that no gradient passes it, or of several layers. An output
+      layer alone may start at 0.
+    - *identical units*: all units of a layer have the same weights going in and out, and keep them in all steps.
     - *learning rate too high*: the step changes a W by more than a tenth, where a thousandth is usual (Karpathy 2015,
       CS231n, Neural Networks Part 3), and does not lower the cost of the very rows that it is computed from.
     - *learning rate too low*: the step changes no W by more than 1e-5 of it, although a gradient has more than 1e-3 of
@@ -234,7 +242,7 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     - *exploding* and *vanishing gradients*: ‖dZ‖ of a layer is above a thousand times, or below a hundredth of, that of
       the output. With good initial weights it is about the same in all layers (Glorot and Bengio 2010, He et al. 2015).
     - *saturated output*: more than a tenth of the outputs are certain and wrong.
-    - *not finite*: the cost, or a value in some layer; nothing else is examined then.
+    - *not finite*: the cost, or a value in some layer; only X and Y are examined besides.
 
     Examples
     --------
@@ -245,13 +253,18 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     """
     if not isinstance(net, Model):
         raise TypeError(f"net is {net!r}; it must be a Network.")
-    X, Y = net.architecture.check_batch(X, Y)
+    return _report(net, scaling.Rows.of(net.architecture, X, Y), optimizer)
+
+
+def _report(net: Model, rows: scaling.Rows, optimizer: Optimizer | None = None) -> Report:
+    """Do the work of :func:`diagnose`, on rows that are checked."""
+    X, Y = rows.X, rows.Y
     twin = copy.deepcopy(net)
     optimizer = net.optimizer if optimizer is None else optimizer
     its = None if optimizer is None else _copy_for(twin, optimizer, net)
-    twin.forward(X)
+    Y_hat = twin.forward(X)
     cost = twin.backward(Y)
-    dense = Y if Y.ndim == 2 else np.eye(net.sizes[-1], dtype=np.float32)[Y]
+    dense = _dense(Y, net.sizes[-1])
     with np.errstate(all="ignore"):  # values that are not finite are reported
         report = Report(
             repr(net),
@@ -271,7 +284,7 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
                 replace(l, update=update / l.W.norm if l.W.norm else None) for l, update in zip(report.layers, updates)
             )
             report = replace(report, cost_after=twin.loss(X, Y), layers=tuple(layers))
-    return replace(report, findings=tuple(_findings(net, X, dense, its, report, lost)))
+        return replace(report, findings=tuple(_findings(net, rows, Y_hat, its, report, lost)))
 
 
 def _copy_for(twin: Model, optimizer: Any, net: Model) -> Optimizer:
@@ -281,6 +294,11 @@ def _copy_for(twin: Model, optimizer: Any, net: Model) -> Optimizer:
         its.owner = owner  # so that the optimizer of another network is refused
     twin.bind(its)
     return its
+
+
+def _dense(Y: np.ndarray, n: int) -> np.ndarray:
+    """Return targets as rows of n numbers."""
+    return Y if Y.ndim == 2 else np.eye(n, dtype=np.float32)[Y]
 
 
 # ---- the state of the layers -------------------------------------------------------------------------------------
@@ -350,38 +368,71 @@ def _first_not_finite(report: Report) -> str:
 
 
 def _findings(
-    net: Model, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer | None, report: Report, lost: str
+    net: Model, rows: scaling.Rows, Y_hat: np.ndarray, optimizer: Optimizer | None, report: Report, lost: str
 ) -> Iterator[Finding]:
+    yield from _data_findings(net, rows, Y_hat)
     if lost:
         rate = "" if report.rate is None else f" (lr is {report.rate:g})"
         yield Finding(
             "not finite",
             (),
             f"the first that is not finite is {lost}; the cost is {report.cost:g}.",
-            f"Start again, or from a checkpoint, with a lower learning rate{rate} and scaled X.",
+            f"Start again, or from a checkpoint, with a lower learning rate{rate}"
+            f"{scaling.advice(net.architecture, rows.X, rows.Y)}.",
         )
         return
-    yield from _input_findings(X, net.scale)
+    yield from _weight_findings(net, report)
     if optimizer is not None:
         yield from _rate_findings(optimizer, report)
     yield from _unit_findings(report)
     yield from _gradient_findings(report.layers)
-    yield from _output_findings(net, Y, report.layers[-1])
+    yield from _output_findings(net, _dense(rows.Y, net.sizes[-1]), report.layers[-1])
 
 
-def _input_findings(X: np.ndarray, scale: float) -> Iterator[Finding]:
-    sizes = scale * np.sqrt(np.einsum("ij,ij->j", X, X, dtype=np.float64) / len(X))
-    worst, largest = int(sizes.argmax()), scale * max(-float(X.min()), float(X.max()))
-    if sizes[worst] > LARGE_INPUT:
-        text = f"X[:, {worst}] has a root mean square of {sizes[worst]:.3g}; it should be about 1."
-    elif largest < SMALL_INPUT:
-        text = f"the largest |x| is {largest:.3g}; features should have a root mean square of about 1."
-    else:
+def _data_findings(net: Model, rows: scaling.Rows, Y_hat: np.ndarray) -> Iterator[Finding]:
+    if rows.offset:
+        yield Finding("inputs far from 0", (1,), *rows.offset)
+    if rows.unscaled:
+        yield Finding("inputs not scaled", (1,), *rows.unscaled)
+    targets = rows.targets(net.architecture, Y_hat)
+    if targets:
+        yield Finding("targets not scaled", (len(net.sizes) - 1,), *targets)
+
+
+def _weight_findings(net: Model, report: Report) -> Iterator[Finding]:
+    """Find weights that no step can tell apart.
+
+    By benchmarks/scales.py, with one hidden W of 0 relu learns nothing (R² = 0), while tanh and gelu reach 0.90 to
+    0.99, as without (0.91 to 0.97); with two W of 0 none of them learns; with the output's W of 0 alone all learn.
+    """
+    if len(report.layers) < 2:
+        return  # a single layer learns from any weights
+    zero = [l for l in report.layers if l.W.norm == 0]
+    if len(zero) > 1 or any(l.dead == 1 for l in zero[:1] if l.layer < len(report.layers)):
+        layers = tuple(l.layer for l in zero)
+        yield Finding(
+            "zero weights",
+            layers,
+            f"W of {_named(layers)} is 0 everywhere: no gradient passes, and no step changes that.",
+            "Start from random weights: init=None suits the activation. Only biases may start at 0.",
+        )
         return
-    remedy = "Take (X - mean)/std instead, with the mean and std of each column of the training data."
-    if X.dtype == np.uint8:
-        remedy = "X is uint8: make the network with scale=1/255."
-    yield Finding("inputs not scaled", (1,), text, remedy)
+    same = tuple(l.index + 1 for l, following in zip(net.layers, net.layers[1:]) if _are_identical(l, following))
+    if same:
+        yield Finding(
+            "identical units",
+            same,
+            f"all units of {_named(same)} have the same weights, so they compute the same and get the same gradients.",
+            "Start from random weights: init=None suits the activation.",
+        )
+
+
+def _are_identical(layer: Layer, following: Layer) -> bool:
+    """Return whether the units of a layer have the same weights and biases, and the next layer weighs them alike."""
+    if layer.n < 2 or not layer.W.any():
+        return False
+    pairs = [(layer.W, layer.W[:1]), (layer.b, layer.b[:1]), (following.W, following.W[:, :1])]
+    return all(np.array_equal(values, np.broadcast_to(first, values.shape)) for values, first in pairs)
 
 
 def _rate_findings(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
@@ -412,14 +463,14 @@ def _rate_findings(optimizer: Optimizer, report: Report) -> Iterator[Finding]:
 def _unit_findings(report: Report) -> Iterator[Finding]:
     L = len(report.layers)
     dead = {l.layer: l.dead for l in report.layers if l.dead is not None and l.dead > DEAD}
-    if dead and report.rows >= LEAST_ROWS:
+    if dead and report.rows >= LEAST_ROWS and all(l.W.norm > 0 for l in report.layers):  # W = 0 would be why
         other = 'output="softplus"' if min(dead) == L else 'hidden="leaky_relu"'
         yield Finding(
             "dead units",
             tuple(dead),
             f"{_shares(dead)} of the units have a slope of 0 for all {report.rows} rows: no gradient passes them.",
-            f"Such units rarely come back: start again with a lower learning rate and scaled X, or with {other}, "
-            f"whose slope is never 0.",
+            f"Such units rarely come back: start again with a lower learning rate and scaled X and Y, or with "
+            f"{other}, whose slope is never 0.",
         )
     saturated = {
         l.layer: l.saturated for l in report.layers[:-1] if l.saturated is not None and l.saturated > SATURATED
@@ -447,7 +498,8 @@ def _gradient_findings(layers: tuple[LayerHealth, ...]) -> Iterator[Finding]:
             "Start from smaller weights (init=None suits the activation), scale X and Y, and clip the gradients "
             "(clip_norm of the optimizer).",
         )
-    if vanishing and not any(l.dead == 1 or (l.saturated or 0) > SATURATED for l in layers[:-1]):  # that would be why
+    why = any(l.dead == 1 or (l.saturated or 0) > SATURATED for l in layers[:-1]) or any(l.W.norm == 0 for l in layers)
+    if vanishing and not why:
         remedy = "Start from larger weights (init=None suits the activation), or use fewer layers."
         if any(l.activation == "sigmoid" for l in layers[:-1]):
             remedy = 'Use hidden="relu" or "tanh", since the slope of a sigmoid is at most 1/4, or fewer layers.'
@@ -555,12 +607,12 @@ class Health:
 
     def begins(self, model: Model) -> None:
         """Check before the first step that X and Y fit the network."""
-        self._rows = model.architecture.check_batch(*self._given)
+        self._rows = scaling.Rows.of(model.architecture, *self._given)
         self._model = model
 
     def __call__(self, count: int, history: Any) -> None:
         assert self._model is not None
-        self.records.append((count, diagnose(self._model, *self._rows)))
+        self.records.append((count, _report(self._model, self._rows)))
 
     def __repr__(self) -> str:
         return f"Health({len(self.records)} reports, every={self.every})"

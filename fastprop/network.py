@@ -140,7 +140,8 @@ class Network(Model):
         Parameters
         ----------
         X : array_like of shape (m, n_0)
-            C-contiguous float32 is used as it is; anything else is converted once.
+            C-contiguous float32 is used as it is; anything else is converted once: other dtypes, lists, frames of
+            pandas or polars whose columns are bool, numbers or nullable, and objects that hold numbers.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         epochs, batch_size : int
         optimizer : Optimizer, optional
@@ -184,8 +185,8 @@ class Network(Model):
         Warns
         -----
         RuntimeWarning
-            If the cost is no longer finite; the fit ends before that step. If the cost after ten epochs or more is no
-            better than that of predicting the mean of Y for every row.
+            If the cost is no longer finite; the fit ends before that step, and the warning says what to scale. If the
+            cost after ten epochs or more is no better than that of predicting the mean of Y for every row.
 
         Notes
         -----
@@ -209,7 +210,7 @@ class Network(Model):
             resume=resume,
         )
 
-    def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> float:
+    def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> gradcheck.GradientCheck:
         """Return the largest relative error of the gradients; see :func:`fastprop.gradcheck.gradient_check`."""
         return gradcheck.gradient_check(self, X, Y, epsilon=epsilon, most=most)
 

@@ -722,6 +722,17 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
     >>> X = np.random.default_rng(0).random((1000, 2))
     >>> MLPRegressor(random_state=0, solver="lbfgs").fit(X, X[:, 0] * X[:, 1]).score(X, X[:, 0] * X[:, 1]) > 0.99
     True
+
+    Targets that are not about 1 in size are scaled for the training, and predictions scaled back:
+
+    >>> from sklearn.compose import TransformedTargetRegressor
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> price = 200_000 + 50_000 * X[:, 0]
+    >>> MLPRegressor(random_state=0, max_iter=20, n_iter_no_change=20, tol=0).fit(X, price).score(X, price) > 0
+    False
+    >>> scaled = TransformedTargetRegressor(MLPRegressor(random_state=0), transformer=StandardScaler())
+    >>> scaled.fit(X, price).score(X, price) > 0.99
+    True
     """
 
     _parameter_constraints = _constraints(neural_network.MLPRegressor)

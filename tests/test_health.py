@@ -194,6 +194,16 @@ def scaled(factors):
     return net, X * np.array(factors), Y
 
 
+def offset(seconds):
+    net, (X, Y) = Network((6, 20, 3), output="softmax", rng=0), rows((6, 3))
+    return net, X.astype(float) + seconds * np.eye(6)[2], Y
+
+
+def prices():
+    net, (X, Y) = Network((6, 20, 1), rng=0), rows((6, 1), "identity")
+    return net, X, 200_000 + 50_000 * Y
+
+
 def built(sizes, hidden="relu", output="softmax", biases=(), **options):
     """A network, some of its biases {layer: b}, and rows for it."""
     net = Network(sizes, hidden, output, rng=0, **options)
@@ -221,6 +231,11 @@ SICK = {
     "a feature in thousands": (lambda: scaled([1, 1, 1, 1e3, 1, 1]), None, "inputs not scaled", (1,),
                                r"\(X - mean\)/std"),
     "features of thousandths": (lambda: scaled([1e-3] * 6), None, "inputs not scaled", (1,), r"\(X - mean\)/std"),
+    "timestamps": (lambda: offset(1.7e9), None, "inputs far from 0", (1,), r"Subtract the mean in float64"),
+    "targets of 200,000": (prices, None, "targets not scaled", (2,), r"Scale Y: train on \(Y - mean\)/std"),
+    "zeros": (lambda: built((6, 20, 20, 3), init="zeros"), None, "zero weights", (1, 2, 3), r"Start from random"),
+    "ones": (lambda: built((6, 20, 3), init=lambda n, n_prev, rng: np.full((n, n_prev), 0.1)), None, "identical units",
+             (1,), r"Start from random weights"),
     "SGD(100)": (lambda: built((6, 20, 3)), SGD(100), "learning rate too high", (1, 2), r"Lower the learning rate, to"),
     "Adam(1)": (lambda: built((6, 20, 3)), Adam(1), "learning rate too high", (1, 2), r"Lower the learning rate, to"),
     "momentum": (lambda: built((6, 20, 3), "tanh", "identity"), SGD(10, momentum=0.9), "learning rate too high", (1, 2),

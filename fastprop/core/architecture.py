@@ -115,8 +115,9 @@ class Architecture:
     def targets(self) -> arrays.Targets:
         """Which targets the output and the loss take."""
         if self.output.label == "softmax":
-            return arrays.Targets(self.sizes[-1], 0.0, 1.0, distributions=True, name="a softmax")
-        return arrays.Targets(self.sizes[-1], *self.loss.targets, distributions=False, name=self.loss.name)
+            return arrays.Targets(self.sizes[-1], 0.0, 1.0, distributions=True, name="a softmax", classes=True)
+        low, high = self.loss.targets
+        return arrays.Targets(self.sizes[-1], low, high, False, self.loss.name, self.classifies)
 
     @cached_property
     def _float32_batch(self) -> tuple[int, int, float, float] | None:

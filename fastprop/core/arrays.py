@@ -12,6 +12,7 @@ import numpy as np
 
 from ..kernels import scan
 from ..kernels.scan import FLOAT32_MAX, MOST_SAMPLES
+from . import forms
 
 FLOAT32 = np.dtype(np.float32)
 FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
@@ -22,21 +23,11 @@ def is_finite(a: np.ndarray) -> bool:
     return bool(scan.first_outside(scan.address_of(a), a.size, *FINITE) < 0)
 
 
-def array(name: str, value: Any) -> np.ndarray:
-    """Return any array_like as a real numeric array."""
-    result = value
-    if type(value) is not np.ndarray:
-        if isinstance(value, np.ma.MaskedArray):
-            raise TypeError(
-                f"{name} is a masked array, whose mask would be ignored. Use {name}.filled(value) or drop rows."
-            )
-        try:
-            result = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} has rows of different lengths; give a rectangular array.") from None
-    if result.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {result.dtype}; give an array of real numbers (float32 is not copied).")
-    return result
+def array(name: str, value: Any, remedy: str = forms.NUMBERS) -> np.ndarray:
+    """Return any array_like, series or frame as a real numeric array; `remedy` says what to do with text."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
+    return forms.numbers(name, value, remedy)
 
 
 def is_float32(value: Any) -> bool:
@@ -51,10 +42,12 @@ def _float32(
     high: float = FLOAT32_MAX,
     who: str = "",
     finite: bool = True,
+    given: Any = None,
 ) -> np.ndarray:
     """Return `value` as C-contiguous float32 within [low, high], the range of `who`; without a copy if possible.
 
-    Without `finite`, NaN and infinity are accepted.
+    Without `finite`, NaN and infinity are accepted. `given` is what `value` was made from: if it is a frame, errors
+    name its column.
     """
     result = value
     if value.dtype != np.float32 or not value.flags.c_contiguous:
@@ -67,12 +60,14 @@ def _float32(
     if where >= 0:
         index = np.unravel_index(where, result.shape)
         place = f"{name}[{', '.join(str(i) for i in index)}]"
-        given = value[index]
-        if not np.isfinite(given):
-            raise ValueError(f"{place} is {given}; every value must be finite. Drop or fill such rows first.")
+        if forms.is_frame(given):
+            place += f" (column {list(given.columns)[int(index[1])]!r})"
+        x = value[index]
+        if not np.isfinite(x):
+            raise ValueError(f"{place} is {x}; every value must be finite. Drop or fill such rows first.")
         if np.isfinite(result[index]):
-            raise ValueError(f"{place} is {given:g}; {who} lie between {low:g} and {high:g}.")
-        raise ValueError(f"{place} is {given:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
+            raise ValueError(f"{place} is {x:g}; {who} lie between {low:g} and {high:g}.")
+        raise ValueError(f"{place} is {x:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
     return result
 
 
@@ -97,9 +92,9 @@ def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray
     """Return X, of shape (m, n) with m ≥ 1, as C-contiguous float32, or uint8 if it is that; `finite` is checked."""
     if is_float32(X) and scan.fits(X, n):
         return X
-    X = array(name, X)
+    given, X = X, array(name, X, forms.CATEGORIES)
     if X.ndim != 2:
-        hint = f" For one sample use {name}.reshape(1, -1)." if X.ndim == 1 else ""
+        hint = f" {_as_matrix(name, given, n)}" if X.ndim == 1 else ""
         raise ValueError(f"{name} has shape {X.shape}; it must be (m, {n}), one row per sample.{hint}")
     if X.shape[1] != n:
         raise ValueError(
@@ -107,7 +102,15 @@ def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray
         )
     if not 1 <= X.shape[0] <= MOST_SAMPLES:
         raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
-    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X, finite=finite)
+    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X, finite=finite, given=given)
+
+
+def _as_matrix(name: str, given: Any, n: int) -> str:
+    """Return how a one-dimensional X becomes a matrix."""
+    variable = name.split()[-1]
+    if not isinstance(given, np.ndarray):
+        variable = f"np.asarray({variable})"
+    return f"For one {'feature' if n == 1 else 'sample'} use {variable}.reshape({'-1, 1' if n == 1 else '1, -1'})."
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ class Targets:
         Whether rows are distributions over classes, so that integer labels (m,) are accepted too.
     name : str
         For error messages: what these are targets of.
+    classes : bool
+        Whether the outputs stand for classes, so that text has to be numbered.
     """
 
     n: int
@@ -131,10 +136,11 @@ class Targets:
     high: float
     distributions: bool
     name: str
+    classes: bool = False
 
     def check(self, Y: Any, m: int, finite: bool = True, name: str = "Y") -> np.ndarray:
         """Return Y as C-contiguous float32 (m, n), or as int64 labels (m,)."""
-        Y = array(name, Y)
+        given, Y = Y, array(name, Y, forms.CLASSES if self.classes else forms.NUMBERS)
         n = self.n
         if Y.shape[:1] != (m,):
             raise ValueError(
@@ -145,10 +151,11 @@ class Targets:
         if n == 1 and Y.ndim == 1:
             Y = Y.reshape(m, 1)
         if Y.shape != (m, n):
-            other = f" or integer labels of shape ({m},)" if self.distributions else ""
-            hint = ' Integer labels need output="softmax".' if Y.ndim == 1 and Y.dtype.kind in "iu" else ""
+            labels = not self.distributions and Y.ndim == 1 and Y.dtype.kind in "iu"
+            hint = ' Integer labels need output="softmax".' if labels else ""
+            other = self._labels_instead(name, Y)
             raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
-        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite)
+        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite, given)
         if self.distributions:
             row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
             if row >= 0:
@@ -158,18 +165,44 @@ class Targets:
                 )
         return Y
 
+    def _labels_instead(self, name: str, Y: np.ndarray) -> str:
+        """Return that labels are accepted too, if they are, and how a column becomes labels."""
+        if not self.distributions:
+            return ""
+        ravel = f": use np.ravel({name.split()[-1]})" if Y.shape == (len(Y), 1) else ""
+        return f" or integer labels of shape ({len(Y)},){ravel}"
+
 
 def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
     if Y.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use {name}.astype(int), "
-            f"or pass one-hot rows of shape (m, {n})."
-        )
+        raise _no_labels(name, Y, n)
     labels = np.ascontiguousarray(Y, dtype=np.int64)  # a uint64 beyond the range of int64 becomes negative
     row = scan.first_label_outside(scan.address_of(labels), labels.size, n)
     if row >= 0:
-        raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}).")
+        raise ValueError(
+            f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}). If there are {n} "
+            f"classes with other numbers, use classes, Y = np.unique(Y, return_inverse=True)."
+        )
     return labels
+
+
+def _no_labels(name: str, Y: np.ndarray, n: int) -> Exception:
+    """Return the error about labels that are no integers; astype(int) is its remedy only if it changes no label."""
+    missing = ~np.isfinite(Y)
+    if missing.any():
+        row = int(missing.argmax())
+        return ValueError(f"{name}[{row}] is {Y[row]}; every label must be known. Drop or fill such rows first.")
+    broken = np.floor(Y) != Y
+    if broken.any():
+        row = int(broken.argmax())
+        return TypeError(
+            f"{name}[{row}] is {Y[row]}, and {name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be "
+            f'integers. If these are numbers to predict, make the network with output="identity".'
+        )
+    return TypeError(
+        f"{name} has shape {Y.shape} and dtype {Y.dtype}; class labels must be integers. Use "
+        f"np.asarray({name.split()[-1]}).astype(int), or pass one-hot rows of shape (m, {n})."
+    )
 
 
 def classes_of(Y: np.ndarray) -> np.ndarray | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import scaling
 from ..checks import flag, generator, whole
 from ..core import arrays
 from ..core.model import Model
@@ -179,8 +180,8 @@ class Fit:
         self._warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
-                f"the parameters are no longer finite: the last step overflowed float32. Lower the learning rate (lr "
-                f"is {self.optimizer.rate:g}) or scale X, and begin with another network, or one that was saved."
+                f"the parameters are no longer finite: the last step overflowed float32. {self._remedy()}, and begin "
+                f"with another network, or one that was saved."
             )
         return self.history
 
@@ -226,9 +227,14 @@ class Fit:
         if diverged:
             self.warnings.append(
                 f"the cost is {self.history.loss[-1]} in epoch {epoch + 1}, at step {step + 1} of {self.n_steps}: "
-                f"training diverged and was stopped before that step, with the parameters that it had come to. Lower "
-                f"the learning rate (lr is {self.optimizer.rate:g}) or scale X."
+                f"training diverged and was stopped before that step, with the parameters that it had come to. "
+                f"{self._remedy()}."
             )
+
+    def _remedy(self) -> str:
+        """Return what helps against divergence: a lower learning rate, or scaled data if X or Y is not scaled."""
+        advice = scaling.advice(self.model.architecture, self.X, self.Y)
+        return f"Lower the learning rate (lr is {self.optimizer.rate:g}){advice}"
 
     def slice(self) -> None:
         """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
