@@ -167,7 +167,7 @@ def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
     labels = np.ascontiguousarray(Y, dtype=np.int64)  # a uint64 beyond the range of int64 becomes negative
     row = scan.first_label_outside(scan.address_of(labels), labels.size, n)
     if row >= 0:
-        raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}).")
+        raise ValueError(f"{name}[{row}] is {Y[row]}; labels of this network are 0 to {n - 1} (sizes[-1] is {n}).")
     return labels
 
 
@@ -218,12 +218,12 @@ def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the same from any mapping of any arrays."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, …")
+        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, ...")
     L = len(value) // 2
     expected = [f"{kind}{l}" for l in range(1, L + 1) for kind in "Wb"]
     if not L or set(value) != set(expected):
         raise ValueError(
-            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, … WL, bL and no more."
+            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, ... WL, bL and no more."
         )
     layers: list[tuple[np.ndarray, np.ndarray]] = []
     for l in range(1, L + 1):

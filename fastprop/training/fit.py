@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from ..kernels import passes
 from ..kernels.scan import address_of
 from ..optimizers import SGD, Optimizer
 from ..schedules import ReduceOnPlateau
+from ..texts import warn
 from . import samples
 from .history import Best, FitState, History
 from .pace import Pace
@@ -29,7 +29,7 @@ def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any
     job.begin(optimizer, progress, rng, flag("resume", resume))
     history = job.run()
     for text in job.warnings:
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        warn(text, RuntimeWarning, stacklevel=3)
     return history
 
 
