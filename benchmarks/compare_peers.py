@@ -31,6 +31,7 @@ import peers
 from peers import CASES, PEERS, SIMPLECHAINS
 
 from fastprop.core.threads import available
+from fastprop.distribution import missing
 from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.texts import printable
@@ -272,7 +273,7 @@ def chart(results: Results, path: Path) -> None:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise SystemExit(f"no chart: matplotlib is missing ({error}). pip install matplotlib") from error
+        raise SystemExit(str(missing("plot", f"there is no chart ({error}); it needs"))) from error
     jobs = results.shapes(results.jobs[0][0])
     if not jobs:
         return  # only SimpleChains' case was measured
