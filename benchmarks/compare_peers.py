@@ -1,6 +1,6 @@
 """Compare the training speed of fastprop, NumPy, scikit-learn, PyTorch and JAX; make the README's table and chart.
 
-    python benchmarks/compare_peers.py [--shapes xs,s,…] [--peers NumPy,…] [--threads 1,2] [--readme]
+    python benchmarks/compare_peers.py [--shapes xs,s,...] [--peers NumPy,...] [--threads 1,2] [--readme]
 
 All libraries train the same network from the same start, on the same rows, with the same batches, cost and optimizer.
 The cost of each after one epoch is checked against the reference in float64. Each library runs in its own processes,
@@ -31,8 +31,10 @@ import peers
 from peers import CASES, PEERS, SIMPLECHAINS
 
 from fastprop.core.threads import available
+from fastprop.distribution import missing
 from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample
+from fastprop.texts import printable
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -193,6 +195,11 @@ def header(*cells: str) -> list[str]:
     return [row(*cells), "|" + "---|" * len(cells)]
 
 
+def say(line: str) -> None:
+    """Print a line or a text, in ASCII where the output cannot encode its symbols."""
+    print(printable(line), flush=True)
+
+
 # ---- tables and chart ------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +273,7 @@ def chart(results: Results, path: Path) -> None:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise SystemExit(f"no chart: matplotlib is missing ({error}). pip install 'fastprop[plot]'") from error
+        raise SystemExit(str(missing("plot", f"there is no chart ({error}); it needs"))) from error
     jobs = results.shapes(results.jobs[0][0])
     if not jobs:
         return  # only SimpleChains' case was measured
@@ -391,7 +398,7 @@ def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
 
 def write(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -403,12 +410,12 @@ def main() -> None:
     if wanted.from_json and not wanted.from_json.is_file():
         raise SystemExit(f"there is no file {wanted.from_json}. Give the peers.json of an earlier run.")
     if wanted.from_json:
-        content = json.loads(wanted.from_json.read_text())
+        content = json.loads(wanted.from_json.read_text(encoding="utf-8"))
         write(content, path)
     else:
         content = measured(wanted, path)
     results = Results(content)
-    print(report(results), end="")
+    say(report(results).rstrip("\n"))
     if wanted.readme:
         into_readme(results)
     chart(results, wanted.out / "peers.svg")

@@ -1,11 +1,11 @@
 """Compare fastprop.sklearn's estimators with scikit-learn's: scores over ten seeds, and seconds of a fit.
 
-    python benchmarks/estimators.py [--data digits,…] [--ways adam,…] [--seeds 10] [--mnist FOLDER]
+    python benchmarks/estimators.py [--data digits,...] [--ways adam,...] [--seeds 10] [--mnist FOLDER]
 
 Both train in turns with the same settings, from the same weights, on the same three quarters of the rows, which the
-seed draws. The score, accuracy or R², is that of the remaining rows. Features, and the target of a regression, are
+seed draws. The score, accuracy or R^2, is that of the remaining rows. Features, and the target of a regression, are
 scaled by their means and standard deviations, uint8 by 255. FOLDER holds MNIST's IDX files, plain or gzipped; without
-it, MNIST is left out. The script prints a table: scores are means ± standard deviations, seconds are medians.
+it, MNIST is left out. The script prints a table: scores are means +- standard deviations, seconds are medians.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from compare_peers import about, chosen, figure, header, row, setting, times
+from compare_peers import about, chosen, figure, header, row, say, setting, times
 from sklearn import neural_network
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -130,12 +130,12 @@ def main() -> None:
     ways = chosen(wanted.ways, list(WAYS), "way")
     warnings.simplefilter("ignore", ConvergenceWarning)
     for line in table(names, ways, wanted.seeds, wanted.mnist):
-        print(line, flush=True)
-    print("\nA difference is the mean ± its standard error over pairs with the same seed; noise is at most two errors.")
+        say(line)
+    say("\nA difference is the mean ± its standard error over pairs with the same seed; noise is at most two errors.")
     print("Epochs are medians.\n")
     versions = {"fastprop": fastprop.__version__, "scikit-learn": sklearn.__version__, "NumPy": np.__version__}
     runs = [{"peer": name, "version": version} for name, version in versions.items()]
-    print(about(setting("estimators.py") | {"runs": runs}))
+    say(about(setting("estimators.py") | {"runs": runs}))
 
 
 if __name__ == "__main__":

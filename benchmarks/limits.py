@@ -18,7 +18,7 @@ from unittest import mock
 import numba
 import numpy as np
 from cases import SHAPES, WORK, Case, named, random_data, rows_of
-from compare_peers import POOLS, header, row
+from compare_peers import POOLS, header, row, say
 from ratios import LR, REST, in_turns
 
 from fastprop import SGD, Activation, Adam, Network, dropin, reference, set_num_threads
@@ -232,7 +232,7 @@ def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -
         if name not in tables:
             parser.error(f"there is no table {name!r}; there are {', '.join(tables)}")
     for name in names:
-        print(f"{tables[name].__doc__}\n", *tables[name](), "", sep="\n", flush=True)
+        say("\n".join([f"{tables[name].__doc__}\n", *tables[name](), ""]))
 
 
 if __name__ == "__main__":

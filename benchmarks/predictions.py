@@ -1,6 +1,6 @@
 """Compare predictions of fastprop, NumPy, PyTorch, JAX and onnxruntime, from one row to 65,536.
 
-    python benchmarks/predictions.py [--shapes xs,s,…] [--batches 1,32,…] [--peers NumPy,…] [--threads 1,2]
+    python benchmarks/predictions.py [--shapes xs,s,...] [--batches 1,32,...] [--peers NumPy,...] [--threads 1,2]
 
 All libraries compute the same network on the same rows, from a NumPy array to a NumPy array. The outputs of each are
 checked against the reference in float64. Each library has its own process, with no more cores than threads; all
@@ -32,6 +32,7 @@ from compare_peers import (
     header,
     plural,
     row,
+    say,
     setting,
     threads_of,
     times,
@@ -190,10 +191,10 @@ def main() -> None:
     versions: dict[str, str] = {}
     for n in threads:
         for line in table(names, cells, n, wanted.memory, versions):
-            print(line, flush=True)
+            say(line)
         print()
     runs = [{"peer": name, "version": version} for name, version in versions.items()]
-    print(about(setting("predictions.py") | {"runs": runs}))
+    say(about(setting("predictions.py") | {"runs": runs}))
 
 
 if __name__ == "__main__":

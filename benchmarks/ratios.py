@@ -125,7 +125,7 @@ class Speed:
         return figures[name]["backward over forward"]
 
     track_share_of_peak.unit = track_share_of_peak_all_threads.unit = "of the FMA peak"
-    track_all_threads_over_one.unit = track_over_numpy.unit = track_backward_over_forward.unit = "×"
+    track_all_threads_over_one.unit = track_over_numpy.unit = track_backward_over_forward.unit = "x"
 
 
 class Gradients:

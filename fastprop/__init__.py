@@ -1,5 +1,7 @@
 """Dense neural networks, trained at the speed of the processor: the four equations of backpropagation as kernels."""
 
+__distribution__ = "fastprop-cpu"  # before the imports: fastprop.distribution checks it
+
 from .activations import Activation
 from .core.model import Layer
 from .core.threads import get_num_threads, set_num_threads

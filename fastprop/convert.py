@@ -17,6 +17,7 @@ import numpy as np
 from .activations import ACTIVATIONS, RESULT, Z
 from .checks import number
 from .core.arrays import float32
+from .distribution import missing
 from .network import Network
 from .training.files import replace_file
 from .versions import __version__
@@ -34,8 +35,7 @@ def _torch() -> Any:
     try:
         import torch
     except ModuleNotFoundError:
-        message = "to_torch and from_torch need PyTorch. Install it with: pip install 'fastprop[torch]'"
-        raise ModuleNotFoundError(message) from None
+        raise missing("torch", "to_torch and from_torch need") from None
     return torch
 
 
@@ -43,8 +43,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ModuleNotFoundError:
-        message = "to_onnx needs onnx. Install it with: pip install 'fastprop[onnx]'"
-        raise ModuleNotFoundError(message) from None
+        raise missing("onnx", "to_onnx needs") from None
     return onnx
 
 

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from .core.model import Layer, Model
 from .kernels.scan import FLOAT32_MAX
 from .losses import PAIRS, is_paired
 from .optimizers import Optimizer
+from .texts import aligned, html_table, html_text, plain
 
 # The thresholds of the findings; those of X and Y are in `scaling`. Sources are in the Notes of `diagnose`. The
 # measurements are of networks of up to 12 hidden layers on scikit-learn's digits, scaled to 0 … 1, after 20 epochs with
@@ -31,6 +32,14 @@ END = 0.01  # of the range from its end: there the slope is below 1/25 of its ma
 EXPLODING = 1e3  # networks that learn have up to 21, and 160 with the targets of diabetes unscaled, up to 346
 VANISHING = 1e-2  # three layers of sigmoids have 0.02, and learn only with Adam; six have 2e-4, and hardly learn
 WRONG = 0.1  # it is 0.03 of the unseen digits after 300 epochs
+
+
+class _Shown:
+    """The repr of a dataclass, in ASCII."""
+
+    def __repr__(self) -> str:
+        values = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))  # type: ignore[arg-type]
+        return plain(f"{type(self).__name__}({', '.join(values)})")
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,8 @@ class Spread:
     greatest: float
 
 
-@dataclass(frozen=True)
-class LayerHealth:
+@dataclass(frozen=True, repr=False)
+class LayerHealth(_Shown):
     """The state of one layer.
 
     Attributes
@@ -86,9 +95,9 @@ class LayerHealth:
     update: float | None = None
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A problem in a network.
+@dataclass(frozen=True, repr=False)
+class Finding(_Shown):
+    """A problem in a network; ``print(finding)`` shows it in ASCII.
 
     Attributes
     ----------
@@ -107,10 +116,13 @@ class Finding:
     text: str
     remedy: str
 
+    def __str__(self) -> str:
+        return plain(f"{self.kind}: {self.text}\n   Remedy: {self.remedy}")
+
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """The result of :func:`diagnose`; ``print(report)`` shows it as a table.
+    """The result of :func:`diagnose`; ``print(report)`` shows it as tables in ASCII, and a notebook as HTML.
 
     Attributes
     ----------
@@ -149,43 +161,53 @@ class Report:
         """Return the report as dictionaries, tuples, strings and numbers, which :mod:`json` can write."""
         return asdict(self)
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+    def plot(self, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
         """Plot the gradients of the layers with :func:`fastprop.plots.gradient_flow` (extra ``plot``)."""
-        return plots.gradient_flow(self, path)
+        return plots.gradient_flow(self, path, ax)
 
     def __repr__(self) -> str:
         return f"Report({', '.join(finding.kind for finding in self.findings) or 'no finding'})"
 
     def __str__(self) -> str:
+        lines = [self.network, self._summary()]
+        for table in (self._sizes(), self._ranges()):
+            lines += ["", *aligned(table)]
+        found = [f"{i}. {finding}" for i, finding in enumerate(self.findings, start=1)]
+        return plain("\n".join([*lines, "", *(found or ["Nothing is found wrong."])]))
+
+    def _repr_html_(self) -> str:
+        """Return the tables and the findings as HTML, which notebooks display."""
+        parts = [html_text(self.network), html_text(self._summary())]
+        parts += [html_table(self._sizes()), html_table(self._ranges())]
+        for i, finding in enumerate(self.findings, start=1):
+            parts += [
+                html_text(f"{i}. {finding.kind}: {finding.text}"),
+                html_text(f"Remedy: {finding.remedy}", "blockquote"),
+            ]
+        return "".join([*parts, *([] if self.findings else [html_text("Nothing is found wrong.")])])
+
+    def _summary(self) -> str:
         after = "" if self.cost_after is None else f", and {self.cost_after:.4g} after a step of {self.optimizer}"
-        sizes = [
-            ["layer", "‖W‖", "‖Z‖", "‖A‖", "‖dZ‖", "‖dW‖", "‖ΔW‖/‖W‖", "dead", "saturated"],
+        return f"{self.rows} rows: the cost is {self.cost:.4g}{after}"
+
+    def _sizes(self) -> list[list[str]]:
+        """Return the table of the norms and shares."""
+        rows = [
+            ["layer", "‖W‖", "‖Z‖", "‖A‖", "‖dZ‖", "‖dW‖", "update", "dead", "saturated"],
             ["X", "", "", f"{self.X.norm:.3g}", *[""] * 5],
         ]
-        ranges = [["from … to", "W", "Z", "A", "dZ", "dW"], ["X", "", "", _range(self.X), "", ""]]
         for l in self.layers:
-            spreads = (l.W, l.Z, l.A, l.dZ, l.dW)
+            norms = (f"{spread.norm:.3g}" for spread in (l.W, l.Z, l.A, l.dZ, l.dW))
             update = "" if l.update is None else f"{l.update:.1e}"
             shares = ("" if share is None else f"{share:.0%}" for share in (l.dead, l.saturated))
-            name = f"{l.layer}: {l.n_prev} → {l.n} {l.activation}"
-            sizes.append([name, *(f"{spread.norm:.3g}" for spread in spreads), update, *shares])
-            ranges.append([str(l.layer), *map(_range, spreads)])
-        found = [
-            f"{i}. {finding.kind}: {finding.text}\n   Remedy: {finding.remedy}"
-            for i, finding in enumerate(self.findings, start=1)
-        ]
-        return "\n".join(
-            [
-                self.network,
-                f"{self.rows} rows: the cost is {self.cost:.4g}{after}",
-                "",
-                *_aligned(sizes),
-                "",
-                *_aligned(ranges),
-                "",
-                *(found or ["Nothing is found wrong."]),
-            ]
-        )
+            rows.append([f"{l.layer}: {l.n_prev} → {l.n} {l.activation}", *norms, update, *shares])
+        return rows
+
+    def _ranges(self) -> list[list[str]]:
+        """Return the table of the least and the greatest values."""
+        rows = [["range", "W", "Z", "A", "dZ", "dW"], ["X", "", "", _range(self.X), "", ""]]
+        rows += ([str(l.layer), *map(_range, (l.W, l.Z, l.A, l.dZ, l.dW))] for l in self.layers)
+        return rows
 
 
 def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
@@ -553,16 +575,7 @@ def _shares(shares: dict[int, float]) -> str:
 
 
 def _range(spread: Spread) -> str:
-    return f"{spread.least:.2g} … {spread.greatest:.2g}"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table, with its first column aligned left and the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
-        for row in rows
-    ]
+    return f"{spread.least:.2g} to {spread.greatest:.2g}"
 
 
 # ---- while training ----------------------------------------------------------------------------------------------

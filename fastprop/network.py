@@ -165,7 +165,8 @@ class Network(Model):
             callback has a method ``begins(network)``, it is called when the fit begins; see
             :class:`fastprop.Checkpoint`.
         progress : bool, optional
-            Whether to show a progress bar (extra ``progress``); None shows one on a terminal.
+            Whether to show a progress bar (extra ``progress``); None shows one on a terminal and in
+            a notebook.
         rng : int, Generator, optional
             The source of the shuffles; None continues with the network's own.
         resume : bool

@@ -15,6 +15,7 @@ from .checks import flag, number
 from .kernels import updates
 from .kernels.jit import Routine
 from .kernels.plan import allocate
+from .texts import plain
 
 Rate = float | Callable[[int], float]
 
@@ -151,8 +152,8 @@ class Optimizer:
 
     def __repr__(self) -> str:
         given = {"lr": self.lr, **self.settings()}
-        shown = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items() if v is not None)
-        return f"{type(self).__name__}({', '.join(shown)})"
+        shown = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!a}" for k, v in given.items() if v is not None)
+        return plain(f"{type(self).__name__}({', '.join(shown)})")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickles and copies, whose moments will belong to the next network of their length."""

@@ -1,18 +1,23 @@
 """Plots (extra ``plot``): learning curves, gradient flow, a confusion matrix, a decision boundary.
 
-Each function returns a matplotlib Figure, which a notebook displays, and saves it if a path is given, in the format of
-its suffix. The colours are those of Okabe and Ito (2008), which colour-blind people can tell apart.
+Each function returns a matplotlib Figure, which displays itself in a notebook, and saves it if a path is given, in the
+format of its suffix. With `ax` a plot is drawn on axes of an existing figure, which is returned as it is. A plot of two
+panels takes a sequence of two axes, the upper panel first; on a single one only the upper panel is drawn. The colours
+are those of Okabe and Ito (2008), which colour-blind people can tell apart.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .core import arrays
 from .core.model import Model
+from .distribution import missing
 
 BLUE, VERMILION, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
 COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
@@ -30,22 +35,49 @@ TINT = 0.4  # the opacity of a class's colour at a probability of 1
 
 
 def _figure(width: float, height: float) -> Any:
+    """Return an empty figure that a notebook displays, also without ``%matplotlib inline``."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("plots need matplotlib. Install it with: pip install 'fastprop[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
+        raise missing("plot", "plots need") from None
+    figure: Any = Figure(figsize=(width, height), layout="constrained")
+    figure._repr_png_ = partial(_png, figure)  # IPython calls it
+    return figure
 
 
-def _saved(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+def _png(figure: Any) -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _given(ax: Any, panels: int = 1) -> list[Any]:
+    """Return the axes of an existing figure that a plot of so many panels is drawn on."""
+    try:
+        from matplotlib.axes import Axes
+    except ModuleNotFoundError:
+        raise missing("plot", "plots need") from None
+    every = list(np.ravel(np.asarray(ax, dtype=object)))
+    several = f", or a sequence of at most {panels}" if panels > 1 else ""
+    if not every or not all(isinstance(axes, Axes) for axes in every):
+        raise TypeError(f"ax is {ax!r}; it must be an Axes of matplotlib{several}.")
+    if len(every) > panels:
+        raise ValueError(f"ax has {len(every)} axes; this plot takes one{several}.")
+    return every
+
+
+def _finished(axes: Any, path: str | os.PathLike[str] | None) -> Any:
+    """Return the figure of some axes, saved if a path is given."""
+    figure = axes.figure.figure  # of a subfigure: the whole figure
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
 
 
-def _line_axes(figure: Any, rows: int) -> Any:
-    """Return axes for lines, one above the other."""
-    every = figure.subplots(rows, sharex=True, squeeze=False)[:, 0]
+def _line_axes(ax: Any, rows: int, size: tuple[float, float]) -> Any:
+    """Return axes for lines, one above the other: those given, or those of a figure of this size."""
+    every = _figure(*size).subplots(rows, sharex=True, squeeze=False)[:, 0] if ax is None else _given(ax, 2)[:rows]
     for axes in every:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -71,7 +103,7 @@ def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], m
         axes.annotate(name, end, (8, 0), textcoords="offset points", color=colour, va=side if close else "center")
 
 
-def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) -> Any:
+def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Plot the losses over the epochs, and below them the accuracy if there is one.
 
     The axis of the losses is logarithmic if they fall by more than a factor of a hundred. A dotted line marks the epoch
@@ -83,6 +115,8 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) ->
         The result of :meth:`fastprop.Network.fit`.
     path : path-like, optional
         Where the figure is saved.
+    ax : Axes or sequence of two Axes, optional
+        Where to draw: the losses and the accuracy, if there is one. A single Axes takes the first panel only.
 
     Returns
     -------
@@ -92,15 +126,15 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) ->
     ------
     ModuleNotFoundError
         If matplotlib is not installed.
-    TypeError
-        If history is something else.
+    TypeError, ValueError
+        If history is something else, or ax holds other things than Axes or too many.
     """
     if not hasattr(history, "validation_accuracy"):
         raise TypeError(f"history is {history!r}; it must be a History, which fit returns.")
-    figure = _figure(7, 6 if history.validation_accuracy else 4)
+    rows = 2 if history.validation_accuracy else 1
+    every = _line_axes(ax, rows, (7, 2 + 2 * rows))
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    every = _line_axes(figure, 2 if history.validation_accuracy else 1)
     epochs, marker = range(1, history.epochs + 1), "o" if history.epochs <= FEW_EPOCHS else ""
     lines = [("training", history.loss, BLUE), ("validation", history.validation_loss, VERMILION)]
     losses = [loss for loss in history.loss + history.validation_loss if np.isfinite(loss)]
@@ -108,29 +142,33 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None) ->
         every[0].set_yscale("log")
     _lines(every[0], epochs, [line for line in lines if line[1]], marker)
     every[0].set_ylabel("loss")
-    if history.validation_accuracy:
-        _lines(every[1], epochs, [("validation", history.validation_accuracy, VERMILION)], marker)
-        every[1].set_ylabel("accuracy")
-        every[1].yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in every[1:]:
+        _lines(axes, epochs, [("validation", history.validation_accuracy, VERMILION)], marker)
+        axes.set_ylabel("accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
     if history.best_epoch is not None:
-        for axes in every:
-            axes.axvline(history.best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
-        side = "left" if history.best_epoch < history.epochs / 2 else "right"
-        every[0].annotate(
-            f"kept: epoch {history.best_epoch + 1}",
-            (history.best_epoch + 1, 1),
-            (0, 3),
-            color=GREY,
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha=side,
-        )
+        _mark_kept(every, history.best_epoch, history.epochs)
     every[-1].set_xlabel("epoch")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _saved(figure, path)
+    return _finished(every[0], path)
 
 
-def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None) -> Any:
+def _mark_kept(every: Any, best_epoch: int, epochs: int) -> None:
+    """Draw a dotted line at the epoch whose parameters were kept, with its name above the first axes."""
+    for axes in every:
+        axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
+    every[0].annotate(
+        f"kept: epoch {best_epoch + 1}",
+        (best_epoch + 1, 1),
+        (0, 3),
+        color=GREY,
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="left" if best_epoch < epochs / 2 else "right",
+    )
+
+
+def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Plot the gradients by layer: ‖dZ‖ above, and below the gradient and the update of W as shares of its norm.
 
     Dashed lines mark the thresholds beyond which :func:`fastprop.diagnose` reports exploding and vanishing gradients, a
@@ -142,6 +180,8 @@ def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None) -> An
         The result of :func:`fastprop.diagnose`.
     path : path-like, optional
         Where the figure is saved.
+    ax : Axes or sequence of two Axes, optional
+        Where to draw: the norms of dZ and the shares of the norm of W. A single Axes takes the first panel only.
 
     Returns
     -------
@@ -151,39 +191,47 @@ def gradient_flow(report: Any, path: str | os.PathLike[str] | None = None) -> An
     ------
     ModuleNotFoundError
         If matplotlib is not installed.
-    TypeError
-        If report is something else.
+    TypeError, ValueError
+        If report is something else, or ax holds other things than Axes or too many.
     """
     if not hasattr(report, "findings"):
         raise TypeError(f"report is {report!r}; it must be a Report, which diagnose returns.")
     layers = report.layers
     x = [l.layer for l in layers]
     named = len(x) <= MOST_NAMES
-    figure = _figure(max(7.0, 1.1 * len(x)) if named else 7.0, 6)
+    every = _line_axes(ax, 2, (max(7.0, 1.1 * len(x)) if named else 7.0, 6))
     from matplotlib.ticker import MaxNLocator
 
-    above, below = _line_axes(figure, 2)
+    above = every[0]
     last = layers[-1].dZ.norm
     if 0 < last < np.inf:
         _guide(above, "exploding above", report.exploding * last, "bottom")
         _guide(above, "vanishing below", report.vanishing * last, "top")
     _logarithmic(above, x, [("‖dZ‖", [l.dZ.norm for l in layers], BLUE)])
-    lines = [("‖dW‖/‖W‖", [l.dW.norm / l.W.norm if l.W.norm else np.nan for l in layers], BLUE)]
-    if report.cost_after is not None:
-        lines.append(("‖ΔW‖/‖W‖", [np.nan if l.update is None else l.update for l in layers], VERMILION))
-        below.axhline(report.usual_update, color=VERMILION, linewidth=1, linestyle=":")
-        below.set_title("dotted: the usual update", loc="left", color=VERMILION, fontsize="small")
-    _logarithmic(below, x, lines)
     kinds = [finding.kind for finding in report.findings]
     rows = ["; ".join(kinds[i : i + A_ROW]) for i in range(0, len(kinds), A_ROW)]
     above.set_title(";\n".join(rows) or "nothing is found wrong")
     above.set_ylabel("‖dZ‖ of a sample")
-    below.set(ylabel="share of ‖W‖", xlabel="layer; the gradient comes from the right")
+    for axes in every[1:]:
+        _draw_shares(axes, report, x)
+    every[-1].set_xlabel("layer; the gradient comes from the right")
     if named:
-        below.set_xticks(x, [f"{l.layer}\n{l.n_prev} → {l.n}\n{l.activation}" for l in layers], fontsize="small")
+        every[-1].set_xticks(x, [f"{l.layer}\n{l.n_prev} → {l.n}\n{l.activation}" for l in layers], fontsize="small")
     else:
-        below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return _saved(figure, path)
+        every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return _finished(above, path)
+
+
+def _draw_shares(axes: Any, report: Any, x: Sequence[int]) -> None:
+    """Draw the gradient and the update of each W as shares of its norm."""
+    layers = report.layers
+    lines = [("‖dW‖/‖W‖", [l.dW.norm / l.W.norm if l.W.norm else np.nan for l in layers], BLUE)]
+    if report.cost_after is not None:
+        lines.append(("‖ΔW‖/‖W‖", [np.nan if l.update is None else l.update for l in layers], VERMILION))
+        axes.axhline(report.usual_update, color=VERMILION, linewidth=1, linestyle=":")
+        axes.set_title("dotted: the usual update", loc="left", color=VERMILION, fontsize="small")
+    _logarithmic(axes, x, lines)
+    axes.set_ylabel("share of ‖W‖")
 
 
 def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequence[float], str]]) -> None:
@@ -234,7 +282,7 @@ def _guide(axes: Any, name: str, y: float, side: str) -> None:
     )
 
 
-def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
+def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Plot how many samples of each true class (rows) are predicted as which class (columns).
 
     The colours are the shares of the row.
@@ -248,6 +296,8 @@ def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | 
         Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
     path : path-like, optional
         Where the figure is saved.
+    ax : Axes, optional
+        Where to draw; None makes a figure.
 
     Returns
     -------
@@ -258,7 +308,7 @@ def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | 
     ModuleNotFoundError
         If matplotlib is not installed.
     ValueError, TypeError
-        If X or Y does not fit, or there are no classes.
+        If X or Y does not fit, there are no classes, or ax is no Axes.
     """
     X, classes, names = _of_classes(net, X, Y)
     n = len(names)
@@ -267,10 +317,10 @@ def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | 
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     side, longest = min(max(4.0, 2.5 + 0.45 * n), 11), max(map(len, names)) if n <= MOST_COUNTS else 2
     upright, room = n * longest > 8 * side, LETTER * longest
-    figure = _figure(side + 0.8 + room, side + upright * room)
-    axes = figure.add_subplot(xlabel="predicted class", ylabel="true class")
+    axes = _figure(side + 0.8 + room, side + upright * room).add_subplot() if ax is None else _given(ax)[0]
+    axes.set(xlabel="predicted class", ylabel="true class")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    axes.figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     if n <= MOST_COUNTS:
         size = min(10.0, 200 / n, 100 * (side - 1) / n / len(str(counts.max())))  # a digit is 0.64 as wide
         for row, column in zip(*counts.nonzero()):
@@ -279,10 +329,10 @@ def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | 
         axes.set_xticks(range(n), names, rotation=90 if upright else 0)
         axes.set_yticks(range(n), names)
     axes.set_title(f"{np.trace(counts) / len(X):.1%} of {len(X):,} are right")
-    return _saved(figure, path)
+    return _finished(axes, path)
 
 
-def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None) -> Any:
+def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Plot the regions of the classes that a network of two inputs predicts, and the samples on them.
 
     The colour of a region is deeper where the network is more certain.
@@ -296,6 +346,8 @@ def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] |
         Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
     path : path-like, optional
         Where the figure is saved.
+    ax : Axes, optional
+        Where to draw; None makes a figure.
 
     Returns
     -------
@@ -306,29 +358,18 @@ def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] |
     ModuleNotFoundError
         If matplotlib is not installed.
     ValueError, TypeError
-        If the network has other inputs or no classes, or X or Y does not fit.
+        If the network has other inputs or no classes, X or Y does not fit, or ax is no Axes.
     """
     if isinstance(net, Model) and net.sizes[0] != 2:
         raise ValueError(f"this network has {net.sizes[0]} inputs (sizes[0]); a boundary is drawn in a plane, of 2.")
     X, classes, names = _of_classes(net, X, Y)
     columns = -(-len(names) // ENTRIES)
-    figure = _figure(5.8 + columns * (0.6 + LETTER * max(map(len, names))), 5)
-    from matplotlib.colors import to_rgb
-
-    axes = figure.add_subplot(xlabel="X[:, 0]", ylabel="X[:, 1]")
-    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
-    margin = np.where(high > low, 0.05 * (high - low), 0.5)
-    x, y = (np.linspace(*ends, GRID) for ends in zip(low - margin, high + margin))
-    P = _probabilities(net, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).reshape(GRID, GRID, len(names))
-    colours = np.array([to_rgb(COLOURS[k % len(COLOURS)]) for k in range(len(names))])
-    tint = TINT * P.max(axis=-1, keepdims=True)
-    axes.imshow(
-        tint * colours[P.argmax(axis=-1)] + 1 - tint,
-        extent=(x[0], x[-1], y[0], y[-1]),
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-    )
+    width = 5.8 + columns * (0.6 + LETTER * max(map(len, names)))
+    axes = _figure(width, 5).add_subplot() if ax is None else _given(ax)[0]
+    axes.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(names))]
+    x, y, P = _on_plane(net, X, len(names))
+    _draw_ground(axes, x, y, P, colours)
     for k, name in enumerate(names):
         lead = P[:, :, k] - np.delete(P, k, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
@@ -336,7 +377,7 @@ def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] |
         axes.scatter(
             *X[classes == k].T,
             s=np.clip(8000 / len(X), 10, 36),
-            color=COLOURS[k % len(COLOURS)],
+            color=colours[k],
             marker=MARKERS[k % len(MARKERS)],
             edgecolors="black",
             linewidths=0.4,
@@ -345,7 +386,30 @@ def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] |
     legend = axes.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), frameon=False, ncols=columns)
     for handle in legend.legend_handles:
         handle.set_sizes([36])
-    return _saved(figure, path)
+    return _finished(axes, path)
+
+
+def _on_plane(net: Model, X: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a grid around the samples, x and y, and the probabilities of n classes on it, (GRID, GRID, n)."""
+    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
+    margin = np.where(high > low, 0.05 * (high - low), 0.5)
+    x, y = (np.linspace(*ends, GRID) for ends in zip(low - margin, high + margin))
+    return x, y, _probabilities(net, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).reshape(GRID, GRID, n)
+
+
+def _draw_ground(axes: Any, x: np.ndarray, y: np.ndarray, P: np.ndarray, colours: Sequence[str]) -> None:
+    """Tint the region of each class, deeper where its probability is higher."""
+    from matplotlib.colors import to_rgb
+
+    rgb = np.array([to_rgb(colour) for colour in colours])
+    tint = TINT * P.max(axis=-1, keepdims=True)
+    axes.imshow(
+        tint * rgb[P.argmax(axis=-1)] + 1 - tint,
+        extent=(x[0], x[-1], y[0], y[-1]),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
 
 
 def _of_classes(net: Any, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:

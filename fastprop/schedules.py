@@ -39,7 +39,7 @@ class Vectorized:
         return made, (self.name, self.settings)
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+        return f"{self.name}({', '.join(f'{k}={v!a}' for k, v in self.settings.items())})"
 
 
 def made(name: str, settings: dict[str, Any]) -> Schedule:

@@ -26,12 +26,13 @@ Differences:
 
 import copy
 import math
-import warnings
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .distribution import missing
 
 try:
     import scipy.optimize
@@ -50,8 +51,7 @@ try:
     from sklearn.utils.optimize import _check_optimize_result
     from sklearn.utils.validation import _check_sample_weight, validate_data
 except ModuleNotFoundError:
-    message = "fastprop.sklearn needs scikit-learn 1.7 or later. Install it with: pip install 'fastprop[sklearn]'"
-    raise ModuleNotFoundError(message) from None
+    raise missing("sklearn", "fastprop.sklearn needs") from None
 
 from .activations import HIDDEN, Activation
 from .core import arrays
@@ -62,6 +62,7 @@ from .kernels.scan import FLOAT32_MAX
 from .losses import Loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer
+from .texts import warn
 from .training.history import History
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -466,9 +467,9 @@ class _Estimator:
             progress=self.progress and not incremental, rng=seed,
         )  # fmt: skip
         if history.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warn("Training interrupted by user.", UserWarning, stacklevel=5)
         elif self.n_iter_ == self.max_iter and not after.stopped and not incremental:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 f"converged yet.",
                 ConvergenceWarning,
@@ -486,7 +487,7 @@ class _Estimator:
             return min(200, m)
         if self.batch_size > m:
             message = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
-            warnings.warn(message, stacklevel=6)
+            warn(message, UserWarning, stacklevel=6)
         return min(self.batch_size, m)
 
     def _new_optimizer(self: Any) -> Optimizer:

@@ -6,14 +6,19 @@ import numba
 import numpy as np
 
 from .core import threads
+from .distribution import NAME, conflict
 from .kernels import jit, simd
 from .kernels.steps import launch_alone
+from .texts import printable
 
 __version__ = "0.1.0"
 
 
 def show_versions() -> None:
-    """Print versions, processor, vector width, tile, threading layer and cache folder."""
+    """Print versions, processor, vector width, tile, threading layer and cache folder.
+
+    If the distribution ``fastprop`` of another project is installed too, a line says what that means.
+    """
     features = simd.cpu_features()
     width = 512 if features.get("avx512f") else 256 if features.get("avx") else 128
     try:
@@ -21,7 +26,7 @@ def show_versions() -> None:
     except ValueError:
         layer = f"{numba.config.THREADING_LAYER} (not started)"
     rows = {
-        "fastprop": __version__,
+        "fastprop": f"{__version__} ({NAME})",
         "python": f"{platform.python_version()} ({platform.platform()})",
         "numpy": np.__version__,
         "numba": numba.__version__,
@@ -31,5 +36,6 @@ def show_versions() -> None:
         "threading layer": layer,
         "cache": jit.cache_folder(launch_alone),
     }
-    for name, value in rows.items():
-        print(f"{name:16} {value}")
+    other = conflict()
+    for name, value in (rows | ({"conflict": other} if other else {})).items():
+        print(printable(f"{name:16} {value}"))

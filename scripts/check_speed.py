@@ -124,7 +124,7 @@ def row(shape: str, rounds: list[tuple[float, float, float]]) -> str:
     ratios = [r for _, _, r in rounds]
     verdict = "slower" if is_slower(ratios) else "faster" if min(ratios) > 1 / SLOWER else "within noise or 10%"
     base, head = (median(speeds) for speeds in list(zip(*rounds))[:2])
-    spread = f"{median(ratios):.3f} ({min(ratios):.3f}…{max(ratios):.3f})"
+    spread = f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
     return f"{shape:8}{base:>14,.0f}{head:>14,.0f}   {spread:24}{verdict}"
 
 

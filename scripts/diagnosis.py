@@ -6,7 +6,7 @@
 The networks learn handwritten digits, the first with a learning rate that is far too high. `diagnose` reports this
 before the first step, and the damage after the last one. The second network starts again with the rate at which a step
 changes W by a thousandth. `Health` diagnoses both after every epoch. The picture shows the gradient on its path back
-through the layers of the first network; it needs matplotlib (pip install 'fastprop[plot]').
+through the layers of the first network; it needs matplotlib (pip install matplotlib).
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastprop import Adam, Health, Network, diagnose
+from fastprop.texts import printable
 
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     args.picture.parent.mkdir(parents=True, exist_ok=True)
     after.plot(args.picture)
-    print(f"saved {args.picture}")
+    print(printable(f"saved {args.picture}"))
 
 
 if __name__ == "__main__":

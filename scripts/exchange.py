@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"PyTorch      {np.abs(module(torch.from_numpy(X)).detach().numpy() - Y_hat).max():.1e}")
         print(f"from_torch   {np.abs(from_torch(module).predict(X) - Y_hat).max():.1e}")
     except ModuleNotFoundError:
-        print("PyTorch      is not installed: pip install 'fastprop[torch]'")
+        print("PyTorch      is not installed: pip install torch")
     try:
         from onnxruntime import InferenceSession
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (P,) = InferenceSession(folder / "exchange.onnx").run(["Y_hat"], {"X": X.astype(np.float32)})
         print(f"onnxruntime  {np.abs(P - Y_hat).max():.1e}")
     except ModuleNotFoundError:
-        print("onnxruntime  or onnx is not installed: pip install 'fastprop[onnx]' onnxruntime")
+        print("onnxruntime  or onnx is not installed: pip install onnx onnxruntime")
     try:
         from safetensors.numpy import load_file
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         exp_Z2 = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
         print(f"NumPy        {np.abs(exp_Z2 / exp_Z2.sum(axis=1, keepdims=True) - Y_hat).max():.1e}")
     except ModuleNotFoundError:
-        print("NumPy        safetensors is not installed: pip install 'fastprop[save]'")
+        print("NumPy        safetensors is not installed: pip install safetensors")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> int:
     digits = load_digits()
     PATH.parent.mkdir(exist_ok=True)
     np.savez_compressed(PATH, X=digits.data.astype(np.uint8), y=digits.target.astype(np.uint8))
-    print(f"wrote {PATH}: {len(digits.target):,} digits, {PATH.stat().st_size:,} bytes")
+    print(f"wrote {PATH.name}: {len(digits.target):,} digits, {PATH.stat().st_size:,} bytes")
     return 0
 
 

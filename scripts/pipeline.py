@@ -5,7 +5,7 @@
 
 Only the line that imports `MLPClassifier` differs from the same script with `sklearn.neural_network`. The data are
 scikit-learn's digits; a quarter of them is held out from the search. Within each fold the scaler sees only the rows
-that the network is trained on. The script needs scikit-learn (pip install 'fastprop[sklearn]').
+that the network is trained on. The script needs scikit-learn (pip install scikit-learn).
 """
 
 import argparse

@@ -6,7 +6,7 @@
 The table comes from a formula with noise, the first of Friedman's (1991, Multivariate Adaptive Regression Splines).
 Five of its ten columns matter. Each column has a unit, from a millionth to a thousand. `diagnose` says what is wrong
 with the unscaled table, and finds nothing wrong after columns and target are scaled by the means and standard
-deviations of the training rows. The script prints R² on held-out rows for both networks, for linear least squares and
+deviations of the training rows. The script prints R^2 on held-out rows for both networks, for linear least squares and
 for the formula itself, which only the noise keeps from 1.
 """
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "network, table scaled": scaled.predict(X_scaled[n:]) * y_std + y_mean,
         "formula, without the noise": noiseless[n:],
     }
-    print(f"R² on {len(X) - n:,} rows that were held out")
+    print(f"R^2 on {len(X) - n:,} rows that were held out")
     for name, y_hat in y_hats.items():
         print(f"  {name:<26}  {r2(y[n:], y_hat):.3f}")
 

@@ -6,7 +6,7 @@
 A fifth of the training points is held out. When the loss on them has not fallen for 30 epochs, training ends and
 restores the parameters with the lowest loss. The script prints the accuracy on new points, beside that of a network
 without hidden layers and the best that the noise allows. The two pictures, the decision boundary and the learning
-curves, need matplotlib (pip install 'fastprop[plot]').
+curves, need matplotlib (pip install matplotlib).
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fastprop import Adam, History, Network, plots
+from fastprop.texts import printable
 
 TURN = 4.0  # radians, from the centre to the end of an arm
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     boundary, curves = args.folder / "spiral_boundary.png", args.folder / "spiral_curves.png"
     plots.decision_boundary(net, X_test, Y_test, boundary)
     plots.learning_curves(history, curves)
-    print(f"saved {boundary} and {curves}")
+    print(printable(f"saved {boundary} and {curves}"))
 
 
 if __name__ == "__main__":

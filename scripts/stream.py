@@ -4,11 +4,11 @@
     python scripts/stream.py --batches 20000 --every 1000 --save run.safetensors
 
 Each batch is predicted before the network learns from it, so that all predictions are of new rows and the share of
-wrong ones is an honest error (prequential evaluation; Gama, Sebastião and Rodrigues 2013, On evaluating stream learning
+wrong ones is an honest error (prequential evaluation; Gama et al. 2013, On evaluating stream learning
 algorithms). The second column is the error of a copy that stops learning after a quarter of the stream: the rule, a
 curve that divides a plane, turns by a right angle from the first batch to the last. At every line the network is saved
 with its optimizer, so that `Network.load(path).partial_fit(X, Y)` continues with the stream
-(pip install 'fastprop[save]').
+(pip install safetensors).
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from fastprop import Adam, Network
+from fastprop.texts import printable
 
 
 def stream(batches: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = errors = errors_stopped = 0
             if saves:
                 net.save(args.save)
-    print(f"saved to {args.save}" if saves else "not saved: pip install 'fastprop[save]'")
+    print(printable(f"saved to {args.save}") if saves else "not saved: pip install safetensors")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import numpy_training
 from datasets import DataError, Dataset, Split, load, split
 
 from fastprop import SGD, Adam, History, Network, Optimizer, get_num_threads, set_num_threads
+from fastprop.texts import printable
 
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
 ROUNDS, SAMPLES = 5, 20_000  # of the comparison with NumPy: each round trains on about 20,000 samples
@@ -38,7 +39,10 @@ RULES: dict[str, tuple[float, Callable[[float], Optimizer], Callable[[float], nu
     "adam": (0.002, Adam, numpy_training.adam),
 }
 
-say = partial(print, flush=True)
+
+def say(text: str) -> None:
+    """Print a text: names of classes, columns and files may hold characters that the output cannot encode."""
+    print(printable(text), flush=True)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -103,7 +107,7 @@ def build(args: argparse.Namespace, data: Dataset) -> tuple[Network, Optimizer]:
 
 def fit(network: Network, optimizer: Optimizer, parts: Split, args: argparse.Namespace) -> History:
     """Train, with a progress bar on a terminal and with about ten lines elsewhere."""
-    bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    bar = sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
 
     def line(epoch: int, history: History) -> None:
         if (epoch + 1) % max(1, args.epochs // 10) == 0 or epoch + 1 == args.epochs:
@@ -147,7 +151,7 @@ def evaluate(network: Network, parts: Split, classes: Sequence[str]) -> tuple[fl
         return accuracy, f"{confusion(Y, predicted, classes)}\nheld-out accuracy {accuracy:.2%} of {len(Y):,}"
     spread = float(np.sum((Y - Y.mean()) ** 2))
     r2 = 1 - float(np.sum((Y - Y_hat) ** 2)) / spread if spread else math.nan
-    return r2, f"held-out R² {r2:.4f} over {len(Y):,}"
+    return r2, f"held-out R^2 {r2:.4f} over {len(Y):,}"
 
 
 def unscaled(network: Network, parts: Split) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
     python scripts/why_backprop.py
 
-Nudging moves one parameter a little and measures the change of J: dJ/dθ ≈ (J(θ + ε) − J(θ − ε)) / 2ε, two forward
-passes for every parameter. Backpropagation computes all derivatives in one forward and one backward pass. The script
-measures both on networks of growing width, in units of forward passes. If nudging all of a network's parameters would
-take too long, only some of them are nudged and the time is extrapolated; a ~ in the table marks it.
+Nudging moves one parameter a little and measures the change of J, (J(theta + eps) - J(theta - eps)) / (2 eps), in
+two forward passes for every parameter. Backpropagation computes all derivatives in one forward and one backward pass.
+The script measures both on networks of growing width, in units of forward passes. If nudging all of a network's
+parameters would take too long, only some of them are nudged and the time is extrapolated; a ~ in the table marks it.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import Network, set_num_threads
+from fastprop.texts import printable
 
 INPUTS, CLASSES, BATCH = 16, 4, 512
 EPSILON = 1e-3  # a larger nudge crosses more kinks of relu; a smaller one is lost in the rounding of float32
@@ -112,7 +113,7 @@ def duration(seconds: float) -> str:
     for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 1e-6:.0f} µs"
+    return f"{seconds / 1e-6:.0f} us"
 
 
 HEADER = f"""\
@@ -197,9 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         plot(measurements, args.plot)
     except ModuleNotFoundError:
-        print("the plot needs matplotlib. Install it with: pip install 'fastprop[plot]'", file=sys.stderr)
+        print("the plot needs matplotlib. Install it with: pip install matplotlib", file=sys.stderr)
         return 0
-    print(f"saved the plot to {args.plot}")
+    print(printable(f"saved the plot to {args.plot}"))
     return 0
 
 

@@ -628,7 +628,7 @@ def test_what_is_no_network_is_refused(to, net):
 )
 def test_without_its_library_the_extra_is_named(library, call, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'fastprop\[{library}\]'"):
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'fastprop-cpu\[{library}\]'"):
         call()
 
 

@@ -17,6 +17,7 @@ from optimizers import OPTIMIZERS, each_optimizer
 import fastprop
 from fastprop import SGD, Activation, Adagrad, Adam, AdamW, Health, Network, RMSprop, diagnose, schedules
 from fastprop.health import DEAD, LEAST_ROWS, Finding, Report
+from fastprop.texts import plain
 
 M = 200
 
@@ -276,8 +277,8 @@ def test_a_sick_network_is_found_so_with_its_remedy(name):
     assert kind in found
     assert set(layers) <= set(found[kind].layers) if len(layers) > 2 else found[kind].layers == layers
     assert re.search(remedy, found[kind].remedy)
-    assert f"{kind}: {found[kind].text}" in str(report)
-    assert f"Remedy: {found[kind].remedy}" in str(report)
+    assert plain(f"{kind}: {found[kind].text}") in str(report)
+    assert plain(f"Remedy: {found[kind].remedy}") in str(report)
 
 
 def test_every_kind_of_finding_is_among_the_sick():
@@ -441,12 +442,12 @@ def test_the_text_has_a_line_for_each_layer_and_fits_a_screen():
     assert lines[1] == (f"200 rows: the cost is {report.cost:.4g}, and {report.cost_after:.4g} after a step of "
                         f"{SGD(0.1)!r}")  # fmt: skip
     first, second = report.layers[:2]
-    (line,) = (line for line in lines if line.startswith("1: 6 → 20 relu"))
+    (line,) = (line for line in lines if line.startswith("1: 6 -> 20 relu"))
     sizes = [f"{s.norm:.3g}" for s in (first.W, first.Z, first.A, first.dZ, first.dW)]
     assert line.split()[5:] == [*sizes, f"{first.update:.1e}", f"{first.dead:.0%}"]
-    (line,) = (line for line in lines if line.startswith("2: 20 → 20 tanh"))
+    (line,) = (line for line in lines if line.startswith("2: 20 -> 20 tanh"))
     assert line.split()[-1] == f"{second.saturated:.0%}"
-    assert f"{first.W.least:.2g} … {first.W.greatest:.2g}" in str(report)
+    assert f"{first.W.least:.2g} to {first.W.greatest:.2g}" in str(report)
     assert lines[-1] == "Nothing is found wrong."
     assert max(map(len, lines)) <= 120
     assert repr(report) == "Report(no finding)"
@@ -552,7 +553,7 @@ BAD = {
     "X not finite": (lambda net, X, Y: diagnose(net, X * np.nan, Y), ValueError, r"X\[0, 0\] is nan"),
     "no rows": (lambda net, X, Y: diagnose(net, X[:0], Y[:0]), ValueError, r"X has 0 rows"),
     "Y too short": (lambda net, X, Y: diagnose(net, X, Y[:-1]), ValueError, r"Y has 199 rows; X has 200"),
-    "Y out of range": (lambda net, X, Y: diagnose(net, X, Y + 1), ValueError, r"labels of this network are 0…2"),
+    "Y out of range": (lambda net, X, Y: diagnose(net, X, Y + 1), ValueError, r"labels of this network are 0 to 2"),
     "optimizer a name": (lambda net, X, Y: diagnose(net, X, Y, "adam"), TypeError, r"optimizer is 'adam'; it must be"),
     "another's optimizer": (lambda net, X, Y: diagnose(net, X, Y, of_another()), ValueError, r"of another network"),
     "every of zero": (lambda net, X, Y: Health(X, Y, every=0), ValueError, r"every is 0; it must be at least 1"),

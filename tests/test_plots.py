@@ -453,5 +453,5 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
         lambda: plots.learning_curves(History(loss=[1.0])), lambda: diagnose(net, X, Y, Adam()).plot(),
         lambda: plots.confusion_matrix(net, X, Y), lambda: plots.decision_boundary(net, X, Y),
     ):  # fmt: skip
-        with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop\[plot\]"):
+        with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop-cpu\[plot\]"):
             draw()

@@ -957,7 +957,10 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    said = "fastprop.sklearn needs scikit-learn 1.7 or later. Install it with: pip install 'fastprop[sklearn]'\n"
+    said = (
+        "fastprop.sklearn needs scikit-learn 1.7 or later. Install it with: pip install 'scikit-learn>=1.7' "
+        "(extra sklearn: pip install 'fastprop-cpu[sklearn]')\n"
+    )
     assert run_python(code) == said
 
 

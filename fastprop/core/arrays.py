@@ -180,7 +180,7 @@ def _labels(name: str, Y: np.ndarray, n: int) -> np.ndarray:
     row = scan.first_label_outside(scan.address_of(labels), labels.size, n)
     if row >= 0:
         raise ValueError(
-            f"{name}[{row}] is {Y[row]}; labels of this network are 0…{n - 1} (sizes[-1] is {n}). If there are {n} "
+            f"{name}[{row}] is {Y[row]}; labels of this network are 0 to {n - 1} (sizes[-1] is {n}). If there are {n} "
             f"classes with other numbers, use classes, Y = np.unique(Y, return_inverse=True)."
         )
     return labels
@@ -252,12 +252,12 @@ def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the same from any mapping of any arrays."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, …")
+        raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, ...")
     L = len(value) // 2
     expected = [f"{kind}{l}" for l in range(1, L + 1) for kind in "Wb"]
     if not L or set(value) != set(expected):
         raise ValueError(
-            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, … WL, bL and no more."
+            f"parameters has the keys {sorted(map(str, value))}; it must have W1, b1, ... WL, bL and no more."
         )
     layers: list[tuple[np.ndarray, np.ndarray]] = []
     for l in range(1, L + 1):

@@ -8,6 +8,7 @@ import numpy as np
 from ..activations import Activation
 from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
+from ..texts import html_table, html_text
 from . import arrays
 from .architecture import Architecture, checked_classes
 from .engines import Engines
@@ -61,7 +62,7 @@ class Layer:
         return self._model.architecture.activations[self.index]
 
     def __repr__(self) -> str:
-        return f"Layer({self.n_prev} → {self.n})"
+        return f"Layer({self.n_prev} -> {self.n})"
 
 
 class Model:
@@ -151,9 +152,19 @@ class Model:
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         loss = self.architecture.loss.label
         return (
-            f"Network({self.sizes}, hidden={hidden!r}, output={self.output!r}, loss={loss!r}{others}): "
+            f"Network({self.sizes}, hidden={hidden!a}, output={self.output!a}, loss={loss!a}{others}): "
             f"{self.n_parameters:,} parameters"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the layers as HTML, which notebooks display."""
+        rows = [["layer", "inputs", "units", "activation", "parameters"]]
+        rows += (
+            [str(l.index + 1), f"{l.n_prev:,}", f"{l.n:,}", l.activation.name, f"{l.W.size + l.b.size:,}"]
+            for l in self.layers
+        )
+        rows.append(["all", "", "", "", f"{self.n_parameters:,}"])
+        return html_text(repr(self)) + html_table(rows)
 
     # ---- passes --------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,13 @@
 
 import os
 import threading
-import warnings
 from contextlib import suppress
 
 import numba
 
 from ..checks import whole
 from ..kernels import steps
+from ..texts import warn
 
 SURVIVE_FORK = ("workqueue",)  # the threading layers of Numba that start their threads anew in a forked child
 
@@ -96,7 +96,7 @@ def _warn_serial() -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(
+        warn(
             "this process was forked from one that had computed on several threads, which a fork does not copy: "
             "fastprop computes on one thread here, with the same results. Start processes by spawn, or set "
             "NUMBA_THREADING_LAYER=workqueue, whose threads start anew.",

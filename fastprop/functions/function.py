@@ -68,7 +68,7 @@ class Function:
         return np.broadcast_to(values, np.shape(arrays[0])).astype(np.asarray(arrays[0]).dtype)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r})"
+        return f"{type(self).__name__}({self.name!a})"
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self  # functions are immutable

@@ -114,9 +114,20 @@ class _Compiled(CFunc):
 
 @cache
 def _announce() -> None:
-    """Print once, if stderr is a terminal, what the first call does for ten seconds."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        print("fastprop: compiling its kernels for this processor (once; later runs load them) …", file=sys.stderr)
+    """Print one line on a terminal or in a notebook: the first call compiles for ten seconds."""
+    if is_watched():
+        with suppress(OSError, ValueError, AttributeError):  # a stream that cannot be written to
+            text = "fastprop: compiling its kernels for this processor (once; later runs load them) ..."
+            print(text, file=sys.stderr, flush=True)
+
+
+def is_watched() -> bool:
+    """Return whether the error stream is read as it is written: on a terminal, or in a notebook (an IPython kernel)."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    try:
+        return hasattr(get_ipython and get_ipython(), "kernel") or bool(sys.stderr.isatty())
+    except Exception:  # None, closed, or the writer of another library, which may raise anything
+        return False
 
 
 @contextmanager

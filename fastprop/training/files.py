@@ -27,6 +27,7 @@ from ..checks import flag, number, whole
 from ..core import arrays
 from ..core.architecture import Architecture, checked_classes
 from ..core.model import Model
+from ..distribution import missing
 from ..functions.function import Function
 from ..kernels.plan import ParameterLayout, allocate
 from ..losses import Loss
@@ -51,8 +52,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ModuleNotFoundError:
-        message = "files of networks need safetensors. Install it with: pip install 'fastprop[save]'"
-        raise ModuleNotFoundError(message) from None
+        raise missing("save", "files of networks need") from None
     return safetensors
 
 
@@ -378,7 +378,7 @@ def _function(kind: type[Function], name: Any, functions: Sequence[Any]) -> Any:
             return function
     if name not in kind.built_in:
         raise ValueError(
-            f"it needs the {kind.__name__} {name!r}, whose code is not in the file. Pass functions=[…] with it."
+            f"it needs the {kind.__name__} {name!r}, whose code is not in the file. Pass functions=[...] with it."
         )
     return name
 
@@ -513,4 +513,4 @@ class Checkpoint:
             save(self._model, self.path)
 
     def __repr__(self) -> str:
-        return f"Checkpoint({str(self.path)!r}, every={self.every})"
+        return f"Checkpoint({str(self.path)!a}, every={self.every})"

@@ -1,7 +1,6 @@
 """fit: epochs in compiled code, and what happens between them."""
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..kernels.interrupts import Held
 from ..kernels.scan import address_of
 from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
+from ..texts import warn
 from . import samples
 from .history import Best, FitState, History
 from .pace import Pace
@@ -30,7 +30,7 @@ def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any
     job.begin(optimizer, progress, rng, flag("resume", resume))
     history = job.run()
     for text in job.warnings:
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        warn(text, RuntimeWarning, stacklevel=3)
     return history
 
 

@@ -2,17 +2,20 @@
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .. import plots
+from ..texts import html_table, html_text
+
+ROWS = 10  # epochs of a history that a notebook shows
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
-    """What a fit did, epoch by epoch, in plain lists.
+    """What a fit did, epoch by epoch, in plain lists; shown as one line, and by a notebook as a table.
 
     Attributes
     ----------
@@ -45,9 +48,42 @@ class History:
         """The number of whole epochs trained."""
         return len(self.loss)
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a dictionary of copied lists and numbers, which :mod:`json` can write."""
+        return asdict(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
         """Plot losses and accuracy over the epochs with :func:`fastprop.plots.learning_curves` (extra ``plot``)."""
-        return plots.learning_curves(self, path)
+        return plots.learning_curves(self, path, ax)
+
+    def __repr__(self) -> str:
+        last = {
+            name: f"{values[-1]:.4g}"
+            for name in ("loss", "validation_loss", "validation_accuracy")
+            if (values := getattr(self, name))
+        }
+        if self.best_epoch is not None:
+            last["best_epoch"] = str(self.best_epoch)
+        if self.interrupted:
+            last["interrupted"] = "True"
+        return f"History({', '.join(f'{name}={value}' for name, value in {'epochs': self.epochs, **last}.items())})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of at most 11 epochs as HTML: the first, the last, the best, and some between them."""
+        columns = {
+            name: getattr(self, name)
+            for name in ("loss", "validation_loss", "validation_accuracy", "seconds")
+            if getattr(self, name)
+        }
+        shown = {round(epoch) for epoch in np.linspace(0, self.epochs - 1, min(ROWS, self.epochs))}
+        shown |= {self.best_epoch} & {*range(self.epochs)}
+        rows = [
+            [f"{epoch} (best)" if epoch == self.best_epoch else str(epoch)]
+            + [f"{values[epoch]:.4g}" if epoch < len(values) else "" for values in columns.values()]
+            for epoch in sorted(shown)
+        ]
+        head = ["epoch", *(name.replace("_", " ") for name in columns)]
+        return html_text(repr(self)) + (html_table([head, *rows]) if rows else "")
 
 
 @dataclass

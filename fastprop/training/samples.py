@@ -27,7 +27,7 @@ def class_weights(
         table = np.ones(n)
         for label, weight in value.items():
             if whole("a class of class_weight", label, least=0) >= n:
-                raise ValueError(f"class_weight has the class {label}; those of this network are 0…{n - 1}.")
+                raise ValueError(f"class_weight has the class {label}; those of this network are 0 to {n - 1}.")
             table[label] = number(f"class_weight[{label}]", weight, least=0)
     else:
         raise TypeError(f'class_weight is {value!r}; it must be "balanced" or a dictionary {{class: weight}}.')

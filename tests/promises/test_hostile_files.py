@@ -339,5 +339,5 @@ def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     for call in (lambda: network().save(tmp_path / "net"), lambda: Network.load(tmp_path / "net"),
                  lambda: Checkpoint(tmp_path / "net")):  # fmt: skip
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastprop\[save\]'"):
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastprop-cpu\[save\]'"):
             call()

@@ -168,7 +168,7 @@ def test_from_json_draws_again_and_measures_nothing(tmp_path):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit, match=r"fastprop\[plot\]"):
+    with pytest.raises(SystemExit, match=r"pip install matplotlib .*fastprop-cpu\[plot\]"):
         compare_peers.chart(compare_peers.Results(canned()), tmp_path / "peers.svg")
 
 

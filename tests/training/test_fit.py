@@ -235,7 +235,7 @@ def test_the_history_can_be_seen(net, rows, tmp_path):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop\[plot\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop-cpu\[plot\]"):
         History(loss=[1.0]).plot()
 
 
@@ -382,7 +382,7 @@ def test_a_bar_that_is_asked_for_without_tqdm_names_the_extra(net, rows, monkeyp
 
     monkeypatch.setattr(builtins, "__import__", without_tqdm)
     before = bits(net.parameters)
-    with pytest.raises(ModuleNotFoundError, match=r"progress=True needs tqdm.*fastprop\[progress\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"progress=True needs tqdm.*fastprop-cpu\[progress\]"):
         net.fit(*rows, epochs=1, progress=True)
     assert bits(net.parameters) == before
     assert net.fit(*rows, epochs=1, progress=None).epochs == 1
