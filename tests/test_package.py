@@ -183,6 +183,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
         "tiles",
         "scan",
         "elementwise",
+        "functions",
         "updates",
         "equations",
         "vectors",
