@@ -41,8 +41,8 @@ class Loss(Function):
     ----------
     name : str
     f, df : callable (y_hat: float, y: float) → float
-        The loss of one output, which is summed over a sample's outputs, and its derivative by y_hat. They may use what
-        the functions of an :class:`fastprop.Activation` may use.
+        The loss of one output, which is summed over a sample's outputs, and its derivative by y_hat. They may use the
+        functions that those of an :class:`fastprop.Activation` may use.
 
     Attributes
     ----------

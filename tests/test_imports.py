@@ -17,7 +17,7 @@ SOURCES = {
 LADDER = """
 kernels.interrupts
 kernels.jit kernels.simd kernels.estimate kernels.plan kernels.prefetch kernels.tiles kernels.scan kernels.elementwise
-kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps kernels.__init__
+kernels.functions kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps kernels.__init__
 checks texts distribution
 functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers
 core.__init__ core.thread_choice core.threads core.forms core.arrays core.architecture core.engine core.engines

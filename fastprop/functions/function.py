@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..kernels import elementwise, simd
+from ..kernels import elementwise, functions, simd
 from ..kernels.jit import Routine, routine
 from .symbolic import Expression, trace
 
@@ -133,7 +133,7 @@ def compiled(name: str, signature: Any, template: str, **parts: str | list[str])
     """
     source = filled(template, parts)
     name = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    names = {**vars(simd), **vars(elementwise)}
+    names = {**vars(simd), **vars(elementwise), **vars(functions)}
     exec(compile(source.replace("NAME", name), elementwise.__file__, "exec"), names)
     return routine(signature)(names[name])
 

@@ -2,12 +2,14 @@
 
 The function is called with symbols in place of numbers, which record every operation on them. If the function branches
 on a comparison, as in ``z if z > 0 else 0.1 * z``, it is called once for each outcome, and the two results are joined
-by a select. So a function may use arithmetic, comparisons and the functions of `FUNCTIONS`, from :mod:`math` or from
-NumPy, and loops whose length does not depend on a symbol.
+by a select. So a function may use arithmetic, comparisons and the functions of `FUNCTIONS` and `COMPOSED`, from
+:mod:`math` or from NumPy, and loops whose length does not depend on a symbol.
 """
 
+import functools
 import itertools
 import math
+import operator
 import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +17,54 @@ from typing import Any
 
 import numpy as np
 
-# Name in math and in NumPy: name in the kernels (fastprop/kernels/elementwise.py, simd.py).
-FUNCTIONS = {name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "erf")} | {"fabs": "absolute"}
+# Name in math: name in the kernels (fastprop/kernels/elementwise.py, functions.py, simd.py).
+FUNCTIONS = {
+    name: name
+    for name in (
+        "exp", "expm1", "log", "log1p", "tanh", "sqrt", "erf", "exp2", "log2", "log10", "cbrt", "sin", "cos", "tan",
+        "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "hypot", "erfc", "gamma", "lgamma",
+        "floor", "ceil", "trunc", "copysign", "fmod",
+    )
+} | {"fabs": "absolute", "rint": "nearest"}  # fmt: skip
 # NumPy's name: the operator in the kernels.
 _ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _COMPARISONS = {
     "less": "<", "greater": ">", "less_equal": "<=", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
-_ALIASES = {"absolute": "fabs", "true_divide": "divide"}
-_erf = np.vectorize(math.erf, otypes=[float])
+# NumPy's name, if it is another one.
+_ALIASES = {
+    "absolute": "fabs", "true_divide": "divide", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+}  # fmt: skip
+
+
+def _elementwise(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """Make a function of math one of arrays: infinity where it overflows, NaN where it is not defined."""
+
+    def of(x: float) -> float:
+        try:
+            return function(x)
+        except OverflowError:
+            return math.inf
+        except ValueError:
+            return math.nan
+
+    return np.vectorize(of, otypes=[float])
+
+
+def _gamma(x: float) -> float:
+    return math.copysign(math.inf, x) if x == 0 else math.gamma(x)
+
+
+def _lgamma(x: float) -> float:
+    return math.inf if x <= 0 and x == math.floor(x) else math.lgamma(x)
+
+
+# Functions that NumPy does not have.
+_EVALUATED: dict[str, Callable[..., Any]] = {
+    "erf": _elementwise(math.erf), "erfc": _elementwise(math.erfc),
+    "gamma": _elementwise(_gamma), "lgamma": _elementwise(_lgamma),
+} | {ours: getattr(np, theirs) for theirs, ours in _ALIASES.items()}  # fmt: skip
 MOST_PRODUCTS = 16  # the largest whole power that is expanded into products
 MOST_BRANCHES = 64
 
@@ -58,36 +99,47 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         if self.op not in _COMPARISONS:
             return bool(self != 0.0)
+        if _is_constant(self):
+            return bool(self.evaluate())
         for condition, answer in _answers.given:
             if condition.number == self.number:
                 return answer
         raise _Undecided(self)
 
     def __float__(self) -> float:
-        raise TypeError(
-            "a symbol was passed to a function that does not take one. What can be compiled is arithmetic, "
-            f"comparisons, abs, min and max, and from math or NumPy {', '.join(FUNCTIONS)} and where."
-        )
+        raise _refusal("a symbol was passed to a function that does not take one")
 
     __int__ = __index__ = __float__
+
+    def __floor__(self) -> "Expression":
+        return Expression("floor", self)
+
+    def __ceil__(self) -> "Expression":
+        return Expression("ceil", self)
+
+    def __trunc__(self) -> "Expression":
+        return Expression("trunc", self)
+
+    def __round__(self, digits: int | None = None) -> "Expression":
+        if digits:
+            raise _refusal("round was called with a number of digits")
+        return Expression("rint", self)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         name = _ALIASES.get(ufunc.__name__, ufunc.__name__)
         if all(isinstance(out, Expression) for out in options.get("out", ())):
             options.pop("out", None)  # total += z binds the name to the result of this call
         if method == "__call__" and not options:
-            if name in FUNCTIONS:
-                return Expression(name, *inputs)
-            if name in _ARITHMETIC or name in _COMPARISONS:
-                return Expression(name, *map(_as_expression, inputs))
+            if name in FUNCTIONS or name in _ARITHMETIC or name in _COMPARISONS:
+                return _of(name, *inputs)
             if name in _NUMPY:
                 return _NUMPY[name](*inputs)
-        return self.__float__()
+        raise _refusal(f"np.{ufunc.__name__} was called in a way that is not supported")
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        if function is np.where and len(args) == 3:
-            return _choice(_as_expression(args[0]), *map(_as_expression, args[1:]))
-        return self.__float__()
+        if function in _ARRAY_FUNCTIONS and not options:
+            return _ARRAY_FUNCTIONS[function](*args)
+        raise _refusal(f"np.{function.__name__} was called in a way that is not supported")
 
     # ---- traversal and evaluation
 
@@ -115,9 +167,20 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
                 elif node.op == "number":
                     values[node.number] = node.args[0]
                 else:
-                    function = _erf if node.op == "erf" else getattr(np, node.op)
+                    function = _EVALUATED.get(node.op) or getattr(np, node.op)
                     values[node.number] = function(*(values[a.number] for a in node.args))
         return values[self.number]
+
+
+def _refusal(reason: str) -> TypeError:
+    names = ", ".join(dict.fromkeys([*FUNCTIONS, *COMPOSED]))
+    return TypeError(
+        f"{reason}. What can be compiled is arithmetic, comparisons, abs, min, max and round, and from math or NumPy "
+        f"{names}, and np.where, np.clip, np.maximum, np.minimum and np.sign."
+    )
+
+
+# ---- functions that are written with others ----------------------------------------------------------------------
 
 
 def _larger(a: Any, b: Any) -> Expression:
@@ -131,7 +194,7 @@ def _smaller(a: Any, b: Any) -> Expression:
 
 
 def _sign(a: Expression) -> Expression:
-    return _choice(a > 0, _as_expression(1.0), _choice(a < 0, _as_expression(-1.0), _as_expression(0.0)))
+    return _choice(a > 0, 1.0, _choice(a < 0, -1.0, 0.0))
 
 
 def _power(a: Any, b: Any) -> Expression:
@@ -150,28 +213,143 @@ def _power(a: Any, b: Any) -> Expression:
     return _as_expression(product if exponent >= 0 else 1.0 / product)
 
 
-# Other ufuncs of NumPy, written with the operations above.
-_NUMPY: dict[str, Callable[..., Expression]] = {
+def _log(a: Any, base: Any = None) -> Any:
+    return _of("log", a) if base is None else _of("log", a) / _of("log", base)
+
+
+def _hypot(*sides: Any) -> Any:
+    return functools.reduce(lambda a, b: _of("hypot", a, b), sides) if len(sides) > 1 else abs(sides[0])
+
+
+def _remainder(a: Any, b: Any) -> Expression:
+    """Return a − b·n for the integer n nearest to a/b, the even one of two: IEEE 754's remainder."""
+    divisor = abs(_as_expression(b))
+    rest = _of("fmod", abs(_as_expression(a)), divisor + divisor)
+    once = rest - divisor
+    nearer = _choice(rest + rest > divisor, _choice(once + once >= divisor, once - divisor, once), rest)
+    return _choice(_as_expression(a) < 0, 0.0 - nearer, nearer)
+
+
+def _modulo(a: Any, b: Any) -> Expression:
+    """Return a − b·⌊a/b⌋, Python's a % b."""
+    rest, divisor = _of("fmod", a, b), _as_expression(b)
+    shifted = _choice(divisor < 0, _choice(rest > 0, rest + divisor, rest), _choice(rest < 0, rest + divisor, rest))
+    return _choice(shifted == 0, _of("copysign", 0.0, b), shifted)
+
+
+def _quotient(a: Any, b: Any) -> Expression:
+    return _of("rint", (_as_expression(a) - _modulo(a, b)) / b)
+
+
+def _modf(a: Any) -> tuple[Any, Any]:
+    return a - _of("trunc", a), _of("trunc", a)
+
+
+def _logaddexp(a: Any, b: Any) -> Expression:
+    return _larger(a, b) + _of("log1p", _of("exp", 0.0 - abs(_as_expression(a) - b)))
+
+
+def _sinc(a: Any) -> Expression:
+    x = math.pi * _as_expression(a)
+    return _choice(x == 0, 1.0, _of("sin", x) / x)
+
+
+def _and(a: Any, b: Any) -> Expression:
+    return _choice(a, _choice(b, 1.0, 0.0), 0.0) != 0.0
+
+
+def _or(a: Any, b: Any) -> Expression:
+    return _choice(a, 1.0, _choice(b, 1.0, 0.0)) != 0.0
+
+
+def _not(a: Any) -> Expression:
+    return _choice(a, 0.0, 1.0) != 0.0
+
+
+# Name in math: the function, on symbols and numbers.
+COMPOSED: dict[str, Callable[..., Any]] = {
+    "pow": operator.pow,
+    "log": _log,
+    "hypot": _hypot,
+    "dist": lambda p, q: _hypot(*(a - b for a, b in zip(p, q, strict=True))),
+    "remainder": _remainder,
+    "modf": _modf,
+    "ldexp": lambda a, n: a * (_of("exp2", n) if isinstance(n, Expression) else 2.0**n),
+    "fma": lambda a, b, c: a * b + c,
+    "fsum": sum,
+    "sumprod": lambda p, q: sum(a * b for a, b in zip(p, q, strict=True)),
+    "prod": lambda factors, start=1: functools.reduce(operator.mul, factors, start),
+    "degrees": lambda a: a * (180 / math.pi),
+    "radians": lambda a: a * (math.pi / 180),
+    "isnan": lambda a: a != a,
+    "isinf": lambda a: abs(a) == math.inf,
+    "isfinite": lambda a: abs(a) < math.inf,
+}
+# Other ufuncs of NumPy, written with the operations above. NumPy's remainder is Python's %, unlike that of math.
+_NUMPY: dict[str, Callable[..., Any]] = {
     "negative": lambda a: 0.0 - a,
     "positive": lambda a: a,
     "square": lambda a: a * a,
     "reciprocal": lambda a: 1.0 / a,
     "power": _power,
+    "float_power": _power,
     "maximum": _larger,
     "minimum": _smaller,
     "sign": _sign,
+    "remainder": _modulo,
+    "floor_divide": _quotient,
+    "divmod": lambda a, b: (_quotient(a, b), _modulo(a, b)),
+    "rad2deg": COMPOSED["degrees"],
+    "deg2rad": COMPOSED["radians"],
+    "logaddexp": _logaddexp,
+    "heaviside": lambda a, at_zero: _choice(a > 0, 1.0, _choice(a < 0, 0.0, _choice(a == 0, at_zero, a))),
+    "signbit": lambda a: _of("copysign", 1.0, a) < 0,
+    "logical_and": _and,
+    "logical_or": _or,
+    "logical_not": _not,
+    "bitwise_and": _and,
+    "bitwise_or": _or,
+    "invert": _not,
+    **{name: COMPOSED[name] for name in ("modf", "ldexp", "degrees", "radians", "isnan", "isinf", "isfinite")},
+}
+# Functions of NumPy that are not ufuncs.
+_ARRAY_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.where: lambda condition, a, b: _choice(condition, a, b),
+    np.clip: lambda a, low, high: _smaller(_larger(a, low), high),
+    np.round: round,
+    np.around: round,
+    np.sinc: _sinc,
 }
 
 
+def _of(name: str, *args: Any) -> Expression:
+    """Return an operation on expressions and numbers; one on numbers alone is computed."""
+    result = Expression(name, *map(_as_expression, args))
+    return _as_expression(result.evaluate()) if _is_constant(result) and name not in _COMPARISONS else result
+
+
+def _is_constant(operation: Expression) -> bool:
+    return all(isinstance(a, Expression) and a.op == "number" for a in operation.args)
+
+
 def _as_expression(value: Any) -> Expression:
-    return value if isinstance(value, Expression) else Expression("number", float(value))
+    """Return a number or an expression as an expression of numbers: a comparison becomes 1 or 0."""
+    if not isinstance(value, Expression):
+        return Expression("number", float(value))
+    return _choice(value, 1.0, 0.0) if value.op in _COMPARISONS else value
 
 
-def _choice(condition: Expression, a: Expression, b: Expression) -> Expression:
+def _choice(condition: Any, a: Any, b: Any) -> Expression:
+    """Return a where the condition, a comparison or a number, is true, b elsewhere."""
+    a, b = _as_expression(a), _as_expression(b)
     if a.number == b.number:
         return a
+    if not isinstance(condition, Expression):
+        return a if condition else b
     if condition.op not in _COMPARISONS:
         condition = condition != 0.0
+    if _is_constant(condition):
+        return a if condition else b
     return Expression("where", condition, a, b)
 
 
@@ -242,9 +420,10 @@ def _with_traced_functions(function: Any, done: dict[int, Any]) -> Any:
         return _replacement(function, done)
     names = dict(function.__globals__)
     cells = tuple(types.CellType() for _ in function.__closure__ or ())
-    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells or None)
-    copy.__kwdefaults__ = function.__kwdefaults__
+    copy = types.FunctionType(function.__code__, names, function.__name__, None, cells or None)
     done[id(function)] = copy
+    copy.__defaults__ = tuple(_replacement(value, done) for value in function.__defaults__ or ())
+    copy.__kwdefaults__ = {name: _replacement(value, done) for name, value in (function.__kwdefaults__ or {}).items()}
     for name in _names_in(function.__code__):
         if name in names:
             names[name] = _replacement(names[name], done)
@@ -262,8 +441,8 @@ def _names_in(code: types.CodeType) -> set[str]:
 def _replacement(value: Any, done: dict[int, Any]) -> Any:
     if value is math:
         return _Math()
-    name = getattr(value, "__name__", None)
-    if name in FUNCTIONS and value is getattr(math, name, None):
+    name = getattr(value, "__name__", "")
+    if isinstance(value, types.BuiltinFunctionType) and value is getattr(math, name, None):
         return getattr(_Math(), name)
     if isinstance(getattr(value, "py_func", value), types.FunctionType):
         return _with_traced_functions(value, done)
@@ -275,13 +454,19 @@ class _Math:
 
     def __getattr__(self, name: str) -> Any:
         original = getattr(math, name)
-        if name == "pow":
-            return lambda a, b: a**b
-        if name not in FUNCTIONS:
+        if not callable(original):
             return original
 
-        def function(a: Any) -> Any:
-            return Expression(name, a) if isinstance(a, Expression) else original(a)
+        def function(*args: Any, **options: Any) -> Any:
+            args = tuple(list(a) if isinstance(a, Iterator) else a for a in args)
+            within = itertools.chain(*(a if isinstance(a, list | tuple) else (a,) for a in args))
+            if not any(isinstance(a, Expression) for a in within):
+                return original(*args, **options)
+            if name in COMPOSED:
+                return COMPOSED[name](*args, **options)
+            if name in FUNCTIONS:
+                return _of(name, *args)
+            raise _refusal(f"math.{name} is not supported")
 
         return function
 
@@ -311,7 +496,11 @@ class Lines:
             code = self._choice(node.args[0], *(self._names[arg.number] for arg in node.args[1:]))
         else:
             a = [self._names[arg.number] for arg in node.args]
-            code = f"{FUNCTIONS[node.op]}({a[0]})" if node.op in FUNCTIONS else f"{a[0]} {_ARITHMETIC[node.op]} {a[1]}"
+            if node.op in FUNCTIONS:
+                a = [f"splat({code})" if arg.op == "number" else code for arg, code in zip(node.args, a, strict=True)]
+                code = f"{FUNCTIONS[node.op]}({', '.join(a)})"
+            else:
+                code = f"{a[0]} {_ARITHMETIC[node.op]} {a[1]}"
         self.lines.append(f"t{len(self.lines)} = {code}")
         return f"t{len(self.lines) - 1}"
 

@@ -1,5 +1,7 @@
 """Functions of one vector, and the activations and paired losses built on them.
 
+The functions here are those of the built-in activations and losses; `functions.py` has the others of :mod:`math`.
+
 For the n rows of one panel, an *activation* routine computes A = g(Z), and a *derivative* routine computes equation 1,
 dZ = dA ∗ g′(Z). A *loss* routine computes the cost of one panel from Z (never from Ŷ, so that it cannot overflow) and
 the output's dZ = Ŷ − Y of the paired loss. The routines are called by address, so that a new one compiles nothing but
@@ -40,14 +42,19 @@ TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or is off b
 
 
 @inlined
-def _expm1_of_rest(x, n):
-    """Return eʳ − 1 for r = x − n·ln 2, n the integer nearest to x/ln 2: a minimax polynomial of degree 6."""
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+def expm1_near_zero(r):
+    """Return eʳ − 1 for |r| ≤ ½·ln 2: a minimax polynomial of degree 6."""
     p = fma(r, 1.3814613e-3, 8.3687100e-3)
     p = fma(p, r, 4.1668387e-2)
     p = fma(p, r, 1.6666521e-1)
     p = fma(p, r, 4.9999993e-1)
     return fma(p * r, r, r)
+
+
+@inlined
+def expm1_of_rest(x, n):
+    """Return eʳ − 1 for r = x − n·ln 2, n the integer nearest to x/ln 2."""
+    return expm1_near_zero(fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x)))
 
 
 @inlined
@@ -59,13 +66,13 @@ def exp(x):
     x = where(x > 89.0, 89.0, x)
     x = where(x < -104.0, -104.0, x)
     n = nearest(x * LOG2_E)
-    p = _expm1_of_rest(x, n) + 1.0
+    p = expm1_of_rest(x, n) + 1.0
     half = nearest(n * 0.5)
     return p * power_of_two(half) * power_of_two(n - half)
 
 
 @inlined
-def _log_ratio(s):
+def log_ratio(s):
     """Return log((1+s)/(1−s)) for 0 ≤ |s| ≤ 1/3: an odd minimax polynomial."""
     z = s * s
     p = fma(z, 2.4289564e-1, 2.1430739e-1)
@@ -82,7 +89,7 @@ def expm1(x):
     y = where(y < -18.0, -18.0, y)
     n = nearest(y * LOG2_E)
     power = power_of_two(n - 1.0)  # n − 1, since 2¹²⁸ is not a float32
-    return fma(power, _expm1_of_rest(y, n), power - 0.5) * 2.0
+    return fma(power, expm1_of_rest(y, n), power - 0.5) * 2.0
 
 
 @inlined
@@ -93,7 +100,7 @@ def log(x):
     e = exponent(y)
     m = mantissa(y)
     e = where(small, e - 24.0, e)
-    y = fma(e, LN2_HIGH, fma(e, LN2_LOW, _log_ratio((m - 1.0) / (m + 1.0))))
+    y = fma(e, LN2_HIGH, fma(e, LN2_LOW, log_ratio((m - 1.0) / (m + 1.0))))
     y = where(x < np.inf, y, x)
     return where(x > 0.0, y, where(x < 0.0, np.nan, where(x <= 0.0, -np.inf, x)))
 
@@ -101,20 +108,26 @@ def log(x):
 @inlined
 def log1p(u):
     """Return log(1 + u) for u > −1, to full relative accuracy."""
-    return where(absolute(u - 0.25) <= 0.75, _log_ratio(u / (u + 2.0)), log(u + 1.0))
+    return where(absolute(u - 0.25) <= 0.75, log_ratio(u / (u + 2.0)), log(u + 1.0))
 
 
 @inlined
-def erf(x):
-    """Return 2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) for |x| up to 1, ±(1 − e^(−Q(|x|))) beyond; minimax fits."""
-    t = absolute(x)
+def erf_near_zero(x):
+    """Return erf x for |x| ≤ 1: x·P(x²), a minimax fit."""
     z = x * x
     p = fma(z, 7.853943e-05, -8.0102205e-04)
     p = fma(p, z, 5.188331e-03)
     p = fma(p, z, -2.6853815e-02)
     p = fma(p, z, 1.1283585e-01)
     p = fma(p, z, -3.7612627e-01)
-    p = fma(p, z, 1.1283791) * x
+    return fma(p, z, 1.1283791) * x
+
+
+@inlined
+def erf(x):
+    """Return 2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) for |x| up to 1, ±(1 − e^(−Q(|x|))) beyond; minimax fits."""
+    t = absolute(x)
+    p = erf_near_zero(x)
     t = where(t > 4.0, 4.0, t)
     q = fma(t, -1.8557446e-04, 2.9396117e-03)
     q = fma(q, t, -2.1805337e-02)

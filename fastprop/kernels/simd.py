@@ -1,7 +1,8 @@
 """Vectors of 16 float32, operations on them, and raw memory, as Numba intrinsics: the lowest level of the kernels.
 
 The width is the same on every processor: a vector is one register with AVX-512, two with AVX2, and four with SSE and on
-64-bit Arm; LLVM splits it. Only the number of rows of a register tile (`TILE_ROWS`) depends on the processor.
+64-bit Arm; LLVM splits it. Only the number of rows of a register tile (`TILE_ROWS`) depends on the processor. A *wide*
+vector holds 16 float64, for the few steps of a function that need more than the 24 bits of a float32.
 
 Every function that takes memory `a` takes a flat array or a pointer. So the kernels built on them can be called with
 arrays from a user's compiled code, and with pointers from fastprop's. Bounds of arrays are checked if Numba's
@@ -23,6 +24,7 @@ LANES = 16
 
 F32, I32, I64, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(1)
 VECTOR = ir.VectorType(F32, LANES)
+WIDE = ir.VectorType(ir.DoubleType(), LANES)
 IVECTOR = ir.VectorType(I32, LANES)
 BYTES = ir.VectorType(ir.IntType(8), LANES)
 BITS = ir.VectorType(BIT, LANES)
@@ -35,6 +37,13 @@ class VectorType(types.Type):
         super().__init__(name="float32x16")
 
 
+class WideType(types.Type):
+    """Numba's type of a vector of 16 float64."""
+
+    def __init__(self) -> None:
+        super().__init__(name="float64x16")
+
+
 class MaskType(types.Type):
     """Numba's type of a comparison of two vectors."""
 
@@ -42,7 +51,7 @@ class MaskType(types.Type):
         super().__init__(name="mask16")
 
 
-vector, mask = VectorType(), MaskType()
+vector, wide_vector, mask = VectorType(), WideType(), MaskType()
 pointer = types.CPointer(types.float32)
 
 
@@ -50,6 +59,12 @@ pointer = types.CPointer(types.float32)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, VECTOR)
+
+
+@register_model(WideType)
+class _WideModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, WIDE)
 
 
 @register_model(MaskType)
@@ -477,38 +492,41 @@ def yield_core(typingctx):
 # ---- arithmetic on vectors ---------------------------------------------------------------------------------------
 
 
-def _as_vector(context: Any, builder: ir.IRBuilder, t: types.Type, value: ir.Value) -> ir.Value:
-    if t == vector:
+def _as_vector(
+    context: Any, builder: ir.IRBuilder, t: types.Type, value: ir.Value, kind: types.Type = vector
+) -> ir.Value:
+    if t == kind:
         return value
-    return broadcast(builder, context.cast(builder, value, t, types.float32))
+    return broadcast(builder, context.cast(builder, value, t, types.float32 if kind == vector else types.float64))
 
 
-def _register_binary(op: Any, emit: Any, result: types.Type) -> None:
+def _register_binary(op: Any, emit: Any, kind: types.Type, result: types.Type) -> None:
     @type_callable(op)
     def typer_of(context):
         def typer(a, b):
-            if vector in (a, b) and all(t == vector or isinstance(t, types.Number) for t in (a, b)):
+            if kind in (a, b) and all(t == kind or isinstance(t, types.Number) for t in (a, b)):
                 return result
 
         return typer
 
-    for pair in ((vector, vector), (vector, types.Number), (types.Number, vector)):
+    for pair in ((kind, kind), (kind, types.Number), (types.Number, kind)):
 
         @lower_builtin(op, *pair)
         def lower(context, builder, sig, args):
-            a, b = (_as_vector(context, builder, t, v) for t, v in zip(sig.args, args, strict=True))
+            a, b = (_as_vector(context, builder, t, v, kind) for t, v in zip(sig.args, args, strict=True))
             return emit(builder, a, b)
 
 
-for _op, _emit in (
-    (operator.add, ir.IRBuilder.fadd),
-    (operator.sub, ir.IRBuilder.fsub),
-    (operator.mul, ir.IRBuilder.fmul),
-    (operator.truediv, ir.IRBuilder.fdiv),
-):
-    _register_binary(_op, _emit, vector)
-for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">=")):
-    _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), mask)
+for _kind in (vector, wide_vector):
+    for _op, _emit in (
+        (operator.add, ir.IRBuilder.fadd),
+        (operator.sub, ir.IRBuilder.fsub),
+        (operator.mul, ir.IRBuilder.fmul),
+        (operator.truediv, ir.IRBuilder.fdiv),
+    ):
+        _register_binary(_op, _emit, _kind, _kind)
+    for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">=")):
+        _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _kind, mask)
 
 
 @intrinsic
@@ -540,24 +558,50 @@ def where(typingctx, condition, a, b):
     """Return a where the condition is true, b elsewhere. A comparison with NaN is false."""
     if condition != mask:
         return None
+    kind = wide_vector if wide_vector in (a, b) else vector
 
     def codegen(context, builder, sig, args):
-        x, y = (_as_vector(context, builder, t, v) for t, v in zip(sig.args[1:], args[1:], strict=True))
+        x, y = (_as_vector(context, builder, t, v, kind) for t, v in zip(sig.args[1:], args[1:], strict=True))
         return builder.select(args[0], x, y)
 
-    return vector(mask, a, b), codegen
+    return kind(mask, a, b), codegen
+
+
+@intrinsic
+def wide(typingctx, a):
+    """Return a vector in float64."""
+    if a != vector:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.fpext(args[0], WIDE)
+
+    return wide_vector(vector), codegen
+
+
+@intrinsic
+def narrow(typingctx, a):
+    """Return a wide vector rounded to float32."""
+    if a != wide_vector:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.fptrunc(args[0], VECTOR)
+
+    return vector(wide_vector), codegen
 
 
 def _unary(name: str, doc: str) -> Any:
     @intrinsic
     def function(typingctx, a):
-        if a != vector:
+        if a not in (vector, wide_vector):
             return None
+        suffix, result = ("v16f32", VECTOR) if a == vector else ("v16f64", WIDE)
 
         def codegen(context, builder, sig, args):
-            return intrinsic_call(builder, f"llvm.{name}.v16f32", VECTOR, args[0])
+            return intrinsic_call(builder, f"llvm.{name}.{suffix}", result, args[0])
 
-        return vector(vector), codegen
+        return a(a), codegen
 
     function.__doc__ = doc
     return function
@@ -565,7 +609,22 @@ def _unary(name: str, doc: str) -> Any:
 
 sqrt = _unary("sqrt", "√a.")
 absolute = _unary("fabs", "|a|.")
-nearest = _unary("rint", "The nearest integer.")
+nearest = _unary("rint", "The nearest integer, the even one of two.")
+floor = _unary("floor", "The largest integer that is at most a.")
+ceil = _unary("ceil", "The least integer that is at least a.")
+trunc = _unary("trunc", "The integer part of a.")
+
+
+@intrinsic
+def copysign(typingctx, a, b):
+    """Return |a| with the sign bit of b."""
+    if a != vector or b != vector:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return intrinsic_call(builder, "llvm.copysign.v16f32", VECTOR, *args)
+
+    return vector(vector, vector), codegen
 
 
 @intrinsic

@@ -218,7 +218,7 @@ WRONG = {
         r"squared: df\(.*\) is .* must be the derivative of f by its first argument",
     ),
     "a function of the kernels' not": (
-        lambda: Activation("g", math.gamma, lambda z: z), TypeError,
+        lambda: Activation("g", math.ulp, lambda z: z), TypeError,
         r"f of g cannot be compiled into the kernels: .*exp, expm1, log",
     ),
     "text": (lambda: Activation("g", lambda z: "z", lambda z: z), TypeError, r"it returned a str; it must return a"),
