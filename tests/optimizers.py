@@ -83,7 +83,7 @@ OPTIMIZERS = {
     "adam, scheduled": Variant(Adam, adam, {"lr": schedules.exponential(0.003, half_life=50), "epsilon": 1e-4}),
 }
 
-BRIEF = ("sgd", "nesterov", "adam")  # no moment, one and two: for tests that take long with all
+BRIEF = ("sgd", "nesterov", "adam")  # with no moment, one and two
 each_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 each_optimizer_slowly = pytest.mark.parametrize("name", slow_but(BRIEF, OPTIMIZERS))
 

@@ -1,13 +1,10 @@
 """The order of the package: imports run one way, and no module uses another module's private names."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from processes import PACKAGE
 
-import fastprop
-
-PACKAGE = Path(fastprop.__file__).parent
 SOURCES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -99,6 +99,7 @@ NEW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(isinstance(steps.launch._cache, NullCache), reason="no folder to cache in")
 def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_part(run_python):
     """Phases and worker once; then for another architecture the tiles of its widths, for another batch nothing, and for

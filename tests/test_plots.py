@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from marks import slow_but
 from networks import Case, data, network
 
 from fastprop import SGD, Adam, History, Network, diagnose, plots
@@ -382,7 +383,7 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", slow_but(["curves", "flow", "matrix", "boundary"], PICTURES))
 def test_all_that_is_written_can_be_read(name):
     """Every text is inside the figure, and no two texts of any axes overlap."""
     assert unreadable(PICTURES[name]()) == []

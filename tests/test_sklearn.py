@@ -157,7 +157,7 @@ WAYS = {
 
 @each_problem
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("weighted", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "weighted"])
 def test_the_same_steps_as_scikit_learn(name, way, weighted):
     """From the same weights, on the same batches (the last of 30 samples, the others of 50), with a heavy penalty: the
     same parameters after some epochs, within float32, and the same losses."""
@@ -175,7 +175,7 @@ def test_the_same_steps_as_scikit_learn(name, way, weighted):
 
 
 @pytest.mark.parametrize("name", slow_but(["two classes"], PROBLEMS))
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("weighted", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "weighted"])
 def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
     ours, theirs, X, y = both(name, solver="lbfgs", alpha=3.0, activation="tanh", max_iter=1000, random_state=1)
     weights = np.linspace(0.5, 1.5, len(y)) if weighted else None
@@ -208,7 +208,7 @@ def test_a_greater_tol_ends_lbfgs_sooner(kind):
     assert ends == sorted(set(ends))
 
 
-@each_problem
+@pytest.mark.parametrize("name", slow_but(["classes", "numbers"], PROBLEMS))
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_warm_starts_as_scikit_learns(name, schedule):
     """Three fits that end by themselves: each counts its epochs from 0, but not the epochs without an improvement."""
@@ -227,7 +227,7 @@ def test_warm_starts_as_scikit_learns(name, schedule):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
 
 
-@each_problem
+@pytest.mark.parametrize("name", slow_but(["classes", "numbers"], PROBLEMS))
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_partial_fit_as_scikit_learns(name, schedule):
     """Batches of all sizes: the same losses, and the same rates."""

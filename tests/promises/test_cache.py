@@ -151,6 +151,7 @@ def test_a_damaged_file_is_compiled_anew(cached):
         assert run() == "70 1\n"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_any_more(cached):
     """Here a folder has the file's name: the compiled code cannot be saved, and is used."""
     file, run = cached

@@ -176,6 +176,7 @@ def test_what_is_renamed_is_on_the_disk(tmp_path, monkeypatch):
     assert calls == [f"file of {size}", f"replaced by {size}", "folder"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_file(tmp_path, run_python):
     """A limit on the size of files stands for the full disk."""
     path = tmp_path / "net.safetensors"

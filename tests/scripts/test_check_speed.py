@@ -37,6 +37,7 @@ def measure(base, head):
         return check_speed.ratio(a, b, 3)
 
 
+@pytest.mark.slow
 def test_a_slow_head_is_found_and_a_fast_one_let_pass(tmp_path):
     quick, slow = tree(tmp_path / "quick", 0.005), tree(tmp_path / "slow", 0.05)
     assert check_speed.is_slower([measure(quick, slow)[2]])

@@ -155,6 +155,7 @@ def test_the_tables_of_the_readme_are_those_of_the_figures_beside_the_script(mon
     assert path.read_text(encoding="utf-8") == readme
 
 
+@pytest.mark.slow
 def test_from_json_draws_again_and_measures_nothing(tmp_path):
     pytest.importorskip("matplotlib")
     (tmp_path / "old.json").write_text(json.dumps(canned()))

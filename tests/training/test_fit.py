@@ -444,7 +444,9 @@ print("goes on")
 
 @pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
 @pytest.mark.parametrize(
-    ("epochs", "m", "batch"), [(1_000_000, 1000, 100), (1, 3_000_000, 1)], ids=["many epochs", "one long epoch"]
+    ("epochs", "m", "batch"),
+    [(1_000_000, 1000, 100), pytest.param(1, 3_000_000, 1, marks=pytest.mark.slow)],
+    ids=["many epochs", "one long epoch"],
 )
 def test_a_real_ctrl_c_ends_the_fit_before_its_time(run_python, epochs, m, batch):
     """An epoch that would take ten seconds is left in the middle, between two slices."""

@@ -59,6 +59,7 @@ def test_settings_of_other_types_give_the_same_rates_from_a_file(lr, tmp_path):
     np.testing.assert_array_equal(again.optimizer.rates(200), net.optimizer.rates(200))
 
 
+@pytest.mark.slow
 def test_in_a_new_process_too(tmp_path, run_python):
     whole, parts, path = network(), network(), tmp_path / "net.safetensors"
     fit(whole, 20, Adam(0.01))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from networks import Case, assert_close, bits, data, network, reference_parameters
-from optimizers import OPTIMIZERS, Variant, adam, each_optimizer, sgd
+from optimizers import OPTIMIZERS, Variant, adam, each_optimizer, each_optimizer_slowly, sgd
 from oracle import Trainer
 
 from fastprop import SGD, Adam
@@ -57,7 +57,7 @@ def test_fit_walks_the_path_of_numpy(name, case):
 
 
 @each_network
-@each_optimizer
+@each_optimizer_slowly
 def test_train_step_walks_the_path_of_numpy(name, case):
     net, (X, Y), optimizer = network(case), learnable(case), OPTIMIZERS[name].make()
     trainer = Trainer(reference_parameters(net), case.hidden, case.output, OPTIMIZERS[name])
@@ -68,7 +68,7 @@ def test_train_step_walks_the_path_of_numpy(name, case):
     assert optimizer.steps == STEPS
 
 
-@each_optimizer
+@each_optimizer_slowly
 @pytest.mark.parametrize("parts", [64, 2, 0])
 def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
     """Batches of 700 weighted samples, in three chunks each: with as many parts as chunks, with two, and with none."""
