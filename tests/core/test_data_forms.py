@@ -256,7 +256,11 @@ def test_text_of_two_classes_and_of_numbers():
     [
         (np.array([0.0, 1.0] * 6), TypeError, r"must be integers\. Use np\.asarray\(Y\)\.astype\(int\)"),
         (np.array([0.0, 1.5] * 6), TypeError, r"Y\[1\] is 1\.5, .*output=\"identity\""),
-        (np.array([5, 7] * 6), ValueError, r"Y\[0\] is 5; labels of this network are 0…2 .*np\.unique\(Y, return_inv"),
+        (
+            np.array([5, 7] * 6),
+            ValueError,
+            r"Y\[0\] is 5; labels of this network are 0 to 2 .*np\.unique\(Y, return",
+        ),
         (WHOLE[:, :1], ValueError, r"or integer labels of shape \(12,\): use np\.ravel\(Y\)"),
     ],
 )

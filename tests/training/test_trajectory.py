@@ -68,6 +68,7 @@ def test_train_step_walks_the_path_of_numpy(name, case):
     assert optimizer.steps == STEPS
 
 
+@pytest.mark.filterwarnings("ignore:after .* epochs the:RuntimeWarning")  # a clip_norm of 0.1 learns little in 20
 @each_optimizer_slowly
 @pytest.mark.parametrize("parts", [64, 2, 0])
 def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
@@ -171,10 +172,10 @@ def test_the_optimizers_state_goes_on_from_fit_to_fit():
     assert optimizer.moments.shape == (2, len(twice.parameters))
 
 
-def test_no_optimizer_is_plain_gradient_descent():
+def test_no_optimizer_is_adam():
     case = NETWORKS[0]
     X, Y = learnable(case)
     one, other = network(case), network(case)
     one.fit(X, Y, epochs=2, shuffle=False)
-    other.fit(X, Y, epochs=2, shuffle=False, optimizer=SGD(lr=0.1))
+    other.fit(X, Y, epochs=2, shuffle=False, optimizer=Adam())
     assert bits(one.parameters) == bits(other.parameters)
