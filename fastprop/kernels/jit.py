@@ -378,7 +378,7 @@ def files_in(folder: str) -> list[Path]:
     return [path for path in Path(folder).glob("fastprop-*") if path.suffix in (".nbc", ".part")]
 
 
-def _folders(function: Callable) -> Iterator[str]:
+def folders_of(function: Callable) -> Iterator[str]:
     """Yield the folders of a function's compiled code, in the order of Numba's rules.
 
     They are NUMBA_CACHE_DIR, `__pycache__` beside the source, the user's cache folder, and at last a temporary folder.
@@ -469,12 +469,12 @@ class _Cache(FunctionCache):
 
     @property
     def _cache_file(self) -> _Files:
-        return _Files(lambda: _folders(self._py_func), self._impl.filename_base)
+        return _Files(lambda: folders_of(self._py_func), self._impl.filename_base)
 
     @property
     def folder(self) -> str | None:
         """The folder that compiled code is written to, or None."""
-        return _first_writable(tuple(_folders(self._py_func)))
+        return _first_writable(tuple(folders_of(self._py_func)))
 
     @property
     def cache_path(self) -> str | None:
@@ -504,6 +504,11 @@ def cpu_name() -> str:
     return numba.config.CPU_NAME or llvm.get_host_cpu_name()
 
 
+def writable_folder(function: Any) -> str | None:
+    """Return the folder that an entry's compiled code is written to, or None."""
+    return function._cache.folder
+
+
 def cache_folder(function: Any) -> str:
-    """Return the folder that an entry's compiled code is written to."""
-    return function._cache.folder or "none: no folder can be written"
+    """Return the folder that an entry's compiled code is written to, in words if there is none."""
+    return writable_folder(function) or "none: no folder can be written"
