@@ -1,32 +1,33 @@
 """The number of threads, and the one function through which parallel code is entered."""
 
+import ctypes
 import os
 import threading
 from contextlib import suppress
+from typing import Any
 
 import numba
 
 from ..checks import whole
 from ..kernels import steps
+from ..kernels.jit import compiling
 from ..texts import warn
+from . import cores
 
 SURVIVE_FORK = ("workqueue",)  # the threading layers of Numba that start their threads anew in a forked child
 
 _chosen: int | None = None
-_available: int | None = None
 _worker = 0
 _parallel = threading.Lock()
+_started = False  # whether Numba's threads run, and OpenMP's number of threads is what it was
+_refused = False  # whether this process can start no threads
 _serial = False  # whether this is a forked child, without the threads of its parent
 _warned = False
 
 
 def available() -> int:
-    """Return the number of cores that this process may use, at most Numba's number of threads; determined once."""
-    global _available
-    if _available is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        _available = min(cores, numba.config.NUMBA_NUM_THREADS)
-    return _available
+    """Return the number of cores that this process may use."""
+    return cores.available()
 
 
 def get_num_threads() -> int:
@@ -35,10 +36,12 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        The argument of :func:`set_num_threads`, or the number of cores. A call uses fewer threads if its work is too
-        little to share; the result has the same bits whatever the number.
+        The argument of :func:`set_num_threads`, or the number of cores: those of the process's affinity, at most its
+        CPU quota (``docker --cpus``) rounded down, and at most OMP_NUM_THREADS or NUMBA_NUM_THREADS if one is set.
+        The affinity is looked at again every second, the quota every half minute. A call uses fewer threads if its
+        work is too little to share; the result has the same bits whatever the number.
     """
-    return available() if _chosen is None else _chosen
+    return cores.available() if _chosen is None else _chosen
 
 
 def set_num_threads(n: int | None) -> None:
@@ -53,6 +56,14 @@ def set_num_threads(n: int | None) -> None:
     ------
     ValueError, TypeError
         If n is not a whole number from 1 to 1024.
+
+    Notes
+    -----
+    Numba has up to three threading layers. Its `workqueue`, which is used where neither OpenMP nor TBB can be loaded,
+    ends the process if two Python threads run parallel code at the same time. fastprop never enters it twice, but it
+    cannot know of a ``prange`` of the user's in another thread. In such a program, either choose another layer
+    (NUMBA_THREADING_LAYER=omp or tbb), or call ``set_num_threads(1)``, or hold a lock of your own around your parallel
+    functions and fastprop's calls.
     """
     global _chosen
     _chosen = None if n is None else whole("n", n, least=1, most=1024)
@@ -70,22 +81,92 @@ def launch(job: int, threads: int, *call: int) -> tuple[float, float]:
 
     Only one parallel region runs at a time, because Numba's workqueue layer aborts the process if two Python threads
     enter one. A call that finds it taken does its work alone, with the same result; so does a forked child, which does
-    not have its parent's threads.
+    not have its parent's threads, and a process that may not start threads.
     """
     worker = _worker or _compiled_worker()
     if threads > 1 and _serial:
         _warn_serial()
     elif threads > 1 and _parallel.acquire(blocking=False):
         try:
-            return steps.launch(worker, job, threads, *call)
+            if _started or _start():
+                return steps.launch(worker, job, threads, *call)
         finally:
             _parallel.release()
     return steps.launch_alone(worker, job, threads, *call)
 
 
+def _start() -> bool:
+    """Start Numba's threads, and return whether that was possible.
+
+    Numba also sets the number of threads of OpenMP, and so that of PyTorch and others in this process; it is set back.
+    """
+    global _started, _refused
+    if _refused:
+        return False
+    with compiling():  # Numba's lock, and no signal handlers
+        if not _running() and not _can_start(numba.config.NUMBA_NUM_THREADS):
+            _refused = True
+        else:
+            openmp = _openmp()
+            before = openmp.omp_get_max_threads() if openmp else 0
+            numba.np.ufunc.parallel._launch_threads()
+            if openmp and openmp.omp_get_max_threads() != before:
+                openmp.omp_set_num_threads(before)
+            _started = True
+    if _refused:
+        warn(
+            "this process can start no more threads (see `ulimit -u`, or the pids limit of its container): fastprop "
+            "computes on one thread, with the same results.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return _started
+
+
+def _running() -> bool:
+    """Return whether Numba's threads have been started, by fastprop or others."""
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def _can_start(count: int) -> bool:
+    """Return whether `count` more threads can be started: where they cannot, Numba would hang or end the process."""
+    end = threading.Event()
+    started = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:  # can't start new thread
+        return False
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+    return True
+
+
+def _openmp() -> Any:
+    """Return the OpenMP library of Numba's layer if that may be the layer of this process, or None."""
+    if str(numba.config.THREADING_LAYER).lower() in ("workqueue", "tbb"):
+        return None
+    try:
+        from numba.np.ufunc import omppool
+
+        library = ctypes.CDLL(omppool.__file__)  # also finds the functions of the libraries that it is linked to
+        library.omp_get_max_threads, library.omp_set_num_threads  # noqa: B018
+    except (ImportError, OSError, AttributeError):
+        return None
+    return library
+
+
 def _after_fork() -> None:
-    global _available, _parallel, _serial
-    _available = None
+    global _parallel, _serial
+    cores.forget()
     _parallel = threading.Lock()
     with suppress(ValueError):  # no layer is loaded, nor was one being loaded at the fork: see kernels/jit.py
         _serial = _serial or numba.threading_layer() not in SURVIVE_FORK

@@ -1,8 +1,20 @@
-"""Signals are held back while Python must not run their handlers."""
+"""Signals are held back while Python must not run their handlers: while steps are booked, or code is compiled."""
 
+import dis
+import sys
 import threading
-from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]  # those of `signal` take 7 µs, these 0.5
-from types import TracebackType
+import time
+from _signal import (  # type: ignore[import-not-found]  # those of `signal` take 7 µs, these 0.5
+    NSIG,
+    SIGINT,
+    getsignal,
+    raise_signal,
+    signal,
+)
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any
 
 
@@ -57,3 +69,83 @@ class Held:
                 handler(number, frame)
             finally:
                 self._deliver()
+
+
+# ---- callbacks of compiled code ----------------------------------------------------------------------------------
+#
+# An exception in a callback that compiled code calls is printed and then lost, and the callback's work is not done. So
+# no signal handler may run in one: not while the callback works, nor when it begins (a signal may have arrived while
+# compiled code ran), nor when it ends. A thread raises the signals again as soon as the callback has returned; the
+# main thread then runs their handlers when it is back in Python.
+
+RESUMED_AFTER_AWAIT = 3  # argument of RESUME, the first instruction of a function; with 0, it runs signal handlers
+
+_postponed: deque[int] = deque()
+
+
+class _Postponed(Held):
+    """Hold back signals, and let them be raised again later."""
+
+    def _deliver(self) -> None:
+        _postponed.extend(number for _, number, _ in self._received)
+        self._received = []
+
+
+def callback(work: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that does `work` and in which no signal handler runs, for calls from compiled code."""
+
+    def run(*arguments: Any) -> None:
+        done = False
+        failure = None
+        while True:
+            try:
+                with _Postponed():
+                    if not done:
+                        done = True
+                        try:
+                            work(*arguments)
+                        except BaseException as error:  # not from a signal, since these are held back
+                            failure = error
+                if _postponed:
+                    threading.Thread(target=_raise_again, args=(run.__code__,), daemon=True).start()
+                break
+            except BaseException as error:  # from a handler that ran before or after signals were held back
+                signal(SIGINT, partial(_raise, error, getsignal(SIGINT)))
+                _postponed.append(SIGINT)
+        if failure is not None:
+            raise failure
+
+    assert isinstance(run, FunctionType)
+    run.__code__ = _started_without_handlers(run.__code__)
+    return run
+
+
+def _started_without_handlers(code: CodeType) -> CodeType:
+    """Return a function's code changed so that no signal handler runs before its first line, if that is possible."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "RESUME" and instruction.arg == 0:
+            changed = bytearray(code.co_code)
+            changed[instruction.offset + 1] = RESUMED_AFTER_AWAIT
+            return code.replace(co_code=bytes(changed))
+    return code
+
+
+def _raise(error: BaseException, handler: Any, number: int, frame: FrameType | None) -> None:
+    """Put back a signal's handler, and raise the exception of a handler that ran too early."""
+    signal(SIGINT, handler)
+    raise error
+
+
+def _raise_again(code: CodeType) -> None:
+    """Raise the postponed signals when the main thread is in no callback any more."""
+    while _runs(code):
+        time.sleep(0.001)
+    while _postponed:
+        raise_signal(_postponed.popleft())
+
+
+def _runs(code: CodeType) -> bool:
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None

@@ -38,7 +38,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .jit import Routine, kernel, routine
+from .interrupts import callback
+from .jit import Routine, compiling, kernel, routine
 from .simd import (
     F32,
     I64,
@@ -338,7 +339,8 @@ def tiles_of(group: str, rows: int) -> Routine:
 
 @cache
 def _compile_group(group: str, rows: int) -> None:
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
+    with compiling():
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
 
 
 def groups(sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tuple[str, int]]:
@@ -384,7 +386,7 @@ def _stub(group: str, form: str, rows: int) -> Any:
         _compile_group(group, rows)
         c_type(int(_table[_place(form, rows)]))(*arguments)
 
-    return c_type(stub)
+    return c_type(callback(stub))
 
 
 _stubs = {
