@@ -2,8 +2,8 @@
 
     python benchmarks/scales.py
 
-It prints R² on 500 held-out rows of networks (8, 64, 32, 1) after 200 epochs on 1,000 rows with batches of 32, the mean
-over `--seeds` seeds: y = sin 2x₀ + x₁·x₂ of normal features, scaled to a mean of 0 and a standard deviation of 1. The
+It prints R2 on 500 held-out rows of networks (8, 64, 32, 1) after 200 epochs on 1,000 rows with batches of 32, the mean
+over `--seeds` seeds: y = sin(2*x0) + x1*x2 of normal features, scaled to a mean of 0 and a standard deviation of 1. The
 thresholds of ``fastprop/scaling.py`` come from it. About ten minutes on two cores.
 """
 

@@ -9,6 +9,9 @@ import pytest
 from fastprop import SGD, Adam, Health, Loss, Network, diagnose, scaling
 from fastprop.scaling import LARGE_OFFSET, SMALL_TARGET
 
+# Fits that learn nothing are what these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:after .* epochs the:RuntimeWarning")
+
 M = 500
 
 

@@ -89,10 +89,11 @@ class Engines:
 
     def keeping(self, m: int) -> Engine:
         """Return the engine that keeps the cache of a forward pass over m rows."""
-        if self.kept is None or self.kept.plan.batch != m or self.kept.is_stale():
-            self.kept = None  # its memory is released before the next is allocated
-            self.kept = self.make(m, keep=True)
-        return self.kept
+        engine = self.kept
+        if engine is None or engine.plan.batch != m or engine.is_stale():
+            self.kept = engine = None  # its memory is released before the next is allocated
+            engine = self.kept = self.make(m, keep=True)
+        return engine
 
     def lend(self, m: int) -> "Loan":
         """Lend an engine for a prediction or a loss of m rows, as a context manager."""

@@ -191,7 +191,8 @@ class Fit:
         engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
         self.pace = Pace(self.model.sizes, self.batch, engine.fit_choices[self.batch])
         self.bar.show()
-        self.bar.add(self.state.epoch * self.m + self._samples(self.state.step))
+        if done := self.state.epoch * self.m + self._samples(self.state.step):
+            self.bar.add(done)
 
     def _warn_of_a_constant(self) -> None:
         """Warn if the fit ended no better than the best constant prediction, the mean of Y."""

@@ -237,8 +237,8 @@ def test_a_kernel_is_watched(module, watched, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", module)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert jit.is_watched() is watched
-    jit._announce.cache_clear()
-    jit._announce()
+    monkeypatch.setattr(jit, "_announced", False)
+    jit._announce("folder")
     assert ("compiling its kernels" in sys.stderr.getvalue()) is watched
 
 

@@ -106,8 +106,8 @@ def test_a_fit_needs_no_error_stream(name, progress, monkeypatch):
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_line_that_announces_needs_no_error_stream(name, monkeypatch):
     monkeypatch.setattr(sys, "stderr", STREAMS[name]())
-    jit._announce.cache_clear()
-    jit._announce()
+    monkeypatch.setattr(jit, "_announced", False)
+    jit._announce("folder")
     assert jit.is_watched() is (name in ("Broken", "Closing"))
 
 
@@ -117,8 +117,8 @@ def test_the_line_that_announces_is_ascii(monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal(io.BytesIO(), encoding="ascii"))
-    jit._announce.cache_clear()
-    jit._announce()
+    monkeypatch.setattr(jit, "_announced", False)
+    jit._announce("folder")
     said = sys.stderr.buffer.getvalue()
     monkeypatch.undo()
     assert b"compiling its kernels" in said
@@ -215,6 +215,7 @@ def shown():
         History(loss=[0.5], best_epoch=0),
         Health(*data(5)),
         Checkpoint("größe/ñ.safetensors"),
+        net.gradient_check(data(5)[0], np.ones((5, 2))),
     )
     yield from (optimizer() for optimizer in OPTIMIZERS.values())
     yield from (Größe(0.1), Adam(lr=custom_schedule), schedules.ReduceOnPlateau(0.1))
