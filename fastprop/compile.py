@@ -18,6 +18,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +46,11 @@ def warm(sizes: tuple[int, ...] | None = None) -> None:
         activation.kind()
         for loss in [default_for(activation)] if sizes else LOSSES.values():
             loss_routine(activation, loss).address  # noqa: B018
-    for kind in OPTIMIZERS.values():
-        kind().prepare.address, kind().update.address
+    optimizers: dict[str, Any] = dict(OPTIMIZERS)
+    for kind in optimizers.values():
+        optimizer = kind()
+        optimizer.prepare.address  # noqa: B018
+        optimizer.update.address  # noqa: B018
     _call()
 
 
