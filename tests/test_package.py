@@ -174,6 +174,7 @@ def test_the_kernels_import_nothing_that_is_above_them(path):
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     assert all(node.level == 1 for node in relative), "a kernel imports from above the kernels"
     order = [
+        "interrupts",
         "jit",
         "simd",
         "estimate",
