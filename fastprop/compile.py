@@ -47,9 +47,11 @@ def warm(sizes: tuple[int, ...] | None = None) -> None:
         for loss in [default_for(activation)] if sizes else LOSSES.values():
             if loss.outputs is None or activation.name in loss.outputs:
                 loss_routine(activation, loss).address  # noqa: B018
-    optimizers: list[Any] = list(OPTIMIZERS.values())
-    for kind in optimizers:
-        kind().prepare.address, kind().update.address
+    optimizers: dict[str, Any] = dict(OPTIMIZERS)
+    for kind in optimizers.values():
+        optimizer = kind()
+        optimizer.prepare.address  # noqa: B018
+        optimizer.update.address  # noqa: B018
     _call()
 
 

@@ -1,16 +1,11 @@
 """Signals are held back while Python must not run their handlers: while steps are booked, or code is compiled."""
 
+import _signal  # type: ignore[import-not-found]
 import dis
 import sys
 import threading
 import time
-from _signal import (  # type: ignore[import-not-found]  # those of `signal` take 7 µs, these 0.5
-    NSIG,
-    SIGINT,
-    getsignal,
-    raise_signal,
-    signal,
-)
+from _signal import NSIG, SIGINT, getsignal, signal  # those of `signal` take 7 µs, these 0.5
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -140,8 +135,13 @@ def _raise_again(code: CodeType) -> None:
     """Raise the postponed signals when the main thread is in no callback any more."""
     while _runs(code):
         time.sleep(0.001)
+    main = threading.main_thread().ident
     while _postponed:
-        raise_signal(_postponed.popleft())
+        number = _postponed.popleft()
+        if hasattr(_signal, "pthread_kill"):  # so that it also ends a system call of the main thread
+            _signal.pthread_kill(main, number)
+        else:
+            _signal.raise_signal(number)
 
 
 def _runs(code: CodeType) -> bool:

@@ -268,10 +268,10 @@ def source_stamp() -> str:
 def _sources() -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each module of this folder, or if they cannot be read, those of the executable."""
     found = False
-    finder: Any = pkgutil.get_importer(os.path.dirname(__file__))
-    modules: Any = pkgutil.iter_importer_modules  # type: ignore[attr-defined]
-    names = ["__init__", *sorted(name for name, _ in modules(finder))] if finder else []
-    for name in names:
+    folder = os.path.dirname(__file__)
+    finder: Any = pkgutil.get_importer(folder)
+    names = sorted(info.name for info in pkgutil.iter_modules([folder]))
+    for name in ["__init__", *names] if names else []:
         spec = finder.find_spec(name)
         if spec is not None and spec.loader is not None:
             found = True
