@@ -151,7 +151,7 @@ def phases() -> list[str]:
         assert engine is not None
         for name, part in (("forward", FORWARD | TRANSPOSE), ("cost", LOSS), ("backward", BACKWARD), ("all", STEP)):
             do |= part
-            works[name] = partial(engine.run, do, case.batch, 0, 1, X, Y)
+            works[name] = partial(engine.execute, do, case.batch, 0, 1, X, Y)
         seconds = seconds_of(works)
         ends = [0.0, *(seconds[name] for name in works)]
         shares = (f"{100 * (end - start) / seconds['all']:.0f}%" for start, end in pairwise(ends))
