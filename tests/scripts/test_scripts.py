@@ -98,6 +98,7 @@ def test_csv_classification(tmp_path, names):
     assert (tmp_path / "fastprop-blobs.npz").exists()
 
 
+@pytest.mark.slow
 def test_csv_regression(tmp_path):
     rng = np.random.default_rng(2)
     X = rng.normal(size=(300, 3)) * (1, 100, 1e-3)
