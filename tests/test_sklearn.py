@@ -62,7 +62,7 @@ def problem(name):
 
 
 PROBLEMS = ("classes", "two classes", "labels", "number", "numbers", "counts", "pairs of counts")
-each_problem = pytest.mark.parametrize("name", PROBLEMS)
+each_problem = pytest.mark.parametrize("name", slow_but(["classes", "numbers"], PROBLEMS))
 
 
 def both(name, **settings):
@@ -208,7 +208,7 @@ def test_a_greater_tol_ends_lbfgs_sooner(kind):
     assert ends == sorted(set(ends))
 
 
-@pytest.mark.parametrize("name", slow_but(["classes", "numbers"], PROBLEMS))
+@each_problem
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_warm_starts_as_scikit_learns(name, schedule):
     """Three fits that end by themselves: each counts its epochs from 0, but not the epochs without an improvement."""
@@ -227,7 +227,7 @@ def test_warm_starts_as_scikit_learns(name, schedule):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", slow_but(["classes", "numbers"], PROBLEMS))
+@each_problem
 @pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
 def test_partial_fit_as_scikit_learns(name, schedule):
     """Batches of all sizes: the same losses, and the same rates."""
@@ -436,6 +436,7 @@ def test_scores_on_real_data_are_scikit_learns(data):
 # ---- among scikit-learn's tools --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_estimator
 @pytest.mark.parametrize("settings", [{}, {"solver": "lbfgs"}, {"early_stopping": True}], ids=str)
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
@@ -861,6 +862,7 @@ MISH = Activation(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [*HIDDEN, MISH], ids=str)
 def test_every_activation_of_fastprop(activation):
     estimator = MLPClassifier(activation=activation, random_state=0, max_iter=60).fit(X, y)

@@ -44,7 +44,9 @@ def train_and_look(case, threads, optimizer, **options):
 
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("case", SHARED, ids=names(SHARED))
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "l2": 0.01}], ids=["plain", "dropout"])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow), {"dropout": 0.3, "l2": 0.01}], ids=["plain", "dropout"]
+)
 @each_optimizer_slowly
 def test_on_any_number_of_threads(case, options, name):
     """1, 2, 3, 8 and 33 threads, on however many cores there are: no sum is split, so no bit differs."""

@@ -67,6 +67,7 @@ def test_the_best_accuracy_on_the_spiral_is_that_of_the_nearest_arm(noise):
 # ---- the table ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_regression(run, monkeypatch, seed):
     """The scaled network is better than least squares, which is better than the network without scaling; `diagnose`

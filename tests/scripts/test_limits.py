@@ -6,6 +6,7 @@ import limits
 import pytest
 import ratios
 from cases import Case
+from marks import slow_but
 
 TINY = (Case("s", (5, 8, 3), "relu", "identity", 16), Case("digits", (9, 8, 3), "relu", "softmax", 16))
 
@@ -22,7 +23,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("table", limits.TABLES)
+@pytest.mark.parametrize("table", slow_but(["optimizers", "phases", "calls"], limits.TABLES))
 def test_every_table_is_printed(table, monkeypatch, capsys):
     """A row for each shape, batch or activation, and figures that are numbers."""
     monkeypatch.setattr("sys.argv", ["limits.py", table])

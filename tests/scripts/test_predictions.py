@@ -122,6 +122,7 @@ def test_the_command_measures_what_is_chosen(peers):
     assert "python benchmarks/predictions.py --shapes xs" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_peer_that_computes_something_else_ends_the_program(tmp_path):
     """An onnxruntime whose outputs are all zero."""
     (tmp_path / "onnx.py").write_text(
