@@ -204,7 +204,7 @@ class Engine:
     def set_batch(self, batch: int) -> None:
         """Set the number of samples of a step, at most that of the plan."""
         self.batch = batch
-        self._set(batch=batch)
+        self.job["batch"] = batch
 
     def is_stale(self) -> bool:
         """Return whether the number of threads was changed since the work was shared out."""

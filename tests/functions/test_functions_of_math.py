@@ -151,6 +151,7 @@ BOUNDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "low", "high", "most"), BOUNDS)
 def test_error_over_the_whole_range(name, low, high, most):
     x = every_so_many(low, high)
@@ -200,6 +201,7 @@ def test_whole_numbers_are_exact(name):
     assert same(actual, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sin", "cos"])
 def test_sine_and_cosine_of_huge_numbers_stay_within_one(name):
     """Beyond 4.2e8, where neighbouring float32 are 32 apart, they are not accurate, but never out of range."""

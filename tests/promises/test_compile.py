@@ -16,6 +16,8 @@ import fastprop
 from fastprop import Adam, Network
 from fastprop.kernels import jit
 
+pytestmark = pytest.mark.slow
+
 missed = []
 save = jit._Cache.save_overload
 jit._Cache.save_overload = lambda self, sig, data: missed.append(self._py_func.__qualname__) or save(self, sig, data)

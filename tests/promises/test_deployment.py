@@ -13,6 +13,8 @@ from test_cache import FOUND, NO_TEMPORARY, NOWHERE, PACKAGE
 
 from fastprop.kernels import jit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copied(tmp_path):

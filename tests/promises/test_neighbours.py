@@ -119,6 +119,7 @@ print(trained(0) == alone, os.environ["NUMBA_NUM_THREADS"])
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", ["1", "7"])
 def test_a_number_of_threads_that_comes_late_into_the_environment(run_python, tmp_path, count):
     code = LATE.replace("import os, sys", "import os, sys\nimport fastprop.kernels.jit as jit", 1).replace(
@@ -144,10 +145,12 @@ print(len(stream.getvalue()) > 100)
 """
 
 
+@pytest.mark.slow
 def test_numbas_loggers_are_quiet_only_while_kernels_are_compiled(run_python):
     assert run_python(LOGGED) == "0 0 10\nTrue\n"
 
 
+@pytest.mark.slow
 def test_numba_disable_jit_is_for_the_users_functions(run_python):
     assert run_python(PARALLEL + "print(trained(0) == trained(0))", NUMBA_DISABLE_JIT="1") == "True\n"
 
@@ -173,6 +176,7 @@ print(few == (trained(0), trained(0)))
 )
 
 
+@pytest.mark.slow
 def test_where_no_thread_can_be_started_one_computes(run_python):
     """As beyond a container's limit of pids, where Numba's workqueue would hang and GNU OpenMP end the process."""
     assert run_python(NO_THREADS, timeout=120) == "['this process can start no more threads']\nTrue\n"

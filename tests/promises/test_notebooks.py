@@ -152,6 +152,7 @@ def test_a_figure_shows_itself_and_can_be_copied(name, matplotlib):
         assert again._repr_png_() != figure._repr_png_() == figure._repr_png_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plot_is_drawn_on_the_axes_that_are_given(name, matplotlib, tmp_path):
     from matplotlib.figure import Figure
@@ -324,6 +325,7 @@ def output(executed, end):
     return (shown or [{}])[0], said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [").plot()", "SGD(0.1)).plot()", "confusion_matrix(net, X, Y)", "boundary(net, X, Y)"])
 def test_a_notebook_shows_figures(executed, end):
     import base64
@@ -332,12 +334,14 @@ def test_a_notebook_shows_figures(executed, end):
     assert base64.b64decode(output(executed, end)[0]["image/png"]).startswith(PNG)
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_tables(executed):
     for end, column in (("\nnet", "activation"), ("epochs=3, progress=False)", "seconds"), ("Y, SGD(0.1))", "dead")):
         shown, _ = output(executed, end)
         assert column in {cell for row in cells(shown["text/html"]) for cell in row}
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_bar_and_one_line_of_history(executed):
     shown, said = output(executed, "epochs=3, validation=0.2)")
     assert "\n" not in shown["text/plain"]
@@ -347,12 +351,14 @@ def test_a_notebook_shows_a_bar_and_one_line_of_history(executed):
     assert output(executed, "epochs=3, progress=False)")[1] == ""
 
 
+@pytest.mark.slow
 def test_a_notebook_says_that_kernels_are_compiled(executed):
     """If it was not said in the cells before, which find their kernels in the cache."""
     said = "".join(output(executed, cell)[1] for cell in executed[0])
     assert said.count("compiling its kernels") == 1
 
 
+@pytest.mark.slow
 def test_a_notebook_becomes_html(executed):
     _, html = executed
     assert html.count("data:image/png;base64") >= 4

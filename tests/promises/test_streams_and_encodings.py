@@ -302,6 +302,7 @@ RUNS = {
 OTHERS = {"train.py", "make_digits.py", "check_speed.py", "datasets.py", "numpy_training.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_script_prints_on_any_output(name, tmp_path):
     arguments, library = RUNS[name]
@@ -310,6 +311,7 @@ def test_a_script_prints_on_any_output(name, tmp_path):
     assert run(SCRIPTS / name, *arguments, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_train_prints_names_that_the_output_cannot_encode(tmp_path):
     rows = [f"{i % 7},{i % 3},{('blå', 'größer')[i % 2]}" for i in range(60)]
     (tmp_path / "größe.csv").write_text("\n".join(["a,b,farbe", *rows]) + "\n", encoding="utf-8")
@@ -318,6 +320,7 @@ def test_train_prints_names_that_the_output_cannot_encode(tmp_path):
     assert "größer" in run(SCRIPTS / "train.py", *arguments, cwd=tmp_path, encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="closes the file descriptor with a shell")
 def test_train_needs_no_error_stream(tmp_path):
     command = ["sh", "-c", 'exec "$0" "$@" 2>&-', sys.executable, SCRIPTS / "train.py", "--epochs", "1", "--no-compare"]
@@ -327,6 +330,7 @@ def test_train_needs_no_error_stream(tmp_path):
     assert b"held-out accuracy" in done.stdout
 
 
+@pytest.mark.slow
 def test_make_digits_prints_on_any_output(tmp_path):
     pytest.importorskip("sklearn", reason="make_digits.py needs scikit-learn")
     folder = tmp_path / "größe"
@@ -345,6 +349,7 @@ def test_every_script_is_among_those():
     assert {path.name for path in SCRIPTS.glob("*.py")} == {*RUNS} | OTHERS
 
 
+@pytest.mark.slow
 def test_a_benchmark_prints_its_table_on_any_output(tmp_path):
     """The table that is in the README, from the figures of an earlier run."""
     pytest.importorskip("matplotlib", reason="compare_peers.py draws a chart")
