@@ -10,7 +10,11 @@ from panels import TILE_ROWS_OF as OTHERS
 from fastprop.kernels import simd, tiles
 
 ROWS = {"this": simd.TILE_ROWS, "AVX2": OTHERS["AVX2"]}  # of a full tile
-COMPILE = "from fastprop.kernels import tiles; [tiles.tiles_of(*group).address for group in tiles.groups()]"
+COMPILE = """
+from fastprop.kernels import jit, tiles
+jit._Files.load = lambda files, key: None  # no cache: what is loaded from one is not dumped
+[tiles.tiles_of(*group).address for group in tiles.groups()]
+"""
 
 
 def tiles_in(assembly):

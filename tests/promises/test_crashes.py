@@ -15,6 +15,9 @@ from saved_runs import network, same
 
 from fastprop import Adam, Checkpoint, Network
 
+# The data are random: some of these fits end no better than a constant, and say so.
+pytestmark = pytest.mark.filterwarnings("ignore:after .* epochs the:RuntimeWarning")
+
 pytest.importorskip("safetensors", reason="files need safetensors (extra save)")
 
 TRAIN = """
