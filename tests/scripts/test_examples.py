@@ -207,6 +207,7 @@ def test_exchange_with_nothing_installed(run, monkeypatch, tmp_path):
 # ---- the diagnosis -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:after 40 epochs the:RuntimeWarning")  # the sick network says so itself
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_diagnosis(run, tmp_path, seed):
