@@ -30,7 +30,7 @@ import numpy as np
 import peers
 from peers import CASES, PEERS, SIMPLECHAINS
 
-from fastprop.core.threads import available
+from fastprop.core.cores import available
 from fastprop.distribution import missing
 from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample

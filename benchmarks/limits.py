@@ -1,9 +1,10 @@
-"""The limits of the speed: optimizers, batches, order of sums, widths, activations, phases, calls, drop-in functions.
+"""The limits of the speed: optimizers, batches, order of sums, widths, activations, phases, calls, streams, drop-in.
 
-    python benchmarks/limits.py [optimizers] [batches] [order] [widths] [activations] [phases] [calls] [dropin]
+    python benchmarks/limits.py [TABLE ...]
 
-prints the named tables, or all. The figures of a row are medians, measured in turns in this one process, on one thread.
-Shares are of the FMA peak, measured in the same turns.
+prints the named tables, or all: optimizers, batches, order, widths, activations, phases, calls, streams, dropin. The
+figures of a row are medians, measured in turns in this one process, on one thread. Shares are of the FMA peak, measured
+in the same turns.
 """
 
 import argparse
@@ -187,6 +188,23 @@ def calls() -> list[str]:
     return lines
 
 
+def streams() -> list[str]:
+    """Microseconds of a training step on batches of 2 to 64 rows, and on batches of their mean size."""
+    lines = header("shape", "2 to 64 rows", "33 rows")
+    rows = np.random.default_rng(0).integers(2, 65, 200)
+    for case in (named("xs"), named("s"), named("digits")):
+        works: dict[str, Callable[[], object]] = {}
+        for name, counts in (("varying", rows), ("fixed", np.full(len(rows), 33))):
+            net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
+            batches = [random_data(case, int(m)) for m in counts]
+            works[name] = lambda net=net, optimizer=optimizer, batches=batches: [
+                net.train_step(X, Y, optimizer) for X, Y in batches
+            ]
+        seconds = seconds_of(works)
+        lines.append(row(case.name, *(f"{1e6 * seconds[name] / len(rows):.2f}" for name in works)))
+    return lines
+
+
 def dropin_functions() -> list[str]:
     """Time of the reference over that of the drop-in function, both in float32 on one thread."""
     lines = header("shape", "forward", "cost", "backward", "update", "all")
@@ -219,6 +237,7 @@ TABLES = {
     "activations": activations,
     "phases": phases,
     "calls": calls,
+    "streams": streams,
     "dropin": dropin_functions,
 }
 

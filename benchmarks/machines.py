@@ -22,7 +22,7 @@ from numba.core.codegen import get_host_cpu_features
 from ratios import LR, in_turns
 
 from fastprop import SGD, Network, set_num_threads
-from fastprop.core.threads import available
+from fastprop.core.cores import available
 from fastprop.kernels import estimate
 from fastprop.kernels.plan import flops_per_sample
 

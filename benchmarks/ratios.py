@@ -19,7 +19,7 @@ from numba.core.runtime import _nrt_python, rtsys
 from peak import gflops
 
 from fastprop import SGD, Network, reference, set_num_threads
-from fastprop.core.threads import available
+from fastprop.core.cores import available
 from fastprop.kernels.plan import flops_per_sample
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))

@@ -45,7 +45,7 @@ def warm(sizes: tuple[int, ...] | None = None) -> None:
     for activation in ACTIVATIONS.values():
         activation.kind()
         for loss in [default_for(activation)] if sizes else LOSSES.values():
-            if loss.outputs is None or activation.name in loss.outputs:
+            if loss.accepts(activation):
                 loss_routine(activation, loss).address  # noqa: B018
     optimizers: dict[str, Any] = dict(OPTIMIZERS)
     for kind in optimizers.values():

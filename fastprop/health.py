@@ -412,13 +412,12 @@ def _findings(
 
 
 def _data_findings(net: Model, rows: scaling.Rows, Y_hat: np.ndarray) -> Iterator[Finding]:
-    if rows.offset:
-        yield Finding("inputs far from 0", (1,), *rows.offset)
-    if rows.unscaled:
-        yield Finding("inputs not scaled", (1,), *rows.unscaled)
-    targets = rows.targets(net.architecture, Y_hat)
-    if targets:
-        yield Finding("targets not scaled", (len(net.sizes) - 1,), *targets)
+    if offset := rows.offset:
+        yield Finding("inputs far from 0", (1,), offset.text, offset.remedy)
+    if unscaled := rows.unscaled:
+        yield Finding("inputs not scaled", (1,), unscaled.text, unscaled.remedy)
+    if targets := rows.targets(net.architecture, Y_hat):
+        yield Finding("targets not scaled", (len(net.sizes) - 1,), targets.text, targets.remedy)
 
 
 def _weight_findings(net: Model, report: Report) -> Iterator[Finding]:

@@ -75,6 +75,10 @@ class Loss(Function):
     targets: tuple[float, float] = (-FLOAT32_MAX, FLOAT32_MAX)
     outputs: tuple[str, ...] | None = None
 
+    def accepts(self, output: Activation) -> bool:
+        """Return whether the loss makes sense with an output; the range of a custom activation is not known."""
+        return self.outputs is None or output.label is output or output.name in self.outputs
+
 
 LOSSES = Loss.built_in
 

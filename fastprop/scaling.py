@@ -33,10 +33,18 @@ SOME_VALUES = 2**24  # the same in values
 
 
 class Remark(NamedTuple):
-    """What is wrong with the data, and the remedy."""
+    """What is wrong with the data, and the remedy.
+
+    Attributes
+    ----------
+    text, remedy : str
+    factor : str
+        The argument of a network that scales X, such as ``"scale=1/255"``, if that is the remedy.
+    """
 
     text: str
     remedy: str
+    factor: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,17 +176,24 @@ def _unscaled(X: np.ndarray, scale: float, columns: Columns) -> Remark | None:
         text = f"the largest |x| is {largest:.3g}; features should have a root mean square of about 1."
     else:
         return None
-    return Remark(text, _remedy_of_inputs(X, columns))
+    factor = _factor(X, columns)
+    return Remark(text, _remedy_of_inputs(X, columns, factor), factor)
 
 
-def _remedy_of_inputs(X: np.ndarray, columns: Columns) -> str:
-    """Return how X is scaled: pixels by a factor, other columns each by its mean and standard deviation."""
+def _factor(X: np.ndarray, columns: Columns) -> str:
+    """Return the argument of a network that scales pixels; an empty string for other data."""
+    if X.dtype != np.uint8 and not _are_pixels(X, columns.std):
+        return ""
     top = float(X.max())
-    factor = "scale=1/255" if 127 < top <= 255 else f"scale=1/{top:.0f}"
+    return "scale=1/255" if 127 < top <= 255 else f"scale=1/{top:.0f}"
+
+
+def _remedy_of_inputs(X: np.ndarray, columns: Columns, factor: str) -> str:
+    """Return how X is scaled: pixels by a factor, other columns each by its mean and standard deviation."""
     if X.dtype == np.uint8:
         return f"X is uint8: make the network with {factor}."
-    if _are_pixels(X, columns.std):
-        return f"All of X are whole numbers in 0 … {top:.0f}, like pixels: make the network with {factor}."
+    if factor:
+        return f"All of X are whole numbers in 0 … {X.max():.0f}, like pixels: make the network with {factor}."
     constant = np.flatnonzero(columns.std == 0)
     remedy = "Take (X - mean)/std instead, with the mean and std of each column of the training data."
     if len(constant):
@@ -221,8 +236,8 @@ def advice(architecture: Architecture, X: np.ndarray, Y: np.ndarray) -> str:
         columns = Columns(X, X)
         x = _unscaled(X, architecture.scale, columns)
         y = _in_units_of_outputs(architecture, Y) and np.abs(_mean_and_std(Y)).max() > LARGE_TARGET
-    if x and "scale=" in x.remedy:
-        what = [f"make the network with {x.remedy.split()[-1].rstrip('.')}"]
+    if x and x.factor:
+        what = [f"make the network with {x.factor}"]
     else:
         what = ["scale X: (X - mean)/std of each column"] if x or len(columns.far) else []
     return "".join(f" or {item}" for item in [*what, *(["scale Y: (Y - mean)/std"] if y else [])])

@@ -5,7 +5,7 @@ import platform
 import numba
 import numpy as np
 
-from .core import threads
+from .core import cores, threads
 from .distribution import NAME, conflict
 from .kernels import jit, simd
 from .kernels.steps import launch_alone
@@ -32,7 +32,7 @@ def show_versions() -> None:
         "numba": numba.__version__,
         "processor": jit.cpu_name(),
         "vectors": f"{width} bits, tiles of {simd.TILE_ROWS} rows",
-        "threads": f"{threads.get_num_threads()} of {threads.available()}",
+        "threads": f"{threads.get_num_threads()} of {cores.available()}",
         "threading layer": layer,
         "cache": jit.cache_folder(launch_alone),
     }

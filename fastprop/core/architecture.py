@@ -199,8 +199,8 @@ def checked_loss(value: Any) -> Loss:
 
 def check_pair(output: Activation, loss: Loss) -> None:
     """Refuse a loss of probabilities for an output that is none."""
-    if loss.outputs and isinstance(output.label, str) and output.label not in loss.outputs:
-        remedy = " or ".join(f'output="{name}"' for name in loss.outputs)
+    if not loss.accepts(output):
+        remedy = " or ".join(f'output="{name}"' for name in loss.outputs or ())
         raise ValueError(
             f"loss is {loss.name!r} and output is {output.label!r}; this loss is one of probabilities, which such an "
             f"output does not give. Use {remedy}, or leave the loss out, which takes the one paired with the output."

@@ -62,34 +62,24 @@ class Engines:
     def training(self, batch: int) -> Engine:
         """Return the training engine for a batch size, whose steps have `batch` samples each."""
         engine = self.last
-        if engine is None or engine.is_stale():
+        if engine is None or not _serves(engine, batch):
             engine = self.last = self._another(batch)
-        elif engine.batch != batch:
-            if 1 < batch <= engine.plan.batch <= ONE_CHUNK:
-                engine.set_batch(batch)
-            else:
-                engine = self.last = self._another(batch)
+        if engine.batch != batch:
+            engine.set_batch(batch)
         return engine
 
     def _another(self, batch: int) -> Engine:
-        """Return the training engine for another batch size than the last.
-
-        Up to `ONE_CHUNK` samples go through the layers at once, in sums that do not depend on how many more there is
-        room for. So one engine serves all such batches, with the bits of an engine of their own; it grows when one does
-        not fit. On streams whose batches vary from 2 to 64 rows, a step of 8-32-1 takes 12 to 19 µs, and 285 to 328 µs
-        with an engine for each size (one thread of a Zen 3).
-        """
+        """Return the training engine for a batch that the last one does not serve, and make it if there is none."""
         kind = "sample" if batch == 1 else "chunk" if batch <= ONE_CHUNK else "chunks"
-        engine = self.kinds.get(kind)
-        fits = engine is not None and (engine.plan.batch == batch or (kind == "chunk" and batch < engine.plan.batch))
         moments = None if self.last is None else self.last.moments
         for other in list(self.kinds.values()):
             other.release(moments)
-        if engine is None or not fits or engine.is_stale():
-            capacity = max(LANES, 1 << (batch - 1).bit_length()) if kind == "chunk" else batch
+        engine = self.kinds.get(kind)
+        if engine is None or not _serves(engine, batch):
             self.kinds.pop(kind, None)  # its memory is released before the next is allocated
+            engine = None
+            capacity = max(LANES, 1 << (batch - 1).bit_length()) if kind == "chunk" else batch
             engine = self.kinds[kind] = self.make(capacity)
-        engine.set_batch(batch)
         return engine
 
     def keeping(self, m: int) -> Engine:
@@ -110,6 +100,18 @@ class Engines:
         if engine is None or engine.plan.batch < batch or engine.is_stale():
             engine = self.make(batch, train=False)
         return Loan(engine, idle)
+
+
+def _serves(engine: Engine, batch: int) -> bool:
+    """Return whether a training engine can make steps of a batch size.
+
+    Up to `ONE_CHUNK` samples go through the layers at once, in sums that do not depend on how many more there is room
+    for. So one engine serves all such batches, with the bits of an engine of their own. On streams whose batches vary
+    from 2 to 64 rows, a step of 17-64-64-6 took 359 and 533 µs in two runs with an engine for each size, and takes 30
+    to 47 µs in five (``benchmarks/limits.py streams`` on one thread of a Zen 3 with other work beside it).
+    """
+    capacity = engine.plan.batch
+    return (batch == capacity or 1 < batch < capacity <= ONE_CHUNK) and not engine.is_stale()
 
 
 class Loan:

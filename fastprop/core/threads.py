@@ -25,11 +25,6 @@ _serial = False  # whether this is a forked child, without the threads of its pa
 _warned = False
 
 
-def available() -> int:
-    """Return the number of cores that this process may use."""
-    return cores.available()
-
-
 def get_num_threads() -> int:
     """Return the most threads that a call may use.
 

@@ -16,9 +16,7 @@ from fastprop.gradcheck import numerical_gradients
 from fastprop.losses import LOSSES, PAIRS
 
 PAIRINGS = [
-    (output, loss)
-    for output, loss in product(ACTIVATIONS, LOSSES)
-    if LOSSES[loss].outputs is None or output in LOSSES[loss].outputs
+    (output, loss) for output, loss in product(ACTIVATIONS, LOSSES) if LOSSES[loss].accepts(ACTIVATIONS[output])
 ]
 
 

@@ -29,15 +29,18 @@ network().fit(X, Y, optimizer=Adam(0.01), **settings)  # compiled
 seconds = (time.perf_counter() - started) / 2
 draws = np.random.default_rng(int(sys.argv[4]))
 """
-SAVES = (
-    TRAIN
-    + """
+SAVE = """
 saved = []
 def save(number, frame):
     path = f"{folder}/{len(saved)}.safetensors"
     net.save(path)
     saved.append(path)
 signal.signal(number, save)
+"""
+SAVES = (
+    TRAIN
+    + SAVE
+    + """
 while len(saved) < times:
     net = network()
     before = len(saved)
@@ -85,13 +88,8 @@ print(right, tried)
 )
 STEPS = (
     TRAIN
+    + SAVE
     + """
-saved = []
-def save(number, frame):
-    path = f"{folder}/{len(saved)}.safetensors"
-    net.save(path)
-    saved.append(path)
-signal.signal(number, save)
 net, optimizer = network(), Adam(0.01)
 def send():
     for sent in range(times):
