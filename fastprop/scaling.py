@@ -55,9 +55,9 @@ class Rows:
     ----------
     X, Y : ndarray
     offset : Remark or None
-        About columns of X that lie far from 0.
+        What is wrong with columns of X that lie far from 0.
     unscaled : Remark or None
-        About the size of X otherwise.
+        What is wrong with the size of the other columns.
     """
 
     X: np.ndarray
@@ -69,7 +69,7 @@ class Rows:
 
     @classmethod
     def of(cls, architecture: Architecture, X: Any, Y: Any) -> "Rows":
-        """Check X and Y, and look at X.
+        """Check X and Y, and examine the scale of X.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Rows:
         return cls(*rows, columns.remark(), unscaled, Y, targets.reshape(rows[1].shape))
 
     def targets(self, architecture: Architecture, Y_hat: np.ndarray) -> Remark | None:
-        """Return what is wrong with the scale of Y, if the outputs Ŷ of the network have not come to it."""
+        """Return what is wrong with the scale of Y, unless the outputs Ŷ of the network already have that scale."""
         if not _in_units_of_outputs(architecture, self.Y):
             return None
         mean, std = _mean_and_std(self._targets)
@@ -115,7 +115,7 @@ class Columns:
     """
 
     def __init__(self, given: Any, X: np.ndarray):
-        """Look at X, which was given as `given`."""
+        """Examine X; `given` is the same as the user passed it."""
         self.given = given
         values = _some(arrays.array("X", given), as_float64=False)
         self.mean, self.std = _mean_and_std(values)
@@ -150,7 +150,7 @@ class Columns:
 
 
 def _lost(values: np.ndarray, X: np.ndarray) -> dict[int, tuple[int, int]]:
-    """Return, for columns of which float32 keeps less than half of the different values, how many there are and stay.
+    """Return the columns of which float32 keeps less than half of the distinct values, with both counts.
 
     An offset does that, or values that lie close together beside a few that lie far away.
     """
@@ -231,7 +231,7 @@ def _remedy_of_targets(architecture: Architecture) -> str:
 
 
 def advice(architecture: Architecture, X: np.ndarray, Y: np.ndarray) -> str:
-    """Return what to scale so that a fit does not diverge, such as ``" or scale Y: (Y - mean)/std"``; else nothing."""
+    """Return what to scale so that a fit does not diverge, such as ``" or scale Y: (Y - mean)/std"``, or nothing."""
     with np.errstate(all="ignore"):  # X and Y may hold what is not finite
         columns = Columns(X, X)
         x = _unscaled(X, architecture.scale, columns)

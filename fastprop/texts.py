@@ -35,9 +35,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def warn(text: str, category: type[Warning] = RuntimeWarning, stacklevel: int = 1) -> None:
-    """Warn; an error stream that is closed, or cannot encode the text, loses the warning and not what comes after it.
+    """Issue a warning; if the error stream is closed or cannot encode the text, the warning is lost without an error.
 
-    :mod:`warnings` itself bears only a stream that is None, or whose system call fails.
+    :func:`warnings.warn` itself ignores only a stream that is None and errors of its system calls.
     """
     try:
         warnings.warn(text, category, stacklevel=stacklevel + 1)

@@ -89,7 +89,7 @@ def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
 
 
 def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray:
-    """Return X, of shape (m, n) with m ≥ 1, as C-contiguous float32, or uint8 if it is that; `finite` is checked."""
+    """Return X, of shape (m, n) with m ≥ 1, as C-contiguous float32 or uint8; with `finite`, NaN is refused."""
     if is_float32(X) and scan.fits(X, n):
         return X
     given, X = X, array(name, X, forms.CATEGORIES)
@@ -166,7 +166,7 @@ class Targets:
         return Y
 
     def _labels_instead(self, name: str, Y: np.ndarray) -> str:
-        """Return that labels are accepted too, if they are, and how a column becomes labels."""
+        """Return the end of an error message: whether labels are accepted too, and how to turn a column into labels."""
         if not self.distributions:
             return ""
         ravel = f": use np.ravel({name.split()[-1]})" if Y.shape == (len(Y), 1) else ""

@@ -127,7 +127,7 @@ def _of_frame(name: str, variable: str, frame: Any, remedy: str) -> np.ndarray:
 
 
 def _refuse_what_is_no_array(name: str, value: Any) -> None:
-    """Raise if NumPy would make an array of a value, but not of its numbers."""
+    """Refuse values that NumPy would convert to an array that does not hold their numbers."""
     kind, variable = type(value).__name__, name.split()[-1]
     rows = value if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray) else ()
     if isinstance(value, np.ma.MaskedArray) or any(isinstance(row, np.ma.MaskedArray) for row in rows):

@@ -73,7 +73,7 @@ class Held:
 # compiled code ran), nor when it ends. A thread raises the signals again as soon as the callback has returned; the
 # main thread then runs their handlers when it is back in Python.
 
-RESUMED_AFTER_AWAIT = 3  # argument of RESUME, the first instruction of a function; with 0, it runs signal handlers
+RESUMED_AFTER_AWAIT = 3  # an argument of the instruction RESUME; that of a function's start is 0
 
 _postponed: deque[int] = deque()
 
@@ -116,7 +116,11 @@ def callback(work: Callable[..., None]) -> Callable[..., None]:
 
 
 def _started_without_handlers(code: CodeType) -> CodeType:
-    """Return a function's code changed so that no signal handler runs before its first line, if that is possible."""
+    """Return a function's code, changed so that Python runs no signal handler before its first line.
+
+    RESUME is the first instruction of a function. It runs pending handlers unless its argument says that a coroutine
+    continues after an await. If there is no such instruction, the code is returned as it is.
+    """
     for instruction in dis.get_instructions(code):
         if instruction.opname == "RESUME" and instruction.arg == 0:
             changed = bytearray(code.co_code)

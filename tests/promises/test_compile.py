@@ -10,13 +10,13 @@ from test_cache import PACKAGE
 
 from fastprop import compile as warming
 
+pytestmark = pytest.mark.slow
+
 FIT = """
 import numpy as np
 import fastprop
 from fastprop import Adam, Network
 from fastprop.kernels import jit
-
-pytestmark = pytest.mark.slow
 
 missed = []
 save = jit._Cache.save_overload

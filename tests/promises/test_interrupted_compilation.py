@@ -17,13 +17,13 @@ import fastprop
 from fastprop.kernels import jit
 from fastprop.kernels.interrupts import callback
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(fastprop.__file__).parent
 INTERRUPTED = """
 import hashlib, os, random, signal, sys, threading
 import numpy as np
 from fastprop import Adam, Network
-
-pytestmark = pytest.mark.slow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
 draws, seconds = random.Random(int(sys.argv[1])), float(sys.argv[2])
 rng = np.random.default_rng(5)
