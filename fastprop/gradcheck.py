@@ -67,6 +67,7 @@ def numerical_gradients(
     l2: float = 0.0,
     epsilon: float = 1e-6,
     indices: dict[str, np.ndarray] | None = None,
+    weights: np.ndarray | None = None,
 ) -> reference.Arrays:
     """Compute central differences of the cost by each parameter.
 
@@ -84,19 +85,21 @@ def numerical_gradients(
         The change of each parameter.
     indices : dict of ndarray, optional
         The flat indices to compute, by name of the parameter; None computes all. Elsewhere the result is NaN.
+    weights : ndarray of shape (m,) or (n_L, m), optional
+        See :func:`fastprop.reference.general_cost`.
 
     Returns
     -------
     dict
         {"dW1": …, "db1": …}
     """
-    differences, _ = _differences(parameters, X, Y, output, hidden, loss, l2, epsilon, indices)
+    differences, _ = _differences(parameters, X, Y, output, hidden, loss, l2, epsilon, indices, weights)
     return {name: central for name, (central, _) in differences.items()}
 
 
 def _differences(
     parameters: reference.Arrays, X: np.ndarray, Y: np.ndarray, output: Any, hidden: Any, loss: Any, l2: float,
-    epsilon: float, indices: dict[str, np.ndarray] | None,
+    epsilon: float, indices: dict[str, np.ndarray] | None, weights: np.ndarray | None,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float]:  # fmt: skip
     """Return the central differences with the jumps of the slope at kinks (0 without one), and their rounding error."""
     loss = reference.PAIRS[output] if loss is None else loss
@@ -104,7 +107,7 @@ def _differences(
 
     def cost() -> float:
         cache = reference.forward_propagation(X, parameters, output, hidden)
-        return reference.general_cost(cache, Y, output, loss) + reference.penalty(parameters, l2)
+        return reference.general_cost(cache, Y, output, loss, weights) + reference.penalty(parameters, l2)
 
     here, found = cost(), {}
     for name, theta in parameters.items():
@@ -182,6 +185,7 @@ def gradient_check(model: Model, X: Any, Y: Any, *, epsilon: float = 1e-6, most:
     epsilon = number("epsilon", epsilon, above=0)
     most = None if most is None else whole("most", most)
     X, Y = replace(model.architecture, check_finite=True).check_batch(X, Y)
+    weights = model.architecture.check_weights(None, Y)
     model.forward(X)
     model.backward(Y)
     dense = Y if Y.ndim == 2 else np.eye(model.sizes[-1])[Y]
@@ -195,7 +199,7 @@ def gradient_check(model: Model, X: Any, Y: Any, *, epsilon: float = 1e-6, most:
     }
     numerical, rounding = _differences(
         model.to_dict(), X.T.astype(np.float64) * model.scale, dense.T.astype(np.float64), model.output, model.hidden,
-        model.architecture.loss.label, model.l2, epsilon, indices,
+        model.architecture.loss.label, model.l2, epsilon, indices, None if weights is None else weights.values.T,
     )  # fmt: skip
     return _compared(gradients, numerical, indices, rounding)
 

@@ -539,7 +539,7 @@ def _output_findings(net: Model, Y: np.ndarray, last: LayerHealth) -> Iterator[F
     output = net.architecture.output
     assert output.span is not None
     low, high = output.span
-    if Y.min() < low or Y.max() > high:
+    if np.fmin.reduce(Y, axis=None) < low or np.fmax.reduce(Y, axis=None) > high:  # a target that is NaN is not known
         remedy = f'Scale Y into {low:g} … {high:g}, or use output="identity".'
     elif last.activation in PAIRS and not is_paired(output, net.architecture.loss):
         remedy = (

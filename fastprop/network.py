@@ -54,12 +54,15 @@ class Network(Model):
     check_finite : bool
         Whether NaN and infinity in X and Y are refused. If not, they make the cost and the gradients NaN, whatever the
         weights of their samples. No step is made on such gradients: `fit` ends there, with a warning.
+    missing : bool
+        Whether NaN in Y stands for a target that is not known: it counts for nothing, in training and in the cost. Not
+        for a softmax.
     rng : int, numpy.random.Generator or None
         The source of the weights and the shuffles; the same seed gives the same network.
 
     Attributes
     ----------
-    sizes, hidden, output, loss_name, l2, dropout, scale, check_finite
+    sizes, hidden, output, loss_name, l2, dropout, scale, check_finite, missing
         The settings of the network; they cannot be changed.
     parameters, gradients : ndarray of float32
         Flat, contiguous, 64-byte-aligned, of one common layout: for each layer W, row by row, then b, each padded with
@@ -101,10 +104,11 @@ class Network(Model):
         dropout: float = 0.0,
         scale: float = 1.0,
         check_finite: bool = True,
+        missing: bool = False,
         rng: int | np.random.Generator | None = None,
     ):
         architecture = Architecture.checked(
-            sizes, hidden, output, loss, l2=l2, dropout=dropout, scale=scale, check_finite=check_finite
+            sizes, hidden, output, loss, l2=l2, dropout=dropout, scale=scale, check_finite=check_finite, missing=missing
         )
         check_pair(architecture.output, architecture.loss)
         initializers = _checked_init(init, architecture)
@@ -148,11 +152,14 @@ class Network(Model):
             None continues with the network's last optimizer; the first one is ``Adam()``.
         shuffle : bool
             False keeps the rows in their order.
-        sample_weight : array_like of shape (m,), optional
-            The weight of each sample in the cost and in equations 2 and 3.
-        class_weight : "balanced" or dict, optional
+        sample_weight : array_like of shape (m,) or (m, n_L), optional
+            The weight of each sample in the cost and in equations 2 and 3, whose m becomes the sum of the weights; or
+            the weight of each output of each sample, except for a softmax: a sample's weight in m is then their mean.
+        class_weight : "balanced", dict or list of dict, optional
             A weight for each class, which multiplies those of the samples: {class: weight}, or
-            m/(classes · samples of the class). For labels, one-hot rows, or 0 and 1 of a single sigmoid.
+            m/(classes · samples of the class). For labels, one-hot rows, or 0 and 1 of a single sigmoid. For several
+            sigmoids, which are labels that a sample has or has not, "balanced" or a list of one {0: …, 1: …} for each
+            label gives each output a weight of its own.
         validation : (X, Y), (X, Y, sample_weight) or float, optional
             Held-out data, measured after each epoch. A fraction holds out that share of the rows, drawn at random with
             the same share of each class, except rows whose weight is 0; they keep their weights (`sample_weight` times

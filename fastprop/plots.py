@@ -421,7 +421,7 @@ def _of_classes(net: Any, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, list[
             f"this network has {net.sizes[-1]} outputs of {net.output}, which are no classes. It takes a softmax, or "
             f"one sigmoid."
         )
-    X, Y = replace(net.architecture, check_finite=True).check_batch(X, Y)
+    X, Y = replace(net.architecture, check_finite=True, missing=False).check_batch(X, Y)
     classes = arrays.classes_of(Y)
     if classes is None:
         raise ValueError("Y has shares of classes; give labels, one-hot rows, or 0 and 1.")

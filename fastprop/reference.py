@@ -161,16 +161,18 @@ def compute_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: str = "
 
     identity: ½ Σ (ŷ − y)². sigmoid: −Σ y log ŷ + (1 − y) log(1 − ŷ). softmax: −Σ y log ŷ.
     """
-    L = (len(cache) - 1) // 2
-    Z, m = cache["Z" + str(L)], Y.shape[1]
+    return float(np.sum(_paired_losses(cache, Y, output)) / Y.shape[1])
+
+
+def _paired_losses(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: str) -> np.ndarray:
+    """The loss of each output of each sample."""
+    Z = cache["Z" + str((len(cache) - 1) // 2)]
     if output == "identity":
-        losses = (Z - Y) ** 2 / 2
-    elif output == "sigmoid":
-        losses = np.maximum(Z, 0) - Z * Y + np.log1p(np.exp(-np.abs(Z)))
-    else:
-        shifted = Z - Z.max(axis=0, keepdims=True)
-        losses = Y * (np.log(np.exp(shifted).sum(axis=0, keepdims=True)) - shifted)
-    return float(np.sum(losses) / m)
+        return (Z - Y) ** 2 / 2
+    if output == "sigmoid":
+        return np.maximum(Z, 0) - Z * Y + np.log1p(np.exp(-np.abs(Z)))
+    shifted = Z - Z.max(axis=0, keepdims=True)
+    return Y * (np.log(np.exp(shifted).sum(axis=0, keepdims=True)) - shifted)
 
 
 def backpropagation(
@@ -184,12 +186,19 @@ def backpropagation(
     return backward(cache["A" + str(L)] - Y, cache, parameters, hidden)
 
 
-def general_cost(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> float:
-    """The mean over the batch of any loss with any output, given by names or as functions like those above."""
+def general_cost(
+    cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any, weights: np.ndarray | None = None
+) -> float:
+    """The mean over the batch of any loss with any output, given by names or as functions like those above.
+
+    `weights`, of shape (m,) or (n_L, m), makes it Σ w·ℓ / (Σ w/n_L); where w is 0, Y may be NaN.
+    """
     if (output, loss) in PAIRS.items():
-        return compute_cost(cache, Y, output)
-    Y_hat = cache["A" + str((len(cache) - 1) // 2)]
-    return float(np.sum((loss if callable(loss) else LOSSES[loss])(Y_hat, Y)) / Y.shape[1])
+        losses = _paired_losses(cache, Y, output)
+    else:
+        losses = (loss if callable(loss) else LOSSES[loss])(cache["A" + str((len(cache) - 1) // 2)], Y)
+    w = np.broadcast_to(1.0 if weights is None else weights, losses.shape)
+    return float(np.sum(np.where(w > 0, w * losses, 0)) / (np.sum(w) / len(Y)))
 
 
 def penalty(parameters: Mapping[str, np.ndarray], l2: float) -> float:

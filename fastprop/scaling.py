@@ -87,7 +87,7 @@ class Rows:
         if not _in_units_of_outputs(architecture, self.Y):
             return None
         mean, std = _mean_and_std(self._targets)
-        error = np.mean((_some(self._targets) - _some(Y_hat)) ** 2, axis=0)
+        error, _ = _mean_and_std((_some(self._targets) - _some(Y_hat)) ** 2)
         large = np.maximum(np.abs(mean), std)
         wrong = ((large > LARGE_TARGET) | (std < SMALL_TARGET)) & (std > 0) & (error > (1 - EXPLAINED) * std**2)
         if not wrong.any():
@@ -217,7 +217,8 @@ def _in_units_of_outputs(architecture: Architecture, Y: np.ndarray) -> bool:
     """Return whether outputs without bounds should equal Y: at ŷ = y the loss has a slope of 0, unlike Poisson's."""
     if Y.ndim == 1 or architecture.output.span is not None:
         return False
-    return not architecture.loss(Y, Y, deriv=True).any()
+    known = np.nan_to_num(Y)
+    return not architecture.loss(known, known, deriv=True).any()
 
 
 def _remedy_of_targets(architecture: Architecture) -> str:
@@ -254,6 +255,9 @@ def _some(a: np.ndarray, as_float64: bool = True) -> np.ndarray:
 
 
 def _mean_and_std(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each column, in float64."""
+    """Return the mean and the standard deviation of the values of each column that are finite, in float64."""
     values = _some(a)
+    if not np.isfinite(values).all():
+        masked = np.ma.masked_invalid(values)
+        return masked.mean(axis=0).filled(0.0), masked.std(axis=0).filled(0.0)
     return values.mean(axis=0), values.std(axis=0)

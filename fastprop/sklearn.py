@@ -3,7 +3,8 @@
 They are subclasses of the classes in :mod:`sklearn.neural_network`, with the same parameters, attributes, warnings and
 errors, and start from the same weights for the same `random_state`; it suffices to change the import. Beyond
 scikit-learn they have `class_weight`, `dropout`, `progress`, all activations of fastprop, a validation set (`X_val`,
-`y_val`), the curve of its loss (`validation_loss_curve_`), and early stopping in `partial_fit`.
+`y_val`), the curve of its loss (`validation_loss_curve_`), early stopping in `partial_fit`, and a `sample_weight` for
+each output or label.
 
 Differences:
 
@@ -43,7 +44,7 @@ try:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelBinarizer
-    from sklearn.utils import check_random_state, column_or_1d
+    from sklearn.utils import check_array, check_random_state, column_or_1d
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
     from sklearn.utils.metaestimators import available_if
@@ -308,7 +309,8 @@ class _Estimator:
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes, rows of 0 and 1 (multilabel), or in a regression numbers.
-        sample_weight : array-like of shape (n_samples,), optional
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            The weight of each sample, or of each number or label of a sample, 0 where it is not known.
         X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
             A validation set. The solvers sgd and adam measure its loss after each epoch (`validation_loss_curve_`), and
             with `early_stopping` its score, instead of holding out a share of X.
@@ -338,7 +340,7 @@ class _Estimator:
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
         Y = y.reshape(-1, 1) if y.ndim == 1 else y
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        weights = _weights(sample_weight, X, Y)
         self._check_counts("y", Y)
         held_out = self._validated(*validation)
         self._random_state = check_random_state(self.random_state)
@@ -380,8 +382,8 @@ class _Estimator:
                 raise ValueError(f"`y_val` has classes not in `self.classes_`: {unknown}. They are {self.classes_}.")
             y = self._label_binarizer.transform(y).astype(bool)
         self._check_counts("y_val", y)
-        weights = None if weights is None else _check_sample_weight(weights, X)
-        return X, y.reshape(-1, 1) if y.ndim == 1 else y, weights
+        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        return X, Y, _weights(weights, X, Y)
 
     def _hold_out(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> tuple[Any, Any]:
         """Return X, Y and weights to train on, and those held out, drawn as scikit-learn draws them.
@@ -414,7 +416,8 @@ class _Estimator:
                 "{class: weight}, such as sklearn.utils.class_weight.compute_class_weight returns."
             )
         if self._label_binarizer.y_type_.startswith("multilabel"):
-            of_classes = compute_sample_weight(given, Y.astype(int))
+            of_classes = _weights_of_labels(given, Y.astype(int))
+            weights = weights[:, None] if weights is not None and weights.ndim == 1 else weights
         else:
             index = Y.argmax(axis=1) if Y.shape[1] > 1 else Y[:, 0].astype(int)
             if isinstance(given, dict):
@@ -458,7 +461,7 @@ class _Estimator:
         if held_out is not None:
             out = self._rows(*held_out)
             X_out, Y_out = net.architecture.check_batch(out.X, out.Y)
-            held_out = _Rows(X_out, Y_out, arrays.weights(out.weights, len(Y_out)))
+            held_out = _Rows(X_out, Y_out, out.weights)
         self.n_iter_ = 0
         after = _AfterEpoch(self, net, rows, held_out)
         history = net.fit(
@@ -501,7 +504,7 @@ class _Estimator:
         """Run lbfgs on the flat parameters; their padding stays 0, since its gradient is 0."""
         net = self._networked()
         X, Y = net.architecture.check_batch(rows.X, rows.Y)
-        weights, engine = arrays.weights(rows.weights, len(X)), net.engines.make(len(X))
+        weights, engine = net.architecture.check_weights(rows.weights, Y), net.engines.make(len(X))
         engine.set_cost(self.alpha, 1.0, by_samples=True)  # the cost whose gradients are computed
         lowest, uphill = np.inf, np.zeros(0)
 
@@ -537,7 +540,30 @@ class _Estimator:
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
             return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
         right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
-        return float(np.average(right, weights=weights))
+        return float(
+            np.average(right, weights=weights if weights is None or weights.ndim == 1 else weights.mean(axis=1))
+        )
+
+
+def _weights(sample_weight: Any, X: Any, Y: np.ndarray) -> np.ndarray | None:
+    """Return the weights of the samples, or of the numbers or labels of each of them, in the form of an array."""
+    if sample_weight is None:
+        return None
+    if np.asarray(sample_weight).ndim != 2:
+        return _check_sample_weight(sample_weight, X)
+    return check_array(sample_weight, dtype=(np.float64, np.float32), input_name="sample_weight")
+
+
+def _weights_of_labels(given: Any, Y: np.ndarray) -> np.ndarray:
+    """Return the weight of each label of each sample, from its classes 0 and 1."""
+    n = Y.shape[1]
+    if not isinstance(given, str) and not (isinstance(given, list) and len(given) == n):
+        raise ValueError(
+            f"class_weight is {given!r}; for {n} labels it must be 'balanced' or a list of {n} dictionaries "
+            f"{{0: weight, 1: weight}}."
+        )
+    each = [given] * n if isinstance(given, str) else given
+    return np.column_stack([compute_sample_weight(one, y) for one, y in zip(each, Y.T, strict=True)])
 
 
 def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
@@ -547,6 +573,9 @@ def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
 
 def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
     """Compute scikit-learn's r2_score without its checks, which take longer than an epoch of a small network."""
+    if weights is not None and weights.ndim == 2:  # an output without any weight has no R²
+        known = weights.sum(axis=0) > 0
+        Y, Y_hat, weights = Y[:, known], Y_hat[:, known], weights[:, known]
     average = partial(np.average, axis=0, weights=weights)
     total = average((Y - average(Y)) ** 2)
     residual = average((Y - Y_hat) ** 2)
@@ -613,8 +642,8 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         For lbfgs: the largest number of evaluations of the loss.
     class_weight : dict, list of dict, "balanced" or None
         Weights of the classes in the loss that is minimized, which multiply those of the samples:
-        {class: weight}, or n_samples/(n_classes · samples of the class); for a multilabel problem one {0: …, 1: …} for
-        each label.
+        {class: weight}, or n_samples/(n_classes · samples of the class). For a multilabel problem "balanced", or one
+        {0: …, 1: …} for each label, are weights of the labels and not of the samples.
     dropout : float
         The probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
     progress : bool

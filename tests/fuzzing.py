@@ -155,10 +155,13 @@ class Bench:
         self.Y = FENCES.copy(rng.standard_normal((M, 3)).astype(np.float32))
         self.labels = FENCES.copy(rng.integers(3, size=M))
         self.weights = FENCES.copy(np.linspace(0.5, 1, M, dtype=np.float32))
+        self.gaps = FENCES.copy(np.where(self.Y > 1, np.nan, self.Y))
+        self.output_weights = FENCES.copy(np.linspace(0, 1, 3 * M, dtype=np.float32).reshape(M, 3))
         self.nets = {
             "identity": Network((5, 8, 3), rng=0),
             "softmax": Network((5, 8, 3), "tanh", "softmax", rng=0, dropout=0.2),
             "unchecked": Network((5, 8, 3), "sigmoid", "softmax", rng=0, check_finite=False),
+            "missing": Network((5, 8, 3), output="sigmoid", loss="mse", rng=0, missing=True),
         }
         self.optimizers = {name: Adam() for name in self.nets}
         for name, net in self.nets.items():
@@ -171,11 +174,11 @@ class Bench:
         self.grads = dropin.backpropagation(self.cache, self.one_hot, self.parameters)
 
     def targets(self, name):
-        return self.Y if name == "identity" else self.labels
+        return {"identity": self.Y, "missing": self.gaps}.get(name, self.labels)
 
     def state(self):
         """All that a refused call must leave as it was."""
-        found = [self.X.tobytes(), self.Y.tobytes(), self.labels.tobytes(), self.weights.tobytes()]
+        found = [a.tobytes() for a in (self.X, self.Y, self.gaps, self.labels, self.weights, self.output_weights)]
         for dictionary in (self.parameters, self.cache, self.grads):
             found += [(name, value.tobytes()) for name, value in dictionary.items()]
         for name, net in self.nets.items():
@@ -211,7 +214,7 @@ def use(made):
         Network((5, 8, 3)).fit(np.ones((3, 5)), np.ones((3, 3)), epochs=1, callbacks=[made])
 
 
-NETS = ("identity", "softmax", "unchecked")
+NETS = ("identity", "softmax", "unchecked", "missing")
 METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
 COSTLY = {"epochs", "most", "early_stopping", "max_iter", "max_fun"}  # a valid 2⁵³ of these would take for ever
 TOO_LARGE = {"sizes", "n", "n_prev", "hidden_layer_sizes"}  # and of these would be granted gigabytes
@@ -220,11 +223,12 @@ TOO_LARGE = {"sizes", "n", "n_prev", "hidden_layer_sizes"}  # and of these would
 def arguments_of(bench, method, name):
     """Good ones, by name."""
     X, Y, optimizer = bench.X, bench.targets(name), bench.optimizers[name]
-    both = {"X": X, "Y": Y, "sample_weight": bench.weights}
+    weights = bench.output_weights if name == "missing" else bench.weights
+    both = {"X": X, "Y": Y, "sample_weight": weights}
     return {
         "forward": {"X": X},
         "predict": {"X": X},
-        "backward": {"Y": Y, "sample_weight": bench.weights},
+        "backward": {"Y": Y, "sample_weight": weights},
         "loss": both,
         "train_step": {**both, "optimizer": optimizer},
         "partial_fit": {**both, "optimizer": optimizer},
@@ -263,7 +267,8 @@ def calls(bench, folder):
     }
     found |= {
         "Network": (Network, {"sizes": (5, 8, 3), "hidden": "relu", "output": "identity", "loss": None, "init": None,
-                              "l2": 0.0, "dropout": 0.0, "scale": 1.0, "check_finite": True, "rng": 0}, ()),
+                              "l2": 0.0, "dropout": 0.0, "scale": 1.0, "check_finite": True, "missing": False,
+                              "rng": 0}, ()),
         "from_dict": (Network.from_dict, {"parameters": net.to_dict(), "hidden": "relu", "output": "identity",
                                           "loss": None, "rng": 0}, ()),
         "save": (net.save, {"path": folder / "good"}, (OSError,)),

@@ -81,24 +81,14 @@ def cache_of(net, X):
 
 
 def weighted_gradients(cache, Y, parameters, hidden, weights=None):
-    """The reference's gradients with a weight for each sample: dZ_L = w·(Ŷ − Y), and 1/m becomes 1/Σw."""
+    """The reference's gradients with weights (m,) or (n_L, m): dZ_L = w·(Ŷ − Y), and 1/m becomes 1/(Σw/n_L)."""
     if weights is None:
         return reference.backpropagation(cache, Y, parameters, hidden)
     L, m = len(parameters) // 2, Y.shape[1]
     Y_hat = cache[f"A{L}"]
     grads = reference.backpropagation(cache, Y_hat - weights * (Y_hat - Y), parameters, hidden)
-    share = m / np.sum(weights)
+    share = m / np.mean(np.broadcast_to(weights, Y.shape), axis=0).sum()
     return {name: value * share if name[1] in "Wb" else value for name, value in grads.items()}
-
-
-def weighted_cost(cache, Y, output, weights):
-    """The reference's cost with a weight for each sample: the weighted mean of their losses."""
-    last = f"Z{(len(cache) - 1) // 2}"
-    losses = [
-        reference.compute_cost({"A0": None, "Z1": cache[last][:, [i]], "A1": None}, Y[:, [i]], output)
-        for i in range(Y.shape[1])
-    ]
-    return float(np.average(losses, weights=weights))
 
 
 def assert_close(actual, expected, tolerance=2e-5, what=""):
@@ -128,10 +118,11 @@ def check_forward(net, X):
 def check_backward(net, X, Y, weights=None):
     """J, and every layer's dZ, dA, dW and db, are the reference's from the same cache. After `forward(X)`."""
     cache, columns = cache_of(net, X), dense(Y, net.sizes[-1]).T
-    grads = weighted_gradients(cache, columns, reference_parameters(net), net.hidden, weights)
+    w = None if weights is None else np.transpose(weights).astype(np.float64)
+    grads = weighted_gradients(cache, columns, reference_parameters(net), net.hidden, w)
     J = net.backward(Y, weights)
     assert isinstance(J, float)
-    assert pytest.approx(weighted_cost(cache, columns, net.output, weights), rel=1e-5, abs=1e-7) == J
+    assert pytest.approx(reference.general_cost(cache, columns, net.output, net.loss_name, w), rel=1e-5, abs=1e-7) == J
     for l, layer in enumerate(net.layers, start=1):
         assert_close(layer.dZ, grads[f"dZ{l}"].T, what=f"dZ{l}")
         assert_close(layer.dW, grads[f"dW{l}"], what=f"dW{l}")

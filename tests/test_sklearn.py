@@ -840,9 +840,77 @@ def test_class_weights_are_weights_of_samples(solver):
         np.testing.assert_array_equal(ours.predict_proba(X), same.predict_proba(X))
     Y = np.stack([y == 0, y == 1], axis=1).astype(int)
     given = [{0: 1, 1: 3}, {0: 2, 1: 1}]
-    ours = MLPClassifier(class_weight=given, **settings).fit(X, Y)
-    same = MLPClassifier(**settings).fit(X, Y, np.where(y == 0, 3, 1) * np.where(y == 1, 1, 2))
+    table = np.stack([np.where(y == 0, 3, 1), np.where(y == 1, 1, 2)], axis=1)
+    ours = MLPClassifier(class_weight=given, **settings).fit(X, Y, weights)
+    same = MLPClassifier(**settings).fit(X, Y, table * weights[:, None])
     np.testing.assert_array_equal(ours.predict_proba(X), same.predict_proba(X))
+
+
+def test_rare_labels_do_not_multiply():
+    """The weights of a row's labels stay those of the labels: no output of any row weighs more than its own."""
+    rng = np.random.default_rng(0)
+    Y = (rng.random((2000, 5)) < 0.05).astype(int)
+    rows = rng.standard_normal((2000, 4)) + Y[:, :4]
+    settings = {"hidden_layer_sizes": 16, "max_iter": 3, "random_state": 0}
+    balanced = MLPClassifier(class_weight="balanced", **settings).fit(rows, Y)
+    weights = np.column_stack([compute_sample_weight("balanced", column) for column in Y.T])
+    assert weights.max() < 15
+    same = MLPClassifier(**settings).fit(rows, Y, weights)
+    np.testing.assert_array_equal(balanced.coefs_[0], same.coefs_[0])
+
+
+@pytest.mark.parametrize("value", [{0: 1, 1: 2}, [{0: 1}], "evenly"])
+def test_class_weights_of_labels_that_are_refused(value):
+    Y = np.stack([y == 0, y == 1], axis=1).astype(int)
+    with pytest.raises(ValueError, match="class_weight"):
+        MLPClassifier(class_weight=value, **FEW).fit(X, Y)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@each_estimator
+def test_weights_of_single_outputs(kind, solver):
+    """A weight of 0 hides a target or label; equal weights of a row are the weight of the row."""
+    rng = np.random.default_rng(0)
+    Y = np.stack([y == 0, y == 1], axis=1).astype(int) if kind is MLPClassifier else np.stack([X[:, 0], X[:, 1]], 1)
+    weights = rng.uniform(0.5, 2, Y.shape) * (rng.random(Y.shape) > 0.3)
+    settings = {"solver": solver, "random_state": 0, "max_iter": 5, "hidden_layer_sizes": 8}
+    hidden = np.where(weights > 0, Y, 1 - Y)
+    one, other = (kind(**settings).fit(X, given, weights) for given in (Y, hidden))
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+    assert one.loss_ == other.loss_
+    rows = rng.uniform(0.5, 2, len(Y))
+    one = kind(**settings).fit(X, Y, rows)
+    other = kind(**settings).fit(X, Y, np.stack([rows, rows], axis=1))
+    np.testing.assert_allclose(one.coefs_[0], other.coefs_[0], atol=1e-5)
+    assert one.loss_ == pytest.approx(other.loss_, rel=1e-5)
+
+
+@each_estimator
+def test_early_stopping_scores_by_the_weights_of_single_outputs(kind):
+    """Targets of weight 0 may be anything in the rows held out too, and in a validation set of the user's."""
+    Y = np.stack([y == 0, y == 1], axis=1).astype(int) if kind is MLPClassifier else np.stack([X[:, 0], X[:, 1]], 1)
+    weights = (np.random.default_rng(0).random(Y.shape) > 0.3).astype(float)
+    weights[:, 1] = 0
+    hidden = np.where(weights > 0, Y, 1 - Y)
+    settings = {"early_stopping": True, "random_state": 0, "max_iter": 5, "hidden_layer_sizes": 8}
+    for validation in ((None, None, None), (X[:40], Y[:40], weights[:40])):
+        given = dict(zip(("X_val", "y_val", "sample_weight_val"), validation))
+        one = kind(**settings).fit(X, Y, weights, **given)
+        other = kind(**settings).fit(X, hidden, weights, **given)
+        assert one.validation_loss_curve_ == other.validation_loss_curve_
+        if kind is MLPRegressor:
+            assert one.validation_scores_ == other.validation_scores_
+            assert np.isfinite(one.validation_scores_).all()
+
+
+def test_weights_of_single_outputs_that_are_refused():
+    Y = np.stack([X[:, 0], X[:, 1]], axis=1)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(\d+, 3\); it must be"):
+        MLPRegressor(**FEW).fit(X, Y, np.ones((len(X), 3)))
+    with pytest.raises(ValueError, match=r"sample_weight has shape .* outputs of a softmax have one loss together"):
+        MLPClassifier(**FEW).fit(X, y, np.ones((len(X), 3)))
+    with pytest.raises(ValueError, match="Input sample_weight contains NaN"):
+        MLPRegressor(**FEW).fit(X, Y, np.full(Y.shape, np.nan))
 
 
 def test_class_weights_of_a_stream():

@@ -15,7 +15,8 @@ from ..kernels import scan
 from ..kernels.plan import ParameterLayout
 from ..losses import LOSSES, Loss
 from ..losses import default_for as paired_loss
-from . import arrays
+from . import arrays, weights
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Architecture:
         The probability that a hidden unit is dropped in a training step.
     dropout_seed : int
         The seed of these draws.
-    check_finite : bool
+    check_finite, missing : bool
     """
 
     sizes: tuple[int, ...]
@@ -46,6 +47,7 @@ class Architecture:
     dropout_seed: int = 0
     scale: float = 1.0
     check_finite: bool = True
+    missing: bool = False
 
     @classmethod
     def checked(
@@ -60,6 +62,7 @@ class Architecture:
         dropout_seed: int = 0,
         scale: Any = 1.0,
         check_finite: Any = True,
+        missing: Any = False,
     ) -> "Architecture":
         """Validate the arguments of a network.
 
@@ -74,6 +77,11 @@ class Architecture:
         if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         loss = paired_loss(output) if loss is None else checked_loss(loss)
+        if flag("missing", missing) and output is ACTIVATIONS["softmax"]:
+            raise ValueError(
+                "missing is True and output is 'softmax', whose outputs have one loss together: a row is known or not. "
+                "Leave missing out, and drop the rows that are not known or give them a sample_weight of 0."
+            )
         return cls(
             sizes,
             hidden,
@@ -84,6 +92,7 @@ class Architecture:
             dropout_seed,
             number("scale", scale, least=1e-37),
             flag("check_finite", check_finite),
+            flag("missing", missing),
         )
 
     @cached_property
@@ -107,6 +116,16 @@ class Architecture:
         return max(2, self.sizes[-1])
 
     @property
+    def n_weighted(self) -> int:
+        """The number of outputs that may have weights of their own: none of a softmax, which have one loss together."""
+        return 0 if self.output.label == "softmax" else self.sizes[-1]
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether the outputs are several labels, each of which a sample has or has not."""
+        return self.output.label == "sigmoid" and self.sizes[-1] > 1
+
+    @property
     def classifies(self) -> bool:
         """Whether the outputs are classes, so that predictions have an accuracy."""
         return self.output.label == "softmax" or (self.output.label == "sigmoid" and self.sizes[-1] == 1)
@@ -117,7 +136,7 @@ class Architecture:
         if self.output.label == "softmax":
             return arrays.Targets(self.sizes[-1], 0.0, 1.0, distributions=True, name="a softmax", classes=True)
         low, high = self.loss.targets
-        return arrays.Targets(self.sizes[-1], low, high, False, self.loss.name, self.classifies)
+        return arrays.Targets(self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing)
 
     @cached_property
     def _float32_batch(self) -> tuple[int, int, float, float] | None:
@@ -132,6 +151,15 @@ class Architecture:
     def check_targets(self, Y: Any, m: int, name: str = "Y") -> np.ndarray:
         """Return Y as the kernels read it, of shape (m, n_L), or labels of shape (m,)."""
         return self.targets.check(Y, m, self.check_finite, name)
+
+    def check_weights(
+        self, sample_weight: Any, Y: np.ndarray, name: str = "sample_weight", of: str = "Y"
+    ) -> Weights | None:
+        """Return the weights of checked targets, in which a target that is not known has weight 0."""
+        if sample_weight is None and not self.missing:
+            return None
+        given = weights.checked(sample_weight, len(Y), self.n_weighted, name)
+        return weights.of_known(given, Y, of) if self.missing else given
 
     def check_batch(self, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return X and Y as the kernels read them; one compiled check if they already are so."""

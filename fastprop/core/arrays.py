@@ -43,19 +43,22 @@ def _float32(
     who: str = "",
     finite: bool = True,
     given: Any = None,
+    missing: bool | None = None,
 ) -> np.ndarray:
     """Return `value` as C-contiguous float32 within [low, high], the range of `who`; without a copy if possible.
 
-    Without `finite`, NaN and infinity are accepted. `given` is what `value` was made from: if it is a frame, errors
-    name its column.
+    Without `finite`, NaN and infinity are accepted, with `missing` NaN; None says that NaN has no meaning. `given` is
+    what `value` was made from: if it is a frame, errors name its column.
     """
     result = value
     if value.dtype != np.float32 or not value.flags.c_contiguous:
         with np.errstate(over="ignore"):
             result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
     where = scan.first_outside(scan.address_of(result), result.size, low, high)
-    if where >= 0 and not finite:
-        outside = np.isfinite(result) & ((result < low) | (result > high))
+    if where >= 0 and (missing or not finite):
+        outside = (result < low) | (result > high)  # NaN is neither
+        if not finite:
+            outside &= np.isfinite(result)
         where = int(outside.argmax()) if outside.any() else -1
     if where >= 0:
         index = np.unravel_index(where, result.shape)
@@ -64,7 +67,11 @@ def _float32(
             place += f" (column {list(given.columns)[int(index[1])]!r})"
         x = value[index]
         if not np.isfinite(x):
-            raise ValueError(f"{place} is {x}; every value must be finite. Drop or fill such rows first.")
+            hint = " For targets that are not known, make the network with missing=True."
+            raise ValueError(
+                f"{place} is {x}; every value must be finite. Drop or fill such rows first."
+                f"{hint if missing is False and np.isnan(x) else ''}"
+            )
         if np.isfinite(result[index]):
             raise ValueError(f"{place} is {x:g}; {who} lie between {low:g} and {high:g}.")
         raise ValueError(f"{place} is {x:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
@@ -129,6 +136,8 @@ class Targets:
         For error messages: what these are targets of.
     classes : bool
         Whether the outputs stand for classes, so that text has to be numbered.
+    missing : bool or None
+        Whether NaN stands for a target that is not known; None if there can be none.
     """
 
     n: int
@@ -137,6 +146,7 @@ class Targets:
     distributions: bool
     name: str
     classes: bool = False
+    missing: bool | None = None
 
     def check(self, Y: Any, m: int, finite: bool = True, name: str = "Y") -> np.ndarray:
         """Return Y as C-contiguous float32 (m, n), or as int64 labels (m,)."""
@@ -155,7 +165,7 @@ class Targets:
             hint = ' Integer labels need output="softmax".' if labels else ""
             other = self._labels_instead(name, Y)
             raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
-        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite, given)
+        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite, given, self.missing)
         if self.distributions:
             row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
             if row >= 0:
@@ -214,26 +224,6 @@ def classes_of(Y: np.ndarray) -> np.ndarray | None:
     if Y.shape[1] == 1:
         return Y[:, 0].astype(np.int64)
     return Y.argmax(axis=1) if (Y.sum(axis=1) == 1).all() else None
-
-
-def weights(sample_weight: Any, m: int, name: str = "sample_weight") -> np.ndarray | None:
-    """Return sample_weight as float32 (m,), with no negative weight and at least one positive."""
-    if sample_weight is None:
-        return None
-    w = array(name, sample_weight)
-    if w.shape != (m,):
-        raise ValueError(f"{name} has shape {w.shape}; it must be ({m},), one weight for each row of X.")
-    w = _float32(name, w)
-    if w.min() < 0 or w.max() <= 0:
-        raise ValueError(f"{name} lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
-    extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
-    if extreme.any():
-        row = int(extreme.argmax())
-        raise ValueError(
-            f"{name}[{row}] is {w[row]:g}; weights are 0 or between 1e-30 and 1e30, so that their sums stay in "
-            f"the range of float32. Use 0 for samples that should not count."
-        )
-    return w
 
 
 def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -45,6 +45,7 @@ from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
 from .thread_choice import Choice
+from .weights import Weights
 
 
 class Engine:
@@ -218,7 +219,7 @@ class Engine:
         last_step: int,
         X: np.ndarray | None = None,
         Y: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        weights: Weights | None = None,
         order: np.ndarray | None = None,
         Y_hat: np.ndarray | None = None,
         n_threads: int | None = None,
@@ -246,8 +247,9 @@ class Engine:
         sums = threads.launch(
             self.address, n_threads, do, m, first_step, last_step,
             0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,
-            0 if weights is None else address_of(weights), 0 if order is None else address_of(order),
-            0 if Y_hat is None else address_of(Y_hat),
+            0 if weights is None else address_of(weights.samples),
+            0 if weights is None or weights.outputs is None else address_of(weights.outputs),
+            0 if order is None else address_of(order), 0 if Y_hat is None else address_of(Y_hat),
         )  # fmt: skip
         if choice is not None:
             choice.learn(m, perf_counter() - started)
@@ -262,14 +264,14 @@ class Engine:
             self.rows, self.has_gradients = m, False
         return Y_hat
 
-    def backward(self, Y: np.ndarray, weights: np.ndarray | None) -> float:
+    def backward(self, Y: np.ndarray, weights: Weights | None) -> float:
         """Compute J and the gradients from the activations of the last forward pass; Y has one row for each of them."""
         with self._lock:
             cost, weight = self.execute(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1, None, Y, weights)
             self.has_gradients = True
             return cost / weight
 
-    def loss(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
+    def loss(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None = None) -> float:
         """Compute J only."""
         with self._lock:
             cost, weight = self.execute(FORWARD | LOSS, len(X), 0, self._steps(len(X)), X, Y, weights)
@@ -282,7 +284,7 @@ class Engine:
         self,
         X: np.ndarray,
         Y: np.ndarray,
-        weights: np.ndarray | None,
+        weights: Weights | None,
         optimizer: Optimizer,
         moments: np.ndarray,
         steps: tuple[int, int] = (0, 1),
@@ -340,7 +342,7 @@ class Engine:
         self.moments = moments
         self._referenced = optimizer.scalars, optimizer.count  # because the job record holds their addresses
 
-    def gradients(self, X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> float:
+    def gradients(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None) -> float:
         """Compute J and the gradients of all rows as one batch, without dropout."""
         with self._lock:
             cost, weight = self.execute(STEP & ~UPDATE, len(X), 0, 1, X, Y, weights)

@@ -9,7 +9,6 @@ from ..activations import Activation
 from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
 from ..texts import html_table, html_text
-from . import arrays
 from .architecture import Architecture, checked_classes
 from .engines import Engines
 
@@ -115,6 +114,7 @@ class Model:
     dropout = property(lambda self: self.architecture.dropout)
     scale = property(lambda self: self.architecture.scale)
     check_finite = property(lambda self: self.architecture.check_finite)
+    missing = property(lambda self: self.architecture.missing)
     optimizer = property(lambda self: self._optimizer)
 
     @property
@@ -148,6 +148,7 @@ class Model:
             "dropout": (self.dropout, 0),
             "scale": (self.scale, 1),
             "check_finite": (self.check_finite, True),
+            "missing": (self.missing, False),
         }
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         loss = self.architecture.loss.label
@@ -193,8 +194,8 @@ class Model:
         Parameters
         ----------
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
-        sample_weight : array_like of shape (m,), optional
-            The 1/m of equations 2 and 3 becomes one over their sum.
+        sample_weight : array_like of shape (m,) or (m, n_L), optional
+            The weight of each sample, or of each output of each sample, see :meth:`Network.fit`.
 
         Returns
         -------
@@ -212,7 +213,7 @@ class Model:
         if engine is None or not engine.rows:
             raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
         Y = self.architecture.check_targets(Y, engine.rows)
-        weights = arrays.weights(sample_weight, engine.rows)
+        weights = self.architecture.check_weights(sample_weight, Y)
         return engine.backward(Y, weights)
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
@@ -221,7 +222,7 @@ class Model:
         Parameters, shapes and errors are those of :meth:`forward` and :meth:`backward`.
         """
         X, Y = self.architecture.check_batch(X, Y)
-        weights = arrays.weights(sample_weight, len(X))
+        weights = self.architecture.check_weights(sample_weight, Y)
         with self.engines.lend(len(X)) as engine:
             return engine.loss(X, Y, weights)
 
@@ -243,7 +244,7 @@ class Model:
         X : array_like of shape (m, n_0)
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         optimizer : Optimizer
-        sample_weight : array_like of shape (m,), optional
+        sample_weight : array_like of shape (m,) or (m, n_L), optional
 
         Returns
         -------
@@ -263,7 +264,7 @@ class Model:
         Train a network from one Python thread at a time; only `predict` and `loss` may be called from several.
         """
         X, Y = self.architecture.check_batch(X, Y)
-        weights = None if sample_weight is None else arrays.weights(sample_weight, len(X))
+        weights = self.architecture.check_weights(sample_weight, Y)
         before, moments = self._optimizer, self.bind(optimizer)
         try:
             cost, weight = self.engines.training(len(X)).train(X, Y, weights, optimizer, moments)

@@ -79,7 +79,7 @@ JOB = np.dtype(
             "do",  # the parts of a step to do, see FORWARD … SHUFFLE below
             "layers", "n_layers", "vectors",
             "parameters", "gradients", "state", "state_stride", "work",
-            "X", "Y", "labels", "weights", "order", "Y_hat",  # the user's data; 0: none
+            "X", "Y", "labels", "weights", "output_weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
             "panel_costs",  # float64, one per panel of a chunk

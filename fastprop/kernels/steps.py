@@ -197,6 +197,21 @@ def dropout_key(job, step):
 
 
 @kernel
+def cost_by_outputs(job, start, count, dZ, Z, Y, w, n):
+    """Compute the cost and dZ of one panel, output by output, each with weights of its own.
+
+    The loss of each output must not depend on the others. The weights are gathered in the place of dZ.
+    """
+    gather(dZ, None, floats(job.output_weights), job.order, start, count, n)
+    cost = 0.0
+    for i in range(n):
+        row = LANES * i
+        store(w, 0, load(dZ, row))
+        cost += call_float64(job.loss, (at(dZ, row), at(Z, row), at(Y, row), w, 1))
+    return cost
+
+
+@kernel
 def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
     """Compute the cost and the output's dZ of one panel.
 
@@ -213,8 +228,11 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
         gather_column(Y, floats(job.Y), job.order, start, count)
     else:
         gather(Y, None, floats(job.Y), job.order, start, count, n)
-    gather_weights(w, job.weights, job.order, start, count)
-    cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
+    if job.output_weights:
+        cost = cost_by_outputs(job, start, count, at(work, dZ + shift), at(work, Z + shift), Y, w, n)
+    else:
+        gather_weights(w, job.weights, job.order, start, count)
+        cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
     if job.unchecked:  # the tanh of infinity is finite, but dW is not; nor is 0·NaN of a sample of weight 0
         cost += zero_of(at(work, X), width)
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
@@ -712,11 +730,14 @@ def worker(address, thread):
 
 
 @kernel
-def prepare_call(address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+def prepare_call(
+    address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
+):
     """Write the arguments of a call into the job at `address`, and reset its counters."""
     job = job_at(address, 0)
     job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
-    job.X, job.Y, job.labels, job.weights, job.order, job.Y_hat = X, Y, labels, weights, order, Y_hat
+    job.X, job.Y, job.labels, job.order, job.Y_hat = X, Y, labels, order, Y_hat
+    job.weights, job.output_weights = weights, output_weights
     put(doubles(job.totals), COST, get(doubles(job.totals), COST_BEFORE))
     put(doubles(job.totals), WEIGHT, get(doubles(job.totals), WEIGHT_BEFORE))
     put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.updates), 0))
@@ -734,18 +755,50 @@ def call_totals(address):
 
 @entry
 def launch_alone(
-    worker_address, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat
+    worker_address,
+    job,
+    threads,
+    do,
+    n_samples,
+    first_step,
+    last_step,
+    X,
+    Y,
+    labels,
+    weights,
+    output_weights,
+    order,
+    Y_hat,
 ):
     """Run the worker, given by its address, on the calling thread, without the interpreter's lock."""
-    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
+    prepare_call(
+        job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
+    )
     call(worker_address, (job, 0))
     return call_totals(job)
 
 
 @entry(parallel=True)
-def launch(worker_address, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+def launch(
+    worker_address,
+    job,
+    threads,
+    do,
+    n_samples,
+    first_step,
+    last_step,
+    X,
+    Y,
+    labels,
+    weights,
+    output_weights,
+    order,
+    Y_hat,
+):
     """Run the worker, given by its address, on `threads` threads, or on as many as there are."""
-    prepare_call(job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat)
+    prepare_call(
+        job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
+    )
     for thread in prange(threads):
         call(worker_address, (job, thread))
     return call_totals(job)

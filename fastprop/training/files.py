@@ -153,6 +153,7 @@ def _metadata(model: Model, state: FitState | None) -> dict[str, str]:
             "dropout": (net.dropout, net.dropout_seed),
             "scale": net.scale,
             "check_finite": net.check_finite,
+            "missing": net.missing,
             "generator": _generator_state(model.generator),
             "classes": model.classes,
         },
@@ -245,6 +246,7 @@ class _Contents:
             "dropout": number("dropout", dropout, least=0, below=1),
             "dropout_seed": _whole("seed", seed, 0, 2**62),
             **{name: network[name] for name in ("hidden", "output", "loss", "l2", "scale", "check_finite")},
+            "missing": network.get("missing", False),  # files of 0.1.0 have none
         }
         old = metadata["format"] == OLD_FORMAT
         return cls(

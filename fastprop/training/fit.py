@@ -60,7 +60,7 @@ class Fit:
         self.model = model
         self.X, self.Y = net.check_batch(X, Y)
         rows = len(self.X)
-        self.weights = samples.class_weights(class_weight, self.Y, net, arrays.weights(sample_weight, rows))
+        self.weights = samples.class_weights(class_weight, self.Y, net, net.check_weights(sample_weight, self.Y))
         self.epochs = whole("epochs", epochs)
         self.batch_size = whole("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
@@ -148,10 +148,10 @@ class Fit:
     def _hold_out(self) -> None:
         """Draw the rows that are held out; the rest is trained on."""
         n_held_out = len(self.X) - self.m
-        out, rest = samples.split(self.Y, n_held_out, np.random.default_rng(self.state.seed), self.weights)
-        self.held_out = samples.HeldOut(self.X[out], self.Y[out], None if self.weights is None else self.weights[out])
-        self.X, self.Y = self.X[rest], self.Y[rest]
-        self.weights = None if self.weights is None else self.weights[rest]
+        weights, source = self.weights, np.random.default_rng(self.state.seed)
+        out, rest = samples.split(self.Y, n_held_out, source, weights and weights.samples)
+        self.held_out = samples.HeldOut(self.X[out], self.Y[out], weights and weights.rows(out))
+        self.X, self.Y, self.weights = self.X[rest], self.Y[rest], weights and weights.rows(rest)
 
     def _take_over(self) -> None:
         """Make this the network's fit, at the parameters that a fit to be resumed came to."""

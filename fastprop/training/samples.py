@@ -6,32 +6,73 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checks import number, whole
-from ..core import arrays
+from ..core import arrays, weights
 from ..core.architecture import Architecture
 from ..core.model import Model
+from ..core.weights import Weights
 
 
-def class_weights(
-    value: Any, Y: np.ndarray, architecture: Architecture, weights: np.ndarray | None
-) -> np.ndarray | None:
-    """Return the weights of the samples multiplied by those of their classes."""
+def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: Weights | None) -> Weights | None:
+    """Return the weights of the samples, or of their outputs, multiplied by those of their classes."""
     if value is None:
-        return weights
-    classes, n = arrays.classes_of(Y), architecture.n_classes
+        return given
+    if architecture.multilabel and not isinstance(value, Mapping):
+        factor = _weights_of_labels(value, Y)
+    else:
+        factor = _weights_of_classes(value, Y, architecture.n_classes)
+    product = factor if given is None else given.times(factor)
+    return weights.checked(product, len(Y), architecture.n_weighted, "sample_weight * class_weight")
+
+
+def _weights_of_classes(value: Any, Y: np.ndarray, n: int) -> np.ndarray:
+    """Return the weight of each row's class, one of n."""
+    classes = arrays.classes_of(Y)
     if classes is None:
         raise ValueError("class_weight needs targets that are classes: labels, one-hot rows, or 0 and 1.")
-    counts = np.bincount(classes, minlength=n)
-    if isinstance(value, str) and value == "balanced":
-        table = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    elif isinstance(value, Mapping):
-        table = np.ones(n)
-        for label, weight in value.items():
-            if whole("a class of class_weight", label, least=0) >= n:
-                raise ValueError(f"class_weight has the class {label}; those of this network are 0 to {n - 1}.")
-            table[label] = number(f"class_weight[{label}]", weight, least=0)
+    if _is_balanced(value):
+        return _balanced(np.bincount(classes, minlength=n))[classes]
+    return _table("class_weight", value, n)[classes]
+
+
+def _weights_of_labels(value: Any, Y: np.ndarray) -> np.ndarray:
+    """Return the weight of each label of each row, by whether the row has it; any for a label that is not known."""
+    n, has = Y.shape[1], Y == 1
+    if not (has | (Y == 0) | np.isnan(Y)).all():
+        raise ValueError("class_weight needs labels that are 0 or 1.")
+    if _is_balanced(value):
+        tables = [_balanced(np.array([np.sum(y == 0), np.sum(y == 1)])) for y in Y.T]
+    elif isinstance(value, list | tuple):
+        if len(value) != n:
+            raise ValueError(f"class_weight has {len(value)} dictionaries; this network has {n} labels. Give as many.")
+        tables = [_table(f"class_weight[{i}]", each, 2) for i, each in enumerate(value)]
     else:
-        raise TypeError(f'class_weight is {value!r}; it must be "balanced" or a dictionary {{class: weight}}.')
-    return arrays.weights(table[classes] * (1 if weights is None else weights), len(classes))
+        raise TypeError(
+            f'class_weight is {value!r}; for several labels it must be "balanced" or a list of one dictionary '
+            f"{{0: weight, 1: weight}} for each of them."
+        )
+    without, with_it = np.transpose(tables)
+    return np.where(has, with_it, without)
+
+
+def _is_balanced(value: Any) -> bool:
+    return isinstance(value, str) and value == "balanced"
+
+
+def _balanced(counts: np.ndarray) -> np.ndarray:
+    """Return the weight of each class that makes the sums of the weights of all classes equal."""
+    return counts.sum() / (max(1, np.count_nonzero(counts)) * np.maximum(counts, 1))
+
+
+def _table(name: str, value: Any, n: int) -> np.ndarray:
+    """Return the weight of each class from {class: weight}, in which classes of weight 1 may be left out."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f'{name} is {value!r}; it must be "balanced" or a dictionary {{class: weight}}.')
+    table = np.ones(n)
+    for label, weight in value.items():
+        if whole(f"a class of {name}", label, least=0) >= n:
+            raise ValueError(f"{name} has the class {label}; those of this network are 0 to {n - 1}.")
+        table[label] = number(f"{name}[{label}]", weight, least=0)
+    return table
 
 
 class HeldOut(NamedTuple):
@@ -39,17 +80,17 @@ class HeldOut(NamedTuple):
 
     X: np.ndarray
     Y: np.ndarray
-    weights: np.ndarray | None = None
+    weights: Weights | None = None
 
 
-def n_held_out(validation: Any, m: int, weights: np.ndarray | None) -> int:
+def n_held_out(validation: Any, m: int, given: Weights | None) -> int:
     """Return the number of rows that a fraction holds out; 0 if `validation` is not a fraction.
 
     Rows whose weight is 0 are not among them: nothing could be measured on them.
     """
     if not isinstance(validation, float):
         return 0
-    rows = m if weights is None else np.count_nonzero(weights)
+    rows = m if given is None else np.count_nonzero(given.samples)
     count = round(validation * rows)
     if not 0 < validation < 1 or not 1 <= count < rows:
         counted = "rows" if rows == m else "rows with a weight above 0"
@@ -69,20 +110,20 @@ def validation_data(validation: Any, architecture: Architecture) -> HeldOut | No
         )
     X = architecture.check_features(validation[0], "validation X")
     Y = architecture.check_targets(validation[1], len(X), "validation Y")
-    weights = arrays.weights(validation[2], len(X), "validation sample_weight") if len(validation) == 3 else None
-    return HeldOut(X, Y, weights)
+    sample_weight = validation[2] if len(validation) == 3 else None
+    return HeldOut(X, Y, architecture.check_weights(sample_weight, Y, "validation sample_weight", "validation Y"))
 
 
 def split(
-    Y: np.ndarray, count: int, generator: np.random.Generator, weights: np.ndarray | None = None
+    Y: np.ndarray, count: int, generator: np.random.Generator, row_weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the rows that are held out; return them and the others, each in order.
 
     The same share of every class is held out, as nearly as possible, and no row whose weight is 0.
     """
     rows, classes = generator.permutation(len(Y)), arrays.classes_of(Y)
-    if weights is not None:
-        rows = rows[weights[rows] > 0]
+    if row_weights is not None:
+        rows = rows[row_weights[rows] > 0]
     if classes is not None:
         rows = rows[np.argsort(classes[rows], kind="stable")]
     # evenly spaced among the rows, sorted by class
@@ -90,43 +131,47 @@ def split(
     return np.sort(held_out), np.setdiff1d(np.arange(len(Y)), held_out)
 
 
-def constant_cost(Y: np.ndarray, weights: np.ndarray | None, architecture: Architecture) -> float:
+def constant_cost(Y: np.ndarray, given: Weights | None, architecture: Architecture) -> float:
     """Return the cost of the best constant prediction, without the penalty; NaN for a loss that has no formula here."""
-    loss = architecture.loss.label
+    loss, share = architecture.loss.label, np.ones(1)
+    values = None if given is None else given.values
     if Y.ndim == 1:
-        counts = np.bincount(Y, weights, minlength=architecture.sizes[-1])
-        mean = counts / counts.sum()
+        counts = np.bincount(Y, values, minlength=architecture.sizes[-1])
+        mean = square = counts / counts.sum()
     else:
-        mean = np.average(Y, axis=0, weights=weights).astype(np.float64)
+        if given is not None:
+            Y = np.where(given.values.reshape(len(Y), -1) > 0, Y, 0)  # what does not count may be NaN
+        if given is not None and given.outputs is not None:
+            share = given.outputs.mean(axis=0, dtype=np.float64) / given.samples.mean(dtype=np.float64)
+            values = np.where(share > 0, given.outputs, 1)
+        mean = np.average(Y, axis=0, weights=values).astype(np.float64)
+        square = np.average(np.square(Y, dtype=np.float64), axis=0, weights=values)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if loss == "mse":
-            squares = mean if Y.ndim == 1 else np.average(np.square(Y, dtype=np.float64), axis=0, weights=weights)
-            return float(np.sum(squares - mean**2)) / 2
-        if loss == "binary_crossentropy":
-            return float(-np.nansum(mean * np.log(mean)) - np.nansum((1 - mean) * np.log1p(-mean)))
-        if loss == "cross_entropy":
-            return float(-np.nansum(mean * np.log(mean)))
-        if loss == "poisson":
-            return float(np.sum(mean) - np.nansum(mean * np.log(mean)))
-    return np.nan
+        costs = {
+            "mse": (square - mean**2) / 2,
+            "binary_crossentropy": -np.nan_to_num(mean * np.log(mean)) - np.nan_to_num((1 - mean) * np.log1p(-mean)),
+            "cross_entropy": -np.nan_to_num(mean * np.log(mean)),
+            "poisson": mean - np.nan_to_num(mean * np.log(mean)),
+        }
+    return float(np.sum(share * costs[loss])) if loss in costs else np.nan
 
 
-def accuracy(Y_hat: np.ndarray, Y: np.ndarray, weights: np.ndarray | None = None) -> float:
+def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> float:
     """Return the share of samples whose class is predicted right, by weight."""
     if Y_hat.shape[1] == 1:
         right = ((Y_hat > 0.5) == (Y > 0.5))[:, 0]
     else:
         right = Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))
-    return float(np.average(right, weights=weights))
+    return float(np.average(right, weights=None if given is None else given.samples))
 
 
 def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
     """Measure held-out data, by the names of the history's lists."""
-    X, Y, weights = held_out
+    X, Y, given = held_out
     with model.engines.lend(len(X)) as engine:
-        measured = {"validation_loss": engine.loss(X, Y, weights)}
+        measured = {"validation_loss": engine.loss(X, Y, given)}
     if model.architecture.classifies:
         with model.engines.lend(len(X)) as engine:
             Y_hat = engine.forward(X, transpose=False)
-        measured["validation_accuracy"] = accuracy(Y_hat, Y, weights)
+        measured["validation_accuracy"] = accuracy(Y_hat, Y, given)
     return measured

@@ -218,11 +218,11 @@ fastprop.set_num_threads(8)
 launch = steps.launch
 
 @numba.njit(parallel=True)
-def nested(worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat):
+def nested(worker, job, threads, do, n, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
     totals = np.zeros(2)
     for outer in numba.prange(1):
         totals[0], totals[1] = launch(
-            worker, job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, order, Y_hat
+            worker, job, threads, do, n, first, last, X, Y, labels, weights, output_weights, order, Y_hat
         )
     return totals[0], totals[1]
 

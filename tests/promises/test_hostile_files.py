@@ -202,9 +202,15 @@ def test_hostile_metadata_is_refused(part, value, good, tmp_path):
 
 @pytest.mark.parametrize("part", WITH_VALID_VALUES)
 def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
+    """Except `missing` of the network, which files of 0.1.0 have not."""
     length = int.from_bytes(good[:8], "little")
-    for key in json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part]):
+    for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {"missing"}:
         assert refused(tmp_path / "net", with_metadata(good, part, lambda content, key=key: content.pop(key))), key
+
+
+def test_a_file_of_before_targets_could_be_missing(good, tmp_path):
+    (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("missing")))
+    assert Network.load(tmp_path / "net").missing is False
 
 
 def test_sizes_that_the_tensors_do_not_have_are_refused(good, tmp_path):

@@ -47,7 +47,7 @@ def test_the_best_constant_has_the_least_cost(options, Y, weights):
     """The formula, against the least cost of a network whose inputs are all 0, trained until it stands."""
     architecture = Architecture.checked((1, 2), **options)
     checked = architecture.check_targets(Y, 60)
-    expected = constant_cost(checked, weights, architecture)
+    expected = constant_cost(checked, architecture.check_weights(weights, checked), architecture)
     net = Network((1, 2), rng=0, **options)
     net.warns_of_a_constant = False
     net.fit(np.zeros((60, 1)), Y, epochs=3000, batch_size=60, sample_weight=weights, optimizer=Adam(0.03))

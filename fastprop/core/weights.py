@@ -1,0 +1,95 @@
+"""Weights: how much each sample, or each output of each sample, counts in the cost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import arrays
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of some rows.
+
+    With a weight for each output, the cost is J = Σ w·ℓ / (Σ w/n_L): weights that are the same for all outputs of a
+    row are those of the rows.
+
+    Attributes
+    ----------
+    samples : ndarray of shape (m,), float32
+        The weight of each row, which is the mean over its outputs.
+    outputs : ndarray of shape (m, n_L), float32, or None
+        The weight of each output; None if all outputs of a row have the weight of the row.
+    """
+
+    samples: np.ndarray
+    outputs: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Weights":
+        """Return contiguous float32 of shape (m,), (m, 1) or (m, n_L) as weights."""
+        if values.ndim == 1 or values.shape[1] == 1:
+            return cls(values.reshape(-1))
+        return cls(values.mean(axis=1, dtype=np.float64).astype(np.float32), values)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weights of the outputs, or of the samples if those say all."""
+        return self.samples if self.outputs is None else self.outputs
+
+    def rows(self, which: np.ndarray) -> "Weights":
+        """Return the weights of some rows."""
+        return Weights(self.samples[which], None if self.outputs is None else self.outputs[which])
+
+    def times(self, factor: np.ndarray) -> np.ndarray:
+        """Return the product with a factor for each sample, or for each output of each sample."""
+        if self.outputs is not None and factor.ndim == 1:
+            return self.outputs * factor[:, None]
+        return factor * (self.samples[:, None] if factor.ndim > self.values.ndim else self.values)
+
+
+def checked(sample_weight: Any, m: int, n: int, name: str = "sample_weight") -> Weights | None:
+    """Return sample_weight of shape (m,), or (m, n), n being the number of outputs that may have weights of their own.
+
+    No weight may be negative, and at least one must be positive.
+    """
+    if sample_weight is None:
+        return None
+    w = arrays.float32(name, sample_weight)
+    if w.shape != (m,) and (w.shape != (m, n) or not n):
+        other = f" or ({m}, {n}), one for each output" if n > 1 else ""
+        softmax = " The outputs of a softmax have one loss together." if not n and w.ndim == 2 else ""
+        raise ValueError(
+            f"{name} has shape {w.shape}; it must be ({m},), one weight for each row of X{other}.{softmax}"
+        )
+    if w.min() < 0 or w.max() <= 0:
+        raise ValueError(f"{name} lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
+    extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
+    if extreme.any():
+        index = tuple(int(i) for i in np.unravel_index(extreme.argmax(), w.shape))
+        raise ValueError(
+            f"{name}[{', '.join(map(str, index))}] is {w[index]:g}; weights are 0 or between 1e-30 and 1e30, so "
+            f"that their sums stay in the range of float32. Use 0 for what should not count."
+        )
+    return Weights.of(w)
+
+
+def of_known(weights: Weights | None, Y: np.ndarray, name: str = "Y") -> Weights | None:
+    """Return the weights with 0 for targets that are NaN.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left that counts.
+    """
+    unknown = np.isnan(Y)
+    if not unknown.any():
+        return weights
+    values = np.ones(Y.shape, np.float32)
+    if weights is not None:
+        values *= weights.values.reshape(len(Y), -1)
+    values[unknown] = 0
+    if not values.any():
+        raise ValueError(f"{name} has no known target with a weight above 0; at least one must be a number.")
+    return Weights.of(values)
