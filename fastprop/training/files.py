@@ -429,7 +429,7 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
         loss, epoch = described["best"]["loss"], described["best"]["epoch"]
         loss, epoch = _number("loss", loss, finite=False), _whole("epoch", epoch, -1, state.epoch - 1)
         state.best = Best(np.empty(0), loss, epoch)
-    state.last = np.empty(0) if described["last"] else None
+    state.last = np.empty(0) if flag("last", described["last"]) else None
     return state
 
 

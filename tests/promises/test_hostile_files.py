@@ -208,6 +208,18 @@ def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
         assert refused(tmp_path / "net", with_metadata(good, part, lambda content, key=key: content.pop(key))), key
 
 
+@pytest.mark.parametrize("value", [1, 0, "yes", None, [], [True]])
+@pytest.mark.parametrize("path", ["shuffle", "last", "history.interrupted"])
+def test_flags_are_true_or_false(value, path, good, tmp_path):
+    def replace(content):
+        *outer, last = path.split(".")
+        for key in outer:
+            content = content[key]
+        content[last] = value
+
+    assert refused(tmp_path / "net", with_metadata(good, "fit", replace))
+
+
 def test_a_file_of_before_targets_could_be_missing(good, tmp_path):
     (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("missing")))
     assert Network.load(tmp_path / "net").missing is False
