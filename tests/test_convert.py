@@ -509,6 +509,7 @@ def test_onnxruntime_computes_what_predict_does(case, run_onnx):
     assert_close(run_onnx(net, X), net.predict(X), TOLERANCE)
 
 
+@pytest.mark.slow
 @each_hidden
 @each_output
 def test_onnxruntime_does_with_every_activation_and_output(hidden, output, run_onnx):

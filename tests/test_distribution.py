@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from marks import slow_but
 
 import fastprop
 from fastprop import convert, distribution
@@ -91,7 +92,7 @@ except ImportError as error:
 """
 
 
-@pytest.mark.parametrize("module", ["network", "sklearn", "convert", "plots", "health"])
+@pytest.mark.parametrize("module", slow_but(["network"], ["network", "sklearn", "convert", "plots", "health"]))
 def test_modules_under_the_package_of_the_other_project_say_so(module, theirs, run_python):
     found = run_python(CAUGHT, f"fastprop.{module}", folder=theirs)
     assert f"the package fastprop at {theirs / 'fastprop' / '__init__.py'} is not that of fastprop-cpu" in found

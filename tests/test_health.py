@@ -587,6 +587,7 @@ def test_the_docstring_examples_hold():
         assert doctest.DocTestRunner().run(test).failed == 0
 
 
+@pytest.mark.slow
 def test_it_is_public_and_needs_no_extra(run_python):
     code = """
 import numpy as np

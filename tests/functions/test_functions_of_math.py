@@ -8,6 +8,7 @@ import re
 import numba
 import numpy as np
 import pytest
+from marks import slow_but
 
 from fastprop import SGD, Activation, Loss, Network
 from fastprop.activations import ACTIVATION_SOURCE
@@ -226,7 +227,7 @@ SPECIAL = np.array([
 ], np.float32)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", slow_but(["sin", "cbrt"], EXACT))
 def test_special_values(name):
     """Zeros with their sign, infinities, NaN and the ends of the domain, as NumPy has them."""
     x = SPECIAL[np.abs(SPECIAL) < 1e9] if name in ("sin", "cos", "tan") else SPECIAL
@@ -508,6 +509,7 @@ def called(function, arguments):
     return {name for line in code if not re.match(r"\s*\.|\w+:", line) for name in LIBM.findall(line)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86-64")
 @pytest.mark.parametrize("name", [*EXACT, *EXACT_OF_TWO])
 def test_compiled_code_calls_no_libm(name):

@@ -41,6 +41,7 @@ def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db
                 theta[i] -= np.float32(lr) * gradient[i]
 
 
+@pytest.mark.slow
 def test_a_training_loop_of_ones_own_on_the_equations():
     """40 steps of a user's compiled loop are 40 steps of the reference."""
     sizes, m, lr, steps = (7, 33, 3), 21, 0.3, 40

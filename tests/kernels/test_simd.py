@@ -192,6 +192,7 @@ print("untouched")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is of POSIX")
 def test_load_first_and_store_first_do_not_touch_the_next_page(run_python):
     """Values that end at the end of a page, the next one forbidden: one byte too many ends the process."""

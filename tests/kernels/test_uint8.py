@@ -62,6 +62,7 @@ def test_a_scale_of_floats():
     np.testing.assert_allclose(net.predict(X), network(9).predict(0.02 * X), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_last_row_ends_where_the_memory_does(run_python):
     """A row of 17 bytes at the end of a page before one that must not be read."""
     script = """

@@ -229,6 +229,7 @@ except OSError as error:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="folders have no such permissions elsewhere")
 def test_a_folder_that_cannot_be_written_to_keeps_the_last_good_file(tmp_path, run_python):
     """Root drops its rights first. A fit raises before it begins, or when the folder has changed since then."""

@@ -23,6 +23,7 @@ print(library.omp_get_max_threads(), numba.threading_layer())
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_layer("omp"), reason="Numba has no omp layer here")
 def test_the_number_of_openmp_threads_stays_as_it_was(run_python):
     """That is PyTorch's number too, since one process has one OpenMP."""

@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+from marks import slow_but
 from networks import Case, data, network
 
 from fastprop import SGD, Activation, History, Network, diagnose, plots
@@ -143,7 +144,7 @@ NAMES = ("learning_curves", "history.plot", "gradient_flow", "report.plot", "con
 TWO = NAMES[:4]  # of two panels
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(["history.plot"], NAMES))
 def test_a_figure_shows_itself_and_can_be_copied(name, matplotlib):
     figure = drawings()[name]()
     assert figure._repr_png_().startswith(PNG)

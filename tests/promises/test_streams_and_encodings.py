@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow_but
 
 import fastprop
 from fastprop import SGD, Activation, Adam, Checkpoint, Health, History, Loss, Network, diagnose, schedules, texts
@@ -148,7 +149,10 @@ sys.stderr = None  # which Python flushes at its end
 """
 
 
-@pytest.mark.parametrize("stream", ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = object()", ""])
+STREAMS = ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = object()", ""]
+
+
+@pytest.mark.parametrize("stream", slow_but(STREAMS[:1], STREAMS))
 def test_a_warning_needs_no_error_stream(stream, run_python):
     """Python's own warnings raise ValueError where the stream is closed; the history would be lost."""
     assert run_python(DIVERGES.format(stream=stream)) == "True"
@@ -376,6 +380,7 @@ def test_a_program_prints_ascii_or_what_the_output_can_encode(path):
             assert text.isascii(), f"line {node.lineno}: {text}"
 
 
+@pytest.mark.slow
 def test_show_versions_prints_on_any_output(tmp_path, run_python):
     folder = tmp_path / "größe"
     for encoding, name in (("ascii", "gr\\xf6\\xdfe"), ("utf-8", "größe")):

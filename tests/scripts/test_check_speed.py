@@ -61,6 +61,7 @@ def test_a_tree_that_cannot_be_trained_is_one_line(tmp_path, capfd):
     assert "no such luck" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

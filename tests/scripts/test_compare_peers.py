@@ -215,6 +215,7 @@ def test_what_was_measured_is_kept_where_a_run_ends_early(monkeypatch, tmp_path)
     assert [run["failed"] for run in json.loads((tmp_path / "peers.json").read_text())["runs"]] == ["MemoryError"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "known"),
     [(("--shapes", "xs,huge"), "xs, s, digits"), (("--peers", "Caffe"), "fastprop, NumPy"), (("--threads", "0"), "1")],
@@ -228,6 +229,7 @@ def test_an_unknown_name_ends_with_one_line_that_lists_the_known(arguments, know
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "value"), [("--rounds", "0"), ("--from-json", "no-such.json")])
 def test_a_value_that_cannot_be_is_named_in_one_line(option, value, tmp_path):
     done = command(option, value, "--out", tmp_path)

@@ -75,6 +75,7 @@ def test_train_needs_no_arguments(tmp_path):
     assert lines[-1].endswith("times as fast")
 
 
+@pytest.mark.slow
 def test_saved_parameters_take_the_data_as_it_is(tmp_path):
     X, y = blobs(np.random.default_rng(0))
     np.savez(tmp_path / "blobs.npz", X=X, y=y)
