@@ -309,6 +309,7 @@ def test_a_callback_takes_frames():
     assert [report.rows for _, report in health.records] == [12, 12]
 
 
+@pytest.mark.slow
 def test_neither_pandas_nor_scipy_is_imported():
     code = """
 import sys, fastprop, numpy as np

@@ -2,6 +2,7 @@
 
 import numba
 import numpy as np
+import pytest
 from networks import Case, assert_close, cache_of, data, dense, network, reference_parameters
 from panels import LANES, pack, pack_W, padded, panel_stride, transposed_blocks, unpack, unpack_W
 

@@ -41,6 +41,7 @@ assert net.predict(X).tobytes() == expected and trained(1) == again  # the paren
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @LAYERS
 def test_a_child_of_a_process_that_trained_in_parallel(run_python, layer):

@@ -149,15 +149,16 @@ sys.stderr = None  # which Python flushes at its end
 """
 
 
-STREAMS = ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = object()", ""]
+NO_STREAM = ["sys.stderr = None", "sys.stderr.close()", "sys.stderr = object()", ""]
 
 
-@pytest.mark.parametrize("stream", slow_but(STREAMS[:1], STREAMS))
+@pytest.mark.parametrize("stream", slow_but(NO_STREAM[:1], NO_STREAM))
 def test_a_warning_needs_no_error_stream(stream, run_python):
     """Python's own warnings raise ValueError where the stream is closed; the history would be lost."""
     assert run_python(DIVERGES.format(stream=stream)) == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="closes the file descriptors with a shell")
 def test_a_process_without_standard_streams():
     code = (
