@@ -149,7 +149,7 @@ class Fit:
         """Draw the rows that are held out; the rest is trained on."""
         n_held_out = len(self.X) - self.m
         weights, source = self.weights, np.random.default_rng(self.state.seed)
-        out, rest = samples.split(self.Y, n_held_out, source, weights and weights.samples)
+        out, rest = samples.split(self.Y, n_held_out, source, None if weights is None else weights.samples)
         self.held_out = samples.HeldOut(self.X[out], self.Y[out], weights and weights.rows(out))
         self.X, self.Y, self.weights = self.X[rest], self.Y[rest], weights and weights.rows(rest)
 
