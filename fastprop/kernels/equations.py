@@ -21,10 +21,30 @@ The comments number the loops as BLIS does, from the outermost down to loop 1, t
 import numpy as np
 
 from .jit import kernel
-from .plan import PANEL_BLOCK, ROW_BLOCK, ROWS_TOGETHER, SMALL_WEIGHTS, panel_stride, row_stride
+from .plan import (
+    PACKED_FLOATS,
+    PACKED_STRIDE,
+    PANEL_BLOCK,
+    ROW_BLOCK,
+    ROWS_TOGETHER,
+    SMALL_WEIGHTS,
+    packs_columns,
+    panel_stride,
+    row_stride,
+)
 from .prefetch import prefetch_next
-from .simd import LANES, at, block_on_stack, call, get, prefetch, put, splat, store
-from .tiles import DOT_ROWS, dA_tile, dot_tile, dW_tile, forward_tile, half_tile, next_rows, transpose_tile
+from .simd import LANES, at, call, floats_on_stack, get, prefetch, put, splat, store
+from .tiles import (
+    DOT_ROWS,
+    dA_tile,
+    dot_tile,
+    dW_tile,
+    forward_tile,
+    half_tile,
+    next_rows,
+    pack_tile,
+    transpose_tile,
+)
 
 NO_FLOOR = np.float32(-np.inf)
 ONE = np.float32(1.0)
@@ -150,7 +170,7 @@ def db(db, dZ, n, panels, alpha, beta):
 
     db (n,), dZ [panels][n][16]
     """
-    ones = block_on_stack()
+    ones = floats_on_stack(LANES)
     store(ones, 0, splat(1.0))
     _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, alpha, beta)
 
@@ -158,7 +178,7 @@ def db(db, dZ, n, panels, alpha, beta):
 @kernel
 def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta):
     """out[stride·r] = β·out[stride·r] + α·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
-    column = block_on_stack()
+    column = floats_on_stack(LANES)
     for i in range(0, n, DOT_ROWS):
         count = min(n - i, DOT_ROWS)
         here = at(rows, LANES * i)
@@ -182,6 +202,8 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     ld = row_stride(n_prev)
     A_stride = panel_stride(n_prev)
     dZ_stride = panel_stride(n)
+    packs = packs_columns(n, panels)
+    packed = floats_on_stack(PACKED_FLOATS)
     for i in range(0, n, ROW_BLOCK):  # loop 3: rows of W, `ROW_BLOCK` at once
         some = min(ROW_BLOCK, n - i)
         masks = relu if i + ROW_BLOCK >= n else 0
@@ -190,7 +212,11 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
         while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
             rows = next_rows(n_prev - k)
             out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
-            dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
+            if packs:
+                pack_tile(rows, (packed, w, ld, some))
+                dA_tile(rows, (out, packed, dz, a, masks, i, PACKED_STRIDE, some, panels, A_stride, dZ_stride))
+            else:
+                dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
             k += rows
 
 

@@ -8,13 +8,14 @@ from .jit import entry, kernel, routine
 from .plan import layer_at, panel_stride, panels_of
 from .prefetch import row_of
 from .simd import (
+    BLOCK,
     LANES,
     at,
-    block_on_stack,
     bytes_at,
     call_float64,
     drop_lanes,
     floats,
+    floats_on_stack,
     fma,
     get,
     indices,
@@ -42,7 +43,7 @@ def gather(A, A_T, X, order, start, count, n, scale=1.0):
     A [n][16], A_T its transposed blocks or None, X (n_samples, n) of float32 or uint8. The rows are start… of the epoch
     (:func:`.prefetch.row_of`).
     """
-    block = block_on_stack()
+    block = floats_on_stack(BLOCK)
     for k in range(0, n, LANES):
         real = min(LANES, n - k)
         form = block if A_T is None else at(A_T, k * LANES)
@@ -86,7 +87,7 @@ def gather_column(A, X, order, start, count):
 @kernel
 def scatter(out, A, start, count, n):
     """Write the panel A [n][16] to the rows start…start + count of `out` (samples, n)."""
-    block = block_on_stack()
+    block = floats_on_stack(BLOCK)
     for k in range(0, n, LANES):
         transpose_tile(LANES, (block, at(A, k * LANES), 1))
         for s in range(count):

@@ -26,6 +26,7 @@ PREFETCH = np.dtype(
     ]
 )  # fmt: skip
 prefetch_at = record_of(PREFETCH)
+RECORD = PREFETCH.itemsize // 4  # floats of memory for a record
 
 LINE = 64  # bytes of a cache line
 LINES_AT_ONCE = 20  # with 16, rows of the smallest networks are left out; with 24, 64-128-64-10 gains nothing

@@ -21,6 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 16
+BLOCK = LANES * LANES  # floats of a block that is transposed at once
 
 F32, I32, I64, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(1)
 VECTOR = ir.VectorType(F32, LANES)
@@ -231,6 +232,29 @@ def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
                 a, b = rows[i], rows[i + step]
                 rows[i], rows[i + step] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
     return [rows[4 * (i // 4) + (0, 2, 1, 3)[i % 4]] for i in range(LANES)]
+
+
+def first_of(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """Emit a vector of the first lanes of a vector."""
+    return builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, lanes), list(range(lanes))))
+
+
+def two_quads(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
+    """Emit a vector of 8: four floats at one address and four at another."""
+    quads = [load_vector(builder, address, 4) for address in (low, high)]
+    return builder.shuffle_vector(*quads, ir.Constant(ir.VectorType(I32, 8), list(range(8))))
+
+
+def transpose_quads(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Emit the transposes of the low and of the high 4 × 4 floats of 4 vectors of 8, with 8 shuffles."""
+
+    def exchange(a: ir.Value, b: ir.Value, low: list[int]) -> ir.Value:
+        lanes = [*low, *(lane + 4 for lane in low)]
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, 8), lanes))
+
+    a, b, c, d = rows
+    ab, cd = ([exchange(*pair, low) for low in ([0, 8, 1, 9], [2, 10, 3, 11])] for pair in ((a, b), (c, d)))
+    return [exchange(x, y, low) for x, y in zip(ab, cd, strict=True) for low in ([0, 1, 8, 9], [2, 3, 10, 11])]
 
 
 def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
@@ -743,12 +767,15 @@ def record_of(dtype: np.dtype) -> Any:
     return record_at
 
 
-@intrinsic
-def block_on_stack(typingctx):
-    """Return a pointer to 16 × 16 floats on the stack."""
+@intrinsic(prefer_literal=True)
+def floats_on_stack(typingctx, count):
+    """Return a pointer to `count` floats, a constant, on the stack; they hold anything."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
 
     def codegen(context, builder, sig, args):
-        block = cgutils.alloca_once(builder, ir.ArrayType(F32, LANES * LANES))
+        with builder.goto_entry_block():  # once, and without the zeros that `cgutils.alloca_once` writes
+            block = builder.alloca(ir.ArrayType(F32, count.literal_value))
         return builder.bitcast(block, F32.as_pointer())
 
-    return pointer(), codegen
+    return pointer(count), codegen

@@ -68,18 +68,18 @@ from .plan import (
     panels_of,
     row_stride,
 )
-from .prefetch import row_of, start_prefetch
+from .prefetch import RECORD, row_of, start_prefetch
 from .simd import (
     LANES,
     address_at,
     at,
-    block_on_stack,
     bytes_at,
     call,
     call_float64,
     doubles,
     fetch_add,
     floats,
+    floats_on_stack,
     fma,
     get,
     indices,
@@ -308,7 +308,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         return
     fused = do & UPDATE and job.fused and chunks == 1
     out, alpha, beta = gradient_target(job, fused, m, chunk)
-    record = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, chunk, item, count)
+    record = start_prefetch_after_chunk(address_at(floats_on_stack(RECORD), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = item_columns(job, layer, item)
@@ -371,7 +371,7 @@ def part_of_step(address, step, chunk, item, count, thread):
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
             beta = np.float32(0.0 if c == first else 1.0)
-            record = start_prefetch_after_chunk(address_at(block_on_stack(), 0), job, step, c, 0, 1)
+            record = start_prefetch_after_chunk(address_at(floats_on_stack(RECORD), 0), job, step, c, 0, 1)
             gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), beta, record)
 
 

@@ -22,8 +22,9 @@ to 16 columns 325 ns). A single last column is computed with `dot`.
 Each form is emitted once for every number of rows up to `TILE_ROWS`, as a function that is not inlined (inlining made
 small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums, because each step of
 a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on the tile's rows
-alone, so that the bits of a result never depend on how the work was shared. The table also has three other forms: `dot`
-(products of rows), `row_sum` (a vector times W, for one sample) and `transpose` (the form of A_prev that `dW` reads).
+alone, so that the bits of a result never depend on how the work was shared. The table also has four other forms: `pack`
+(a copy of the columns of W that a tile of `dA` reads), `dot` (products of rows), `row_sum` (a vector times W, for one
+sample) and `transpose` (the form of A_prev that `dW` reads).
 """
 
 import ctypes
@@ -40,6 +41,7 @@ from numba.extending import intrinsic
 
 from .interrupts import callback
 from .jit import Routine, compiling, kernel, routine
+from .plan import PACKED_STRIDE
 from .simd import (
     F32,
     I64,
@@ -48,6 +50,7 @@ from .simd import (
     broadcast,
     constant,
     data_pointer,
+    first_of,
     fmuladd,
     is_memory,
     load_masked,
@@ -57,6 +60,8 @@ from .simd import (
     store_masked,
     store_vector,
     transpose,
+    transpose_quads,
+    two_quads,
     vector_of,
 )
 
@@ -183,6 +188,20 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
                     store_vector(builder, sums.result(r), _offset(builder, target, _i64(r * LANES)))
 
 
+def _emit_pack(builder: Builder, rows: int, arguments: list[Value]) -> None:
+    """out[i][:rows] = W[i][:rows], whose rows are `ld` apart; those of `out` are `PACKED_STRIDE`"""
+    out, w, ld, steps = arguments
+    with cgutils.for_range(builder, steps) as step:
+        source = _offset(builder, w, builder.mul(step.index, ld))
+        target = _offset(builder, out, builder.mul(step.index, _i64(PACKED_STRIDE)))
+        first = 0
+        for lanes in (16, 8, 4, 2, 1):
+            if rows & lanes:
+                vector = load_vector(builder, _offset(builder, source, _i64(first)), lanes)
+                store_vector(builder, vector, _offset(builder, target, _i64(first)))
+                first += lanes
+
+
 def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = LANES) -> None:
     """out[r][:] = β·out[r][:] + α·Σ_{p,s} dz[p][r][s]·a[p][s][:]; with β = 0, out is not read"""
     out, dz, a, alpha, beta, ld, panels, dz_stride, a_stride = arguments
@@ -226,10 +245,18 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
         sums.add(step, factor, lambda r: load_vector(builder, _offset(builder, source_rows[r], shift)))
 
     _unrolled(builder, panels, step_of)
-    total = builder.fmul(broadcast(builder, alpha), row_sums(builder, [sums.result(r) for r in range(rows)]))
-    onto = fmuladd(builder, broadcast(builder, beta), load_masked(builder, out, count), total)
+    totals = builder.fmul(broadcast(builder, alpha), row_sums(builder, [sums.result(r) for r in range(rows)]))
     fresh = builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))
-    store_masked(builder, builder.select(fresh, total, onto), out, count)
+
+    def added(old: Value, new: Value) -> Value:
+        return builder.select(fresh, new, fmuladd(builder, broadcast(builder, beta, new.type.count), old, new))
+
+    with builder.if_else(builder.icmp_signed("==", count, _i64(rows))) as (whole, some):
+        with whole:
+            narrow = first_of(builder, totals, rows)
+            store_vector(builder, added(load_vector(builder, out, rows), narrow), out)
+        with some:  # masks, which AVX2 is slow with
+            store_masked(builder, added(load_masked(builder, out, count), totals), out, count)
 
 
 def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None:
@@ -254,9 +281,24 @@ def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
     with cgutils.for_range(builder, blocks) as block:
         shift = builder.mul(block.index, _i64(LANES * LANES))
         source, target = _offset(builder, a, shift), _offset(builder, out, shift)
-        rows = [load_vector(builder, _offset(builder, source, _i64(r * LANES))) for r in range(LANES)]
-        for r, row in enumerate(transpose(builder, rows)):
-            store_vector(builder, row, _offset(builder, target, _i64(r * LANES)))
+        (_transpose_whole if TILE_ROWS == LANES else _transpose_by_quads)(builder, source, target)
+
+
+def _transpose_whole(builder: Builder, source: Value, target: Value) -> None:
+    """Transpose 16 × 16 floats, all of them in registers."""
+    rows = [load_vector(builder, _offset(builder, source, _i64(r * LANES))) for r in range(LANES)]
+    for r, row in enumerate(transpose(builder, rows)):
+        store_vector(builder, row, _offset(builder, target, _i64(r * LANES)))
+
+
+def _transpose_by_quads(builder: Builder, source: Value, target: Value) -> None:
+    """Transpose 16 × 16 floats, 8 × 4 at once: all of them do not fit 16 registers, and LLVM spills 118 times."""
+    for r in range(0, LANES, 8):
+        for c in range(0, LANES, 4):
+            places = [_offset(builder, source, _i64((r + i) * LANES + c)) for i in range(8)]
+            quads = [two_quads(builder, *places[i::4]) for i in range(4)]
+            for i, column in enumerate(transpose_quads(builder, quads)):
+                store_vector(builder, column, _offset(builder, target, _i64((c + i) * LANES + r)))
 
 
 _POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
@@ -277,6 +319,7 @@ def next_rows(left):
 _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
     "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
     "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 7),
+    "pack": (_emit_pack, _EVERY, [_POINTER] * 2 + [_INT] * 2),
     "dW": (_emit_dW, _EVERY, _OF_DW),
     "half": (partial(_emit_dW, lanes=8), _EVERY, _OF_DW),
     "dot": (_emit_dot, _POWERS, [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 5),
@@ -292,7 +335,12 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
 # the full tile, and one or two for the remaining rows of a width. Each entry of the table first holds a stub that
 # compiles its group, so that a user's cached function may be the first to call a tile.
 
-_GROUPS = {"products": ("forward", "dA", "dW"), "half": ("half",), "sums": ("dot", "row_sum"), "turn": ("transpose",)}
+_GROUPS = {
+    "products": ("forward", "dA", "dW", "pack"),
+    "half": ("half",),
+    "sums": ("dot", "row_sum"),
+    "turn": ("transpose",),
+}
 _PLACES = LANES + 1  # entries of each form, indexed by the number of rows
 _SYMBOL = "fastprop_tiles"
 _table = np.zeros(len(_FORMS) * _PLACES, np.int64)
@@ -435,5 +483,6 @@ dA_tile = _tile("dA")
 dW_tile = _tile("dW")
 half_tile = _tile("half")
 dot_tile = _tile("dot")
+pack_tile = _tile("pack")
 row_sum_tile = _tile("row_sum")
 transpose_tile = _tile("transpose")

@@ -24,6 +24,7 @@ from panels import (
 )
 
 from fastprop.kernels import elementwise, equations, plan
+from fastprop.kernels.simd import TILE_ROWS
 
 WIDTHS = (1, 3, 6, 10, 16, 17, 33, 100)
 widths = st.sampled_from(WIDTHS)
@@ -232,9 +233,10 @@ def test_dA_with_relu_is_dA_where_A_prev_is_above_zero(n, n_prev, m):
 
 @pytest.mark.parametrize("n", [plan.ROW_BLOCK - 1, plan.ROW_BLOCK, plan.ROW_BLOCK + 1, 2 * plan.ROW_BLOCK + 3])
 @pytest.mark.parametrize("relu", [0, 1])
-def test_dA_takes_the_rows_of_W_in_blocks(n, relu):
-    """More rows than a block: the blocks add up, and the mask comes last."""
-    m, n_prev = 37, 19
+@pytest.mark.parametrize("m", [37, 5 * LANES + 1])
+def test_dA_takes_the_rows_of_W_in_blocks(n, relu, m):
+    """More rows than a block: the blocks add up, and the mask comes last; with W itself, and with copies of columns."""
+    n_prev = 19
     W, dZ, A_prev = normal(n, n_prev), normal(m, n, seed=1), np.maximum(normal(m, n_prev, seed=2), 0)
     out = Guarded(np.full(panels_of(m) * panel_stride(n_prev), np.nan))
     equations.dA(out.array, pack_W(W), pack(dZ), pack(A_prev), n, n_prev, panels_of(m), relu)
@@ -243,6 +245,19 @@ def test_dA_takes_the_rows_of_W_in_blocks(n, relu):
     if relu:
         exact, sizes = exact * (A_prev > 0), sizes * (A_prev > 0)
     assert_within(unpack(out.check(), m, n_prev), exact, bound(n, sizes))
+
+
+@pytest.mark.parametrize("n", [plan.PACKED_ROWS, plan.ROW_BLOCK + 1])
+@pytest.mark.parametrize("n_prev", WIDTHS)
+def test_dA_has_the_same_bits_with_copies_of_columns(n, n_prev):
+    """Few panels read W itself, many a copy."""
+    few, many = plan.PACKED_PANELS - 1, plan.PACKED_PANELS
+    W, dZ = pack_W(normal(n, n_prev)), pack(normal(many * LANES, n, seed=1))
+    assert [plan.packs_columns(n, panels) for panels in (few, many)] == [False, TILE_ROWS < LANES]
+    read, copied = (np.zeros(panels * panel_stride(n_prev), np.float32) for panels in (few, many))
+    equations.dA(read, W, dZ, read, n, n_prev, few, 0)
+    equations.dA(copied, W, dZ, copied, n, n_prev, many, 0)
+    np.testing.assert_array_equal(copied[: len(read)], read)
 
 
 @given(n=widths, m=samples)
