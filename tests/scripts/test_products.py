@@ -1,0 +1,26 @@
+"""benchmarks/products.py prints its tables, here after one short turn of a small network. No speed is asserted."""
+
+import products
+import pytest
+from cases import Case
+
+TINY = Case("tiny", (9, 8, 3), "relu", "identity", 32)
+
+
+@pytest.mark.slow
+def test_both_tables_are_printed(monkeypatch, capsys):
+    """A share of the peak for each layer's products; equation 4 has one layer less."""
+    for name, value in {"SECONDS": 1e-4, "TURNS": 1, "named": lambda name: TINY, "rows_of": lambda *_: 64}.items():
+        monkeypatch.setattr(products, name, value)
+    monkeypatch.setattr("sys.argv", ["products.py", "tiny"])
+    products.main()
+    tables = capsys.readouterr().out.strip().split("\n\nThe best turns, one thread\n\n")
+    assert len(tables) == 2
+    for table in tables:
+        head, _, cells = ([cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[-3:])
+        found = dict(zip(head, cells, strict=True))
+        assert found["shape"] == "tiny"
+        assert float(found["kernels, us"]) > 0
+        shares = {name: found[name].split(", ") for name in ("forward", "dW", "dA")}
+        assert {name: len(each) for name, each in shares.items()} == {"forward": 2, "dW": 2, "dA": 1}
+        assert all(share.endswith("%") for each in shares.values() for share in each)
