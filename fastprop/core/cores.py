@@ -24,8 +24,8 @@ def available() -> int:
 
     It is the least of the affinity, the CPU quota rounded down, OMP_NUM_THREADS (unless NUMBA_NUM_THREADS is set) and
     Numba's number of threads, and at least 1. A thread beyond the quota would be stopped for most of each period of
-    0.1 s, while the others wait for it: with a quota of one core, the slowest 1% of predictions took 54 ms on two
-    threads, and 5 to 7 ms on one.
+    0.1 s, while the others wait for it: with a quota of one core, the slowest 1% of predictions of 8 ms took 58 ms on
+    two threads, and 9 ms on one.
     """
     global _available, _looked, _quota, _read
     now = monotonic()

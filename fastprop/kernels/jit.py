@@ -146,7 +146,7 @@ def compiling() -> Iterator[None]:
 
 @contextmanager
 def _quiet_loggers() -> Iterator[None]:
-    """Raise the level of Numba's loggers to INFO: at DEBUG they write 5.6 MB while the kernels are compiled."""
+    """Raise the level of Numba's loggers to INFO: at DEBUG they write 6 MB while the kernels are compiled."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("numba.")]
     loggers = [logging.getLogger(name) for name in ("numba", *names)]
     levels = [(logger, logger.level) for logger in loggers if logger.getEffectiveLevel() < logging.INFO]
