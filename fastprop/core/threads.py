@@ -102,11 +102,11 @@ def _start() -> bool:
         if not _running() and not _can_start(numba.config.NUMBA_NUM_THREADS):
             _refused = True
         else:
-            openmp = _openmp()
-            before = openmp.omp_get_max_threads() if openmp else 0
+            before = [(library, library.omp_get_max_threads()) for library in _openmp()]
             numba.np.ufunc.parallel._launch_threads()
-            if openmp and openmp.omp_get_max_threads() != before:
-                openmp.omp_set_num_threads(before)
+            for library, count in before:
+                if library.omp_get_max_threads() != count:
+                    library.omp_set_num_threads(count)
             _started = True
     if _refused:
         warn(
@@ -145,18 +145,24 @@ def _can_start(count: int) -> bool:
     return True
 
 
-def _openmp() -> Any:
-    """Return the OpenMP library of Numba's layer if that may be the layer of this process, or None."""
+def _openmp() -> list[Any]:
+    """Return the OpenMP libraries whose number of threads Numba may set.
+
+    These are the one that its layer is linked to, and the first one whose symbols the whole process sees, which the
+    loader prefers: PyTorch brings one of its own.
+    """
     if str(numba.config.THREADING_LAYER).lower() in ("workqueue", "tbb"):
-        return None
-    try:
+        return []
+    found = []
+    with suppress(ImportError, OSError):
         from numba.np.ufunc import omppool
 
-        library = ctypes.CDLL(omppool.__file__)  # also finds the functions of the libraries that it is linked to
-        library.omp_get_max_threads, library.omp_set_num_threads  # noqa: B018
-    except (ImportError, OSError, AttributeError):
-        return None
-    return library
+        for name in (omppool.__file__, None):
+            library = ctypes.CDLL(name)  # also finds the functions of the libraries that it is linked to
+            with suppress(AttributeError):
+                library.omp_get_max_threads, library.omp_set_num_threads  # noqa: B018
+                found.append(library)
+    return found
 
 
 def _after_fork() -> None:

@@ -1,6 +1,7 @@
 """A good neighbour in its process and on its machine: OpenMP, quotas, affinity, environment, loggers, other limits."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -23,10 +24,34 @@ print(library.omp_get_max_threads(), numba.threading_layer())
 )
 
 
+TWO_OPENMPS = (
+    """
+import ctypes, shutil, sys
+ctypes.CDLL("libgomp.so.1")  # the one that Numba's layer is linked to
+(path,) = {line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line}
+other = ctypes.CDLL(shutil.copy(path, sys.argv[1]), ctypes.RTLD_GLOBAL)
+"""
+    + PARALLEL
+    + """
+other.omp_set_num_threads(3)
+trained(0)
+import numba
+print(other.omp_get_max_threads(), numba.threading_layer())
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the library by Linux's list of mappings")
+@pytest.mark.skipif(not has_layer("omp"), reason="Numba has no omp layer here")
+def test_so_does_that_of_another_openmp(run_python, tmp_path):
+    """PyTorch brings one of its own, whose symbols the process sees before those of the system's."""
+    assert run_python(TWO_OPENMPS, tmp_path / "libgomp-other.so", NUMBA_THREADING_LAYER="omp") == "3 omp\n"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not has_layer("omp"), reason="Numba has no omp layer here")
 def test_the_number_of_openmp_threads_stays_as_it_was(run_python):
-    """That is PyTorch's number too, since one process has one OpenMP."""
     assert run_python(OPENMP, NUMBA_THREADING_LAYER="omp") == "3 omp\n"
 
 
