@@ -730,12 +730,10 @@ def worker(address, thread):
 
 
 @kernel
-def prepare_call(
-    address, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
-):
-    """Write the arguments of a call into the job at `address`, and reset its counters."""
+def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
+    """Write the arguments of a call, for the steps first…last over m rows, into the job; reset its counters."""
     job = job_at(address, 0)
-    job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, n_samples, first_step, last_step
+    job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, m, first, last
     job.X, job.Y, job.labels, job.order, job.Y_hat = X, Y, labels, order, Y_hat
     job.weights, job.output_weights = weights, output_weights
     put(doubles(job.totals), COST, get(doubles(job.totals), COST_BEFORE))
@@ -754,51 +752,17 @@ def call_totals(address):
 
 
 @entry
-def launch_alone(
-    worker_address,
-    job,
-    threads,
-    do,
-    n_samples,
-    first_step,
-    last_step,
-    X,
-    Y,
-    labels,
-    weights,
-    output_weights,
-    order,
-    Y_hat,
-):
+def launch_alone(worker_address, job, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
     """Run the worker, given by its address, on the calling thread, without the interpreter's lock."""
-    prepare_call(
-        job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
-    )
+    prepare_call(job, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat)
     call(worker_address, (job, 0))
     return call_totals(job)
 
 
 @entry(parallel=True)
-def launch(
-    worker_address,
-    job,
-    threads,
-    do,
-    n_samples,
-    first_step,
-    last_step,
-    X,
-    Y,
-    labels,
-    weights,
-    output_weights,
-    order,
-    Y_hat,
-):
+def launch(worker_address, job, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
     """Run the worker, given by its address, on `threads` threads, or on as many as there are."""
-    prepare_call(
-        job, threads, do, n_samples, first_step, last_step, X, Y, labels, weights, output_weights, order, Y_hat
-    )
+    prepare_call(job, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat)
     for thread in prange(threads):
         call(worker_address, (job, thread))
     return call_totals(job)
