@@ -207,15 +207,16 @@ print(hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("given", [False, True], ids=["none", "read-only"])
-def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path, given):
-    """With no home, read-only sources, and no cache folder or a read-only one, training gives the same bits."""
+def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_python, tmp_path):
+    """With no home, read-only sources, and a read-only cache folder or none, training gives the same bits."""
     (copied / "kernels" / "__pycache__").write_text("")
+    said = run_python(NO_TEMPORARY + FOUND + "print(scan.first_outside._cache.folder)", folder=copied.parent, **NOWHERE)
+    assert said == "70 0\nNone\n"
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o555)
     if os.access(folder, os.W_OK):
         folder = Path("/proc/self")  # for root, whom no mode stops
-    where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder) if given else ""}
+    where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder)}
     said = run_python(
         NO_TEMPORARY + TRAINED + "print(steps.launch_alone._cache.folder, steps.worker._compiled._cache.folder)",
         folder=copied.parent,
