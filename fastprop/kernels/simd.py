@@ -169,8 +169,8 @@ def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir
         with builder.if_else(builder.icmp_signed("<=", count, ir.Constant(I64, lanes))) as (fits, otherwise):
             with fits:
                 part = load_masked(builder, address, count, lanes)
-                places = ir.Constant(IVECTOR, [min(i, lanes) for i in range(LANES)])
-                builder.store(builder.shuffle_vector(part, constant(0.0, lanes), places), result)
+                places = [min(i, lanes) for i in range(LANES)]
+                builder.store(shuffle(builder, part, constant(0.0, lanes), places), result)
             with otherwise:
                 load(2 * lanes)
 
@@ -202,8 +202,8 @@ def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int = LANES) -> i
 
 
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
-    """Emit the vector of the given lanes of a (0…15) and b (16…31)."""
-    return builder.shuffle_vector(a, b, ir.Constant(IVECTOR, lanes))
+    """Emit the vector of the given lanes of a and b; those of b are numbered on from the last of a."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
 def _in_quads(low: list[int], high: list[int]) -> tuple[list[int], list[int]]:
@@ -236,21 +236,19 @@ def transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
 
 def first_of(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     """Emit a vector of the first lanes of a vector."""
-    return builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(I32, lanes), list(range(lanes))))
+    return shuffle(builder, value, value, list(range(lanes)))
 
 
 def two_quads(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
     """Emit a vector of 8: four floats at one address and four at another."""
-    quads = [load_vector(builder, address, 4) for address in (low, high)]
-    return builder.shuffle_vector(*quads, ir.Constant(ir.VectorType(I32, 8), list(range(8))))
+    return shuffle(builder, load_vector(builder, low, 4), load_vector(builder, high, 4), list(range(8)))
 
 
 def transpose_quads(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """Emit the transposes of the low and of the high 4 × 4 floats of 4 vectors of 8, with 8 shuffles."""
 
     def exchange(a: ir.Value, b: ir.Value, low: list[int]) -> ir.Value:
-        lanes = [*low, *(lane + 4 for lane in low)]
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, 8), lanes))
+        return shuffle(builder, a, b, [*low, *(lane + 4 for lane in low)])
 
     a, b, c, d = rows
     ab, cd = ([exchange(*pair, low) for low in ([0, 8, 1, 9], [2, 10, 3, 11])] for pair in ((a, b), (c, d)))

@@ -292,7 +292,10 @@ def _transpose_whole(builder: Builder, source: Value, target: Value) -> None:
 
 
 def _transpose_by_quads(builder: Builder, source: Value, target: Value) -> None:
-    """Transpose 16 × 16 floats, 8 × 4 at once: all of them do not fit 16 registers, and LLVM spills 118 times."""
+    """Transpose 16 × 16 floats, 8 × 4 at once: all of them do not fit 16 registers.
+
+    With AVX2, 116 of the 287 instructions of `_transpose_whole` would touch the stack; these are 169, and none does.
+    """
     for r in range(0, LANES, 8):
         for c in range(0, LANES, 4):
             places = [_offset(builder, source, _i64((r + i) * LANES + c)) for i in range(8)]
