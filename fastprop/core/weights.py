@@ -12,8 +12,8 @@ from . import arrays
 class Weights:
     """The weights of some rows.
 
-    With a weight for each output, the cost is J = Σ w·ℓ / (Σ w/n_L): weights that are the same for all outputs of a
-    row are those of the rows.
+    With a weight for each output, the cost is J = Σ w·ℓ / (Σ w/n_L), so that a weight that all outputs of a row share
+    is the weight of the row.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Weights:
 
     @property
     def values(self) -> np.ndarray:
-        """The weights of the outputs, or of the samples if those say all."""
+        """The weights of the outputs if they have any of their own, otherwise those of the samples."""
         return self.samples if self.outputs is None else self.outputs
 
     def rows(self, which: np.ndarray) -> "Weights":

@@ -35,7 +35,10 @@ def _weights_of_classes(value: Any, Y: np.ndarray, n: int) -> np.ndarray:
 
 
 def _weights_of_labels(value: Any, Y: np.ndarray) -> np.ndarray:
-    """Return the weight of each label of each row, by whether the row has it; any for a label that is not known."""
+    """Return the weight of each label of each row: that of class 1 if the row has the label, otherwise of class 0.
+
+    A label that is not known also gets the weight of class 0; the weights it is multiplied by are 0.
+    """
     n, has = Y.shape[1], Y == 1
     if not (has | (Y == 0) | np.isnan(Y)).all():
         raise ValueError("class_weight needs labels that are 0 or 1.")
