@@ -22,6 +22,8 @@ import math
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .functions.function import Function, compiled
 from .functions.symbolic import Lines
 from .kernels import elementwise
@@ -34,7 +36,7 @@ def NAME(A, Z, n):
     for i in range(n):
         z = load(Z, LANES * i)
         LINES
-        store(A, LANES * i, RESULT + splat(0.0))
+        store(A, LANES * i, RESULT + splat(Z, 0.0))
 """
 DERIVATIVE_SOURCE = """
 def NAME(dZ, dA, Z, A, n):
@@ -127,16 +129,16 @@ class Activation(Function):
             compiled(f"{self.name}_derivative", DERIVATIVE, DERIVATIVE_SOURCE, LINES=slope.lines, RESULT=d),
         )
 
-    def kind(self, from_Z: bool = False) -> LayerKind:
+    def kind(self, dtype: np.dtype, from_Z: bool = False) -> LayerKind:
         """Compile the routines, and return what the plan needs to know; with `from_Z`, g′ must not read A."""
         relu = self is ACTIVATIONS["relu"]
         if self.by_hand is None or (from_Z and self.by_hand[1] and not relu):
             activation, derivative = self.generated
-            return LayerKind(activation.address, derivative.address, from_Z=True)
+            return LayerKind(activation.address(dtype), derivative.address(dtype), from_Z=True)
         activation_by_hand, derivative_by_hand = self.by_hand
         return LayerKind(
-            activation_by_hand.address if activation_by_hand else 0,
-            derivative_by_hand.address if derivative_by_hand else 0,
+            activation_by_hand.address(dtype) if activation_by_hand else 0,
+            derivative_by_hand.address(dtype) if derivative_by_hand else 0,
             relu,
         )
 

@@ -25,34 +25,37 @@ import numpy as np
 from .activations import ACTIVATIONS
 from .core import threads
 from .kernels import jit, steps
+from .kernels.plan import FLOAT32
 from .kernels.tiles import compile_tiles
 from .losses import LOSSES, default_for, loss_routine
 from .network import Network
 from .optimizers import OPTIMIZERS, SGD
 
 
-def warm(sizes: tuple[int, ...] | None = None) -> None:
+def warm(sizes: tuple[int, ...] | None = None, dtype: np.dtype = FLOAT32) -> None:
     """Compile what networks call, or load it from the cache.
 
     Parameters
     ----------
     sizes : tuple of int, optional
         Widths from the inputs to the outputs; None for any widths, and every pair of an output and a loss.
+    dtype : numpy.dtype
+        float32 or float64.
     """
-    compile_tiles(sizes)
+    compile_tiles(sizes, dtype=dtype)
     for routine in _routines():
-        routine.address  # noqa: B018 (compiles it)
+        routine.address(dtype)
     for activation in ACTIVATIONS.values():
-        activation.kind()
+        activation.kind(dtype)
         for loss in [default_for(activation)] if sizes else LOSSES.values():
             if loss.accepts(activation):
-                loss_routine(activation, loss).address  # noqa: B018
+                loss_routine(activation, loss).address(dtype)
     optimizers: dict[str, Any] = dict(OPTIMIZERS)
     for kind in optimizers.values():
         optimizer = kind()
-        optimizer.prepare.address  # noqa: B018
-        optimizer.update.address  # noqa: B018
-    _call()
+        optimizer.prepare.address(dtype)
+        optimizer.update.address(dtype)
+    _call(dtype)
 
 
 def _routines() -> Iterator[jit.Routine]:
@@ -62,24 +65,24 @@ def _routines() -> Iterator[jit.Routine]:
             yield from (value for value in list(vars(module).values()) if isinstance(value, jit.Routine))
 
 
-def _call() -> None:
+def _call(dtype: np.dtype) -> None:
     """Train and predict on all kinds of data, on one thread and on two, so that the functions called are compiled."""
     before = threads.get_num_threads()
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 200)
-    Y = np.eye(3, dtype=np.float32)[labels]
-    weights = np.ones(200, np.float32)
+    Y = np.eye(3, dtype=dtype)[labels]
+    weights = np.ones(200, dtype)
     try:
         for count, batch in ((1, 1), (1, 32), (2, 200)):
             threads.set_num_threads(count)
-            for X in (rng.random((200, 5), np.float32), rng.integers(0, 256, (200, 5), np.uint8)):
+            for X in (rng.random((200, 5)).astype(dtype), rng.integers(0, 256, (200, 5), np.uint8)):
                 for targets in (labels, Y):
-                    net = Network((5, 300, 3), output="softmax", scale=1 / X.max(), rng=0)
+                    net = Network((5, 300, 3), output="softmax", scale=1 / X.max(), dtype=dtype, rng=0)
                     net.fit(X, targets, epochs=1, batch_size=batch, sample_weight=weights, progress=False)
                     net.predict(X), net.predict(X[:1])
                     net.loss(X, targets)
                     net.forward(X), net.backward(targets)
-            net = Network((5, 300, 3), scale=1 / 255, rng=0)
+            net = Network((5, 300, 3), scale=1 / 255, dtype=dtype, rng=0)
             net.fit(X, Y, epochs=1, batch_size=batch, optimizer=SGD(0.001), progress=False)
             net.train_step(X[:batch], Y[:batch], SGD(0.001))
     finally:

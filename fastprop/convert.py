@@ -16,7 +16,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS, RESULT, Z
 from .checks import number
-from .core.arrays import float32
+from .core.arrays import reals
 from .distribution import missing
 from .network import Network
 from .training.files import replace_file
@@ -350,7 +350,7 @@ def _values(name: str, tensor: Any) -> np.ndarray:
     """Return a parameter as finite float32."""
     torch = _torch()
     dtype = torch.promote_types(tensor.dtype, torch.float32)  # NumPy has no bfloat16
-    return float32(name, tensor.detach().cpu().to(dtype).numpy())
+    return reals(name, tensor.detach().cpu().to(dtype).numpy())
 
 
 # ---- ONNX --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The derivation's functions on dictionaries, computed by the kernels: a drop-in for :mod:`fastprop.reference`.
 
-Signatures, keys and shapes are the same (samples are columns), and so are the values up to float32 rounding. Arrays may
-have any real dtype and memory order; results have the dtype that NumPy would have given them. Everything is computed in
-float32.
+Signatures, keys and shapes are the same (samples are columns), and so are the values up to rounding. Arrays may have any
+real dtype and memory order; results have the dtype that NumPy would have given them. A call computes in float64 where
+NumPy would, for any array of float64 or of integers, and in float32 otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from . import reference
 from .activations import ACTIVATIONS, Activation
 from .checks import choice, generator, number
 from .core import arrays, threads
-from .core.architecture import checked_hidden, checked_sizes
+from .core.architecture import DTYPES, checked_hidden, checked_sizes
 from .core.engine import Engine, plan_for
 from .kernels import passes, updates
-from .kernels.plan import BACKWARD, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
+from .kernels.plan import BACKWARD, FLOAT32, FLOAT64, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
 from .kernels.scan import address_of
 from .losses import PAIRS, default_for, loss_routine
 from .reference import Arrays
@@ -71,15 +71,15 @@ def forward_propagation(
     ValueError, TypeError
         If a name, key, shape or value does not fit.
     """
-    layers, sizes = _layers(parameters)
+    dtype, narrow = _precision(X, *_values("parameters", parameters))
+    layers, sizes = _layers(parameters, dtype)
     L, last = len(layers), ACTIVATIONS[choice("output", output, list(PAIRS))]
-    columns = arrays.columns("X", X, sizes[0])
-    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), last, columns.shape[1])
+    columns = arrays.columns("X", X, dtype, sizes[0])
+    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), last, columns.shape[1], dtype)
     bench.put_parameters(layers)
     bench.pack(0, "A_prev", columns)
     bench.execute(FORWARD | OUTPUT)
     cache = {"A0": X}
-    narrow = _all_float32(X, *parameters.values())
     for l in range(1, L + 1):
         cache[f"Z{l}"], cache[f"A{l}"] = bench.unpack(l - 1, "Z"), bench.unpack(l - 1, "A")
         if not narrow:
@@ -109,14 +109,15 @@ def compute_cost(cache: Mapping[str, Any], Y: Any, output: str = "softmax") -> f
     ValueError, TypeError
         If a name, key, shape or value does not fit.
     """
-    paired = _paired(ACTIVATIONS[choice("output", output, list(PAIRS))])
+    paired = ACTIVATIONS[choice("output", output, list(PAIRS))]
     last = f"Z{(len(_mapping('cache', cache)) - 1) // 2}"
     Z = arrays.array(last, _entry("cache", cache, last))
     if Z.ndim != 2 or 0 in Z.shape:
         raise ValueError(f"cache[{last!r}] has shape {Z.shape}; it must be (n_L, m).")
-    Z = arrays.columns(last, Z, *Z.shape)
-    Y = arrays.columns("Y", Y, *Z.shape)
-    return passes.cost_of_columns(paired, address_of(Z), address_of(Y), *Z.shape)
+    dtype, _ = _precision(Z, Y)
+    Z = arrays.columns(last, Z, dtype, *Z.shape)
+    Y = arrays.columns("Y", Y, dtype, *Z.shape)
+    return passes.cost_of_columns(_paired(paired, dtype), Z, Y)
 
 
 def backpropagation(
@@ -143,15 +144,16 @@ def backpropagation(
     ValueError, TypeError
         If a name, key, shape or value does not fit.
     """
-    layers, sizes = _layers(parameters)
-    L = len(sizes) - 1
+    L = len(_values("parameters", parameters)) // 2
     given = [_entry("cache", cache, f"A{l}") for l in range(L + 1)]
-    columns = [arrays.columns("A0", given[0], sizes[0])]
+    dtype, narrow = _precision(Y, *given, *parameters.values())
+    layers, sizes = _layers(parameters, dtype)
+    columns = [arrays.columns("A0", given[0], dtype, sizes[0])]
     m = columns[0].shape[1]
-    columns += [arrays.columns(f"A{l}", given[l], sizes[l], m) for l in range(1, L + 1)]
-    targets = arrays.columns("Y", Y, sizes[-1], m)
+    columns += [arrays.columns(f"A{l}", given[l], dtype, sizes[l], m) for l in range(1, L + 1)]
+    targets = arrays.columns("Y", Y, dtype, sizes[-1], m)
     # dZ = A_L − Y for every paired output: the same as that of an identity output whose Z is A_L
-    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), ACTIVATIONS["identity"], m)
+    bench = _Bench.take(sizes, checked_hidden(hidden, L - 1), ACTIVATIONS["identity"], m, dtype)
     bench.put_parameters(layers)
     for l in range(L):
         bench.pack(l, "A_prev", columns[l], transposed=True)
@@ -159,7 +161,6 @@ def backpropagation(
     bench.pack_targets(targets)
     bench.execute(LOSS | BACKWARD | GRADIENTS)
     grads = {}
-    narrow = _all_float32(Y, *given, *parameters.values())
     for l in range(L, 0, -1):
         if l < L:
             grads[f"dA{l}"], grads[f"dZ{l}"] = bench.unpack(l - 1, "dA"), bench.unpack(l - 1, "dZ")
@@ -207,7 +208,8 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
         updated = {}
         for name, theta in parameters.items():
             gradient = grads.get(f"d{name}")
-            if not (arrays.is_float32(theta) and arrays.is_float32(gradient)):
+            dtype = theta.dtype if type(theta) is np.ndarray else None
+            if dtype not in DTYPES or not (arrays.is_matrix(theta, dtype) and arrays.is_matrix(gradient, dtype)):
                 break
             updated[name] = out = np.empty_like(theta)
             if not updates.descend(out, theta, gradient, rate):
@@ -222,22 +224,19 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
 
 def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: float) -> np.ndarray:
     """Update one array of any dtype and layout."""
-    narrow_theta, narrow_gradient = arrays.float32(name, theta), arrays.float32(f"d{name}", gradient)
-    if narrow_gradient.shape != narrow_theta.shape:
-        raise ValueError(
-            f"d{name} has shape {narrow_gradient.shape}; {name} has {narrow_theta.shape}. They must be the same."
-        )
     dtype = _dtype(theta, gradient, learning_rate)
-    if dtype != np.float32:  # in float64, where the digits of a small step count
-        return (np.asarray(theta) - learning_rate * np.asarray(gradient)).astype(dtype, copy=False)
-    out = np.empty(narrow_theta.shape, np.float32)
-    updates.descend(out.reshape(-1, 1), narrow_theta.reshape(-1, 1), narrow_gradient.reshape(-1, 1), rate)
-    return out
+    compute = _computed_in(dtype)
+    theta, gradient = arrays.reals(name, theta, compute), arrays.reals(f"d{name}", gradient, compute)
+    if gradient.shape != theta.shape:
+        raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {theta.shape}. They must be the same.")
+    out = np.empty(theta.shape, compute)
+    updates.descend(out.reshape(-1, 1), theta.reshape(-1, 1), gradient.reshape(-1, 1), rate)
+    return out.astype(dtype, copy=False)
 
 
-def _paired(output: Activation) -> int:
+def _paired(output: Activation, dtype: np.dtype) -> int:
     """Return the address of the loss routine that is paired with an output."""
-    return loss_routine(output, default_for(output)).address
+    return loss_routine(output, default_for(output)).address(dtype)
 
 
 def _is_narrow(x: Any) -> bool:
@@ -253,37 +252,43 @@ class _Bench:
     """
 
     @classmethod
-    def take(cls, sizes: tuple[int, ...], hidden: tuple[Activation, ...], output: Activation, m: int) -> "_Bench":
+    def take(
+        cls, sizes: tuple[int, ...], hidden: tuple[Activation, ...], output: Activation, m: int, dtype: np.dtype
+    ) -> "_Bench":
         """Return a bench that is not in use."""
-        key = (sizes, hidden, output, m, threads.get_num_threads())
+        key = (sizes, hidden, output, m, dtype, threads.get_num_threads())
         return _kept.benches.pop(key, None) or cls(key)
 
     def put_back(self) -> None:
         """Store the bench for a later call."""
         benches = _kept.benches
-        if self.floats <= 2**24:
+        if self.nbytes <= 2**26:
             benches[self.key] = self
         if len(benches) > 4:
             del benches[next(iter(benches))]  # the one that was stored first
 
     def __init__(self, key: tuple[Any, ...]):
         self.key = key
-        sizes, hidden, output, m, _ = key
+        sizes, hidden, output, m, dtype, _ = key
         layout = ParameterLayout.of(sizes)
         self.m, L = m, len(sizes) - 1
-        parameters, gradients = allocate(layout.length), allocate(layout.length)
-        kinds = [activation.kind() for activation in (*hidden, output)]
-        plan = plan_for(sizes, kinds, max(m, 2), keep=True)  # so that a single sample too is in a panel, for `pack`
-        self.engine = Engine(plan, parameters, gradients, _paired(output))
-        self.floats = len(self.engine.work) + 2 * layout.length
+        self._like = arrays.LIKE[dtype]
+        parameters, gradients = allocate(layout.length, dtype), allocate(layout.length, dtype)
+        kinds = [activation.kind(dtype) for activation in (*hidden, output)]
+        batch = max(m, 2)  # so that a single sample too is in a panel, for `pack`
+        plan = plan_for(sizes, kinds, batch, keep=True, dtype=dtype)
+        self.engine = Engine(plan, parameters, gradients, _paired(output, dtype))
+        self.nbytes = self.engine.work.nbytes + 2 * parameters.nbytes
         self._parameters = [layout.views(parameters, l) for l in range(L)]
         self._gradients = [layout.views(gradients, l) for l in range(L)]
         start = address_of(self.engine.work)
         names = ("A_prev", "A_prev_T", "Z", "A", "dZ", "dA")
+        size = dtype.itemsize
         self._where = [
-            {name: start + 4 * int(layer[name]) if layer[name] >= 0 else 0 for name in names} for layer in plan.layers
+            {name: start + size * int(layer[name]) if layer[name] >= 0 else 0 for name in names}
+            for layer in plan.layers
         ]
-        self._Y = start + 4 * plan.Y_panels
+        self._Y = start + size * plan.Y_panels
 
     def put_parameters(self, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
         for (W_here, b_here), (W, b) in zip(self._parameters, layers):
@@ -295,14 +300,15 @@ class _Bench:
 
     def pack(self, l: int, name: str, columns: np.ndarray, transposed: bool = False) -> None:
         where = self._where[l]
-        passes.pack(where[name], where["A_prev_T"] if transposed else 0, address_of(columns), *columns.shape)
+        A_T = where["A_prev_T"] if transposed else 0
+        passes.pack(self._like, where[name], A_T, address_of(columns), *columns.shape)
 
     def pack_targets(self, Y: np.ndarray) -> None:
-        passes.pack(self._Y, 0, address_of(Y), *Y.shape)
+        passes.pack(self._like, self._Y, 0, address_of(Y), *Y.shape)
 
     def unpack(self, l: int, name: str) -> np.ndarray:
-        out = np.empty((self.key[0][l + 1], self.m), np.float32)
-        passes.unpack(address_of(out), self._where[l][name], *out.shape)
+        out = np.empty((self.key[0][l + 1], self.m), self._like.dtype)
+        passes.unpack(out, self._where[l][name])
         return out
 
     def execute(self, do: int) -> None:
@@ -319,9 +325,18 @@ class _Kept(local):
 _kept = _Kept()
 
 
-def _all_float32(*operands: Any) -> bool:
-    """Return whether all operands are float32 arrays, so that every result is one."""
-    return {type(a) is np.ndarray and a.dtype for a in operands} == {np.dtype(np.float32)}
+def _precision(*operands: Any) -> tuple[np.dtype, bool]:
+    """Return the dtype to compute in, and whether all operands are arrays of it, so that every result is one."""
+    found = {type(a) is np.ndarray and a.dtype for a in operands}
+    dtype = found.pop() if len(found) == 1 else False
+    if dtype in DTYPES:
+        return DTYPES[DTYPES.index(dtype)], True
+    return _computed_in(_dtype(*operands)), False
+
+
+def _computed_in(dtype: np.dtype) -> np.dtype:
+    """Return the dtype in which results of a dtype are computed."""
+    return FLOAT32 if dtype.itemsize <= FLOAT32.itemsize else FLOAT64
 
 
 def _dtype(*operands: Any) -> np.dtype:
@@ -330,8 +345,8 @@ def _dtype(*operands: Any) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _layers(parameters: Any) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[int, ...]]:
-    layers = arrays.parameters(parameters)
+def _layers(parameters: Any, dtype: np.dtype) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[int, ...]]:
+    layers = arrays.parameters(parameters, dtype)
     return layers, (layers[0][0].shape[1], *(len(b) for _, b in layers))
 
 
@@ -339,6 +354,10 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a dictionary.")
     return value
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    return list(_mapping(name, value).values())
 
 
 def _entry(name: str, mapping: Any, key: str) -> Any:

@@ -29,7 +29,6 @@ from .functions.symbolic import Lines
 from .kernels import elementwise
 from .kernels.elementwise import LOSS
 from .kernels.jit import Routine
-from .kernels.scan import FLOAT32_MAX
 
 LEAST = 1e-7  # the least probability of which the logarithm is taken
 
@@ -72,7 +71,7 @@ class Loss(Function):
 
     arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
-    targets: tuple[float, float] = (-FLOAT32_MAX, FLOAT32_MAX)
+    targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
 
     def accepts(self, output: Activation) -> bool:
@@ -128,7 +127,7 @@ Loss.add(
     "poisson",
     lambda y_hat, y: math.exp(y_hat) - y * y_hat,
     lambda y_hat, y: math.exp(y_hat) - y,
-    targets=(0.0, FLOAT32_MAX),
+    targets=(0.0, math.inf),
 )
 
 # ---- the compiled cost and dZ of an output with a loss -----------------------------------------------------------
@@ -143,7 +142,7 @@ PAIRED_ROUTINES = {
 # dZ = ∂J/∂ŷ · g′(z)
 ELEMENTWISE_SOURCE = """
 def NAME(dZ, Z, Y, weight, n):
-    w, cost = load(weight, 0), splat(0.0)
+    w, cost = load(weight, 0), splat(Z, 0.0)
     for i in range(n):
         z, y = load(Z, LANES * i), load(Y, LANES * i)
         LINES
@@ -154,7 +153,7 @@ def NAME(dZ, Z, Y, weight, n):
 # dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ): the Jacobian of softmax, diag(Ŷ) − Ŷ·Ŷᵀ, times dŶ
 SOFTMAX_SOURCE = """
 def NAME(dZ, Z, Y, weight, n):
-    w, cost, product = load(weight, 0), splat(0.0), splat(0.0)
+    w, cost, product = load(weight, 0), splat(Z, 0.0), splat(Z, 0.0)
     softmax_of_panel(dZ, Z, n)
     for i in range(n):
         y_hat, y = load(dZ, LANES * i), load(Y, LANES * i)

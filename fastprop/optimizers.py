@@ -115,8 +115,8 @@ class Optimizer:
     def moments(self) -> np.ndarray | None:
         return self._moments
 
-    def bind(self, network: Any, length: int) -> np.ndarray:
-        """Return the moments for the `length` parameters of a network, which then belong to it.
+    def bind(self, network: Any, length: int, dtype: np.dtype) -> np.ndarray:
+        """Return the moments, of a dtype, for the `length` parameters of a network, which then belong to it.
 
         If they belong to this network already, they are returned as they are. If this is a copy, or comes from a pickle
         or a file, its moments and its count of steps are continued. Otherwise new moments are made.
@@ -129,14 +129,15 @@ class Optimizer:
         moments = self._moments
         if moments is not None and self.owner is not None and self.owner() is network:
             return moments
-        adopted = moments is not None and self.owner is None and (not self.n_moments or moments.shape[1] == length)
+        fits = moments is not None and (not self.n_moments or (moments.shape[1], moments.dtype) == (length, dtype))
+        adopted = fits and self.owner is None
         if not adopted:
             if moments is not None and self.n_moments and self.steps:
                 raise ValueError(
                     f"this {type(self).__name__} holds the moments of another network. "
                     f"Make one optimizer for each network that you train."
                 )
-            self.restore(allocate(self.n_moments * length).reshape(self.n_moments, length), steps=0)
+            self.restore(allocate(self.n_moments * length, dtype).reshape(self.n_moments, length), steps=0)
         self.owner = weakref.ref(network)
         assert self._moments is not None
         return self._moments
@@ -164,7 +165,7 @@ class Optimizer:
         self.count = allocate(1, np.float64)
         self.steps = int(state["count"][0])
         if self._moments is not None:
-            self._moments = allocate(self._moments.size).reshape(self._moments.shape)
+            self._moments = allocate(self._moments.size, self._moments.dtype).reshape(self._moments.shape)
             self._moments[:] = state["_moments"]
 
 

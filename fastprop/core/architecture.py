@@ -12,11 +12,13 @@ import numpy as np
 from ..activations import ACTIVATIONS, HIDDEN, Activation
 from ..checks import choice, flag, number, whole
 from ..kernels import scan
-from ..kernels.plan import ParameterLayout
+from ..kernels.plan import FLOAT32, FLOAT64, ParameterLayout
 from ..losses import LOSSES, Loss
 from ..losses import default_for as paired_loss
 from . import arrays, weights
 from .weights import Weights
+
+DTYPES = (FLOAT32, FLOAT64)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Architecture:
     dropout_seed : int
         The seed of these draws.
     check_finite, missing : bool
+    dtype : numpy.dtype
+        Of the parameters and of all that is computed from them: float32 or float64.
     """
 
     sizes: tuple[int, ...]
@@ -48,6 +52,7 @@ class Architecture:
     scale: float = 1.0
     check_finite: bool = True
     missing: bool = False
+    dtype: np.dtype = FLOAT32
 
     @classmethod
     def checked(
@@ -63,6 +68,7 @@ class Architecture:
         scale: Any = 1.0,
         check_finite: Any = True,
         missing: Any = False,
+        dtype: Any = FLOAT32,
     ) -> "Architecture":
         """Validate the arguments of a network.
 
@@ -71,7 +77,8 @@ class Architecture:
         ValueError, TypeError
             If a value is out of range, or of the wrong type.
         """
-        sizes = checked_sizes(sizes)
+        dtype = checked_dtype(dtype)
+        sizes = checked_sizes(sizes, dtype)
         hidden = checked_hidden(hidden, len(sizes) - 2)
         output = checked_activation("output", output, list(ACTIVATIONS))
         if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
@@ -93,6 +100,7 @@ class Architecture:
             number("scale", scale, least=1e-37),
             flag("check_finite", check_finite),
             flag("missing", missing),
+            dtype,
         )
 
     @cached_property
@@ -134,19 +142,23 @@ class Architecture:
     def targets(self) -> arrays.Targets:
         """Which targets the output and the loss take."""
         if self.output.label == "softmax":
-            return arrays.Targets(self.sizes[-1], 0.0, 1.0, distributions=True, name="a softmax", classes=True)
+            return arrays.Targets(self.sizes[-1], 0, 1, True, "a softmax", classes=True, dtype=self.dtype)
         low, high = self.loss.targets
-        return arrays.Targets(self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing)
+        return arrays.Targets(
+            self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing, self.dtype
+        )
 
     @cached_property
-    def _float32_batch(self) -> tuple[int, int, float, float] | None:
+    def _fast_batch(self) -> tuple[int, int, float, float] | None:
         """(n_0, n_L, low, high) of X and Y that one compiled check can accept; None if Y may be labels."""
-        targets = self.targets
-        return None if targets.distributions else (self.sizes[0], targets.n, targets.low, targets.high)
+        targets, most = self.targets, arrays.MOST[self.dtype]
+        if targets.distributions:
+            return None
+        return self.sizes[0], targets.n, max(targets.low, -most), min(targets.high, most)
 
     def check_features(self, X: Any, name: str = "X") -> np.ndarray:
         """Return X as the kernels read it, of shape (m, n_0)."""
-        return arrays.features(X, self.sizes[0], self.check_finite, name)
+        return arrays.features(X, self.sizes[0], self.dtype, self.check_finite, name)
 
     def check_targets(self, Y: Any, m: int, name: str = "Y") -> np.ndarray:
         """Return Y as the kernels read it, of shape (m, n_L), or labels of shape (m,)."""
@@ -158,13 +170,13 @@ class Architecture:
         """Return the weights of checked targets, in which a target that is not known has weight 0."""
         if sample_weight is None and not self.missing:
             return None
-        given = weights.checked(sample_weight, len(Y), self.n_weighted, name)
+        given = weights.checked(sample_weight, len(Y), self.n_weighted, self.dtype, name)
         return weights.of_known(given, Y, of) if self.missing else given
 
     def check_batch(self, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return X and Y as the kernels read them; one compiled check if they already are so."""
-        fast = self._float32_batch
-        if fast and arrays.is_float32(X) and arrays.is_float32(Y):
+        fast = self._fast_batch
+        if fast and arrays.is_matrix(X, self.dtype) and arrays.is_matrix(Y, self.dtype):
             n_0, n_L, low, high = fast
             if scan.both_fit(X, n_0, Y, n_L, low, high):
                 return X, Y
@@ -175,7 +187,18 @@ class Architecture:
 # ---- checks of the single settings -------------------------------------------------------------------------------
 
 
-def checked_sizes(value: Any) -> tuple[int, ...]:
+def checked_dtype(value: Any) -> np.dtype:
+    """Return float32 or float64."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    if value is None or dtype not in DTYPES:
+        raise ValueError(f'dtype is {value!r}; it must be "float32" or "float64".')
+    return DTYPES[DTYPES.index(dtype)]
+
+
+def checked_sizes(value: Any, dtype: np.dtype = FLOAT32) -> tuple[int, ...]:
     """Return (n_0, …, n_L), each at least 1, for which the parameters fit into the machine's memory."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
@@ -183,8 +206,8 @@ def checked_sizes(value: Any) -> tuple[int, ...]:
     if len(value) < 2:
         raise ValueError(f"sizes is {tuple(value)}; it needs at least two widths: the inputs and the outputs.")
     result = tuple(whole(f"sizes[{i}]", n) for i, n in enumerate(value))
-    # parameters and gradients in float32, and the initial weights in float64
-    needed = sum((a + 32) * b for a, b in pairwise(result)) * 16
+    # parameters and gradients, and the initial weights in float64
+    needed = sum((a + 32) * b for a, b in pairwise(result)) * (2 * dtype.itemsize + 8)
     if needed > _memory():
         raise ValueError(
             f"sizes is {result}: to make this network takes {needed / 2**30:.3g} GiB, and this machine has "

@@ -1,7 +1,7 @@
 """Argument validation of arrays: they are checked and converted once, here; the kernels check nothing.
 
-Every message names the value, the rule and the remedy. Arrays that already are C-contiguous float32 pass through one
-compiled check of shape and values and are not copied.
+Every message names the value, the rule and the remedy. Arrays that already are C-contiguous and of the network's dtype
+pass through one compiled check of shape and values and are not copied.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from ..kernels import scan
-from ..kernels.scan import FLOAT32_MAX, MOST_SAMPLES
+from ..kernels.plan import FLOAT32, FLOAT64
+from ..kernels.scan import FLOAT32_MAX, FLOAT64_MAX, MOST_SAMPLES
 from . import forms
 
-FLOAT32 = np.dtype(np.float32)
-FINITE = (-FLOAT32_MAX, FLOAT32_MAX)
+MOST = {FLOAT32: FLOAT32_MAX, FLOAT64: FLOAT64_MAX}  # the largest finite number of each dtype of a network
+LIKE = {dtype: dtype.type(0) for dtype in MOST}  # from which compiled functions of addresses learn the dtype
 
 
 def is_finite(a: np.ndarray) -> bool:
-    """Return whether a contiguous float32 array holds neither NaN nor infinity, without allocating a temporary."""
-    return bool(scan.first_outside(scan.address_of(a), a.size, *FINITE) < 0)
+    """Return whether a contiguous array of floats holds neither NaN nor infinity, without allocating a temporary."""
+    most = MOST[a.dtype]
+    return bool(scan.first_outside(LIKE[a.dtype], scan.address_of(a), a.size, -most, most) < 0)
 
 
 def array(name: str, value: Any, remedy: str = forms.NUMBERS) -> np.ndarray:
@@ -30,31 +32,33 @@ def array(name: str, value: Any, remedy: str = forms.NUMBERS) -> np.ndarray:
     return forms.numbers(name, value, remedy)
 
 
-def is_float32(value: Any) -> bool:
-    """Return whether a value is a C-contiguous float32 matrix, which the kernels read as it is."""
-    return type(value) is np.ndarray and value.dtype == FLOAT32 and value.ndim == 2 and value.flags.c_contiguous
+def is_matrix(value: Any, dtype: np.dtype) -> bool:
+    """Return whether a value is a C-contiguous matrix of a dtype, which the kernels read as it is."""
+    return type(value) is np.ndarray and value.dtype == dtype and value.ndim == 2 and value.flags.c_contiguous
 
 
-def _float32(
+def _reals(
     name: str,
     value: np.ndarray,
-    low: float = -FLOAT32_MAX,
-    high: float = FLOAT32_MAX,
+    dtype: np.dtype,
+    low: float = -np.inf,
+    high: float = np.inf,
     who: str = "",
     finite: bool = True,
     given: Any = None,
     missing: bool | None = None,
 ) -> np.ndarray:
-    """Return `value` as C-contiguous float32 within [low, high], the range of `who`; without a copy if possible.
+    """Return `value` as C-contiguous numbers within [low, high], the range of `who`; without a copy if possible.
 
     Without `finite`, NaN and infinity are accepted, with `missing` NaN; None says that NaN has no meaning. `given` is
     what `value` was made from: if it is a frame, errors name its column.
     """
     result = value
-    if value.dtype != np.float32 or not value.flags.c_contiguous:
+    most = MOST[dtype]
+    if value.dtype != dtype or not value.flags.c_contiguous:
         with np.errstate(over="ignore"):
-            result = np.ascontiguousarray(value, dtype=np.float32).reshape(value.shape)
-    where = scan.first_outside(scan.address_of(result), result.size, low, high)
+            result = np.ascontiguousarray(value, dtype=dtype).reshape(value.shape)
+    where = scan.first_outside(LIKE[dtype], scan.address_of(result), result.size, max(low, -most), min(high, most))
     if where >= 0 and (missing or not finite):
         outside = (result < low) | (result > high)  # NaN is neither
         if not finite:
@@ -74,30 +78,30 @@ def _float32(
             )
         if np.isfinite(result[index]):
             raise ValueError(f"{place} is {x:g}; {who} lie between {low:g} and {high:g}.")
-        raise ValueError(f"{place} is {x:g}, beyond the range of float32 (3.4e38). Scale {name} down.")
+        raise ValueError(f"{place} is {x:g}, beyond the range of {dtype.name} ({most:.2g}). Scale {name} down.")
     return result
 
 
-def float32(name: str, value: Any) -> np.ndarray:
-    """Return any real array as finite C-contiguous float32."""
-    return _float32(name, array(name, value))
+def reals(name: str, value: Any, dtype: np.dtype = FLOAT32) -> np.ndarray:
+    """Return any real array as finite C-contiguous numbers of a dtype."""
+    return _reals(name, array(name, value), dtype)
 
 
-def columns(name: str, value: Any, n: int, m: int | None = None) -> np.ndarray:
-    """Return an array of the drop-in functions as C-contiguous float32 (n, m): samples are columns."""
-    if is_float32(value) and len(value) == n and scan.fits(value, value.shape[1] if m is None else m) and value.size:
+def columns(name: str, value: Any, dtype: np.dtype, n: int, m: int | None = None) -> np.ndarray:
+    """Return an array of the drop-in functions as C-contiguous (n, m) of a dtype: samples are columns."""
+    if is_matrix(value, dtype) and len(value) == n and scan.fits(value, value.shape[1] if m is None else m) and value.size:
         return value
     given = array(name, value)
     if given.ndim != 2 or given.shape[0] != n or given.shape[1] < 1 or (m is not None and given.shape[1] != m):
         raise ValueError(
             f"{name} has shape {given.shape}; it must be ({n}, {'m' if m is None else m}), one column per sample."
         )
-    return _float32(name, given)
+    return _reals(name, given, dtype)
 
 
-def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray:
-    """Return X, of shape (m, n) with m ≥ 1, as C-contiguous float32 or uint8; with `finite`, NaN is refused."""
-    if is_float32(X) and scan.fits(X, n):
+def features(X: Any, n: int, dtype: np.dtype, finite: bool = True, name: str = "X") -> np.ndarray:
+    """Return X, of shape (m, n) with m ≥ 1, C-contiguous and of a dtype or uint8; with `finite`, NaN is refused."""
+    if is_matrix(X, dtype) and scan.fits(X, n):
         return X
     given, X = X, array(name, X, forms.CATEGORIES)
     if X.ndim != 2:
@@ -109,7 +113,7 @@ def features(X: Any, n: int, finite: bool = True, name: str = "X") -> np.ndarray
         )
     if not 1 <= X.shape[0] <= MOST_SAMPLES:
         raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
-    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _float32(name, X, finite=finite, given=given)
+    return np.ascontiguousarray(X) if X.dtype == np.uint8 else _reals(name, X, dtype, finite=finite, given=given)
 
 
 def _as_matrix(name: str, given: Any, n: int) -> str:
@@ -138,6 +142,7 @@ class Targets:
         Whether the outputs stand for classes, so that text has to be numbered.
     missing : bool or None
         Whether NaN stands for a target that is not known; None if there can be none.
+    dtype : numpy.dtype
     """
 
     n: int
@@ -147,9 +152,10 @@ class Targets:
     name: str
     classes: bool = False
     missing: bool | None = None
+    dtype: np.dtype = FLOAT32
 
     def check(self, Y: Any, m: int, finite: bool = True, name: str = "Y") -> np.ndarray:
-        """Return Y as C-contiguous float32 (m, n), or as int64 labels (m,)."""
+        """Return Y as C-contiguous (m, n) of the dtype, or as int64 labels (m,)."""
         given, Y = Y, array(name, Y, forms.CLASSES if self.classes else forms.NUMBERS)
         n = self.n
         if Y.shape[:1] != (m,):
@@ -165,9 +171,10 @@ class Targets:
             hint = ' Integer labels need output="softmax".' if labels else ""
             other = self._labels_instead(name, Y)
             raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
-        Y = _float32(name, Y, self.low, self.high, f"targets of {self.name}", finite, given, self.missing)
+        of = f"targets of {self.name}"
+        Y = _reals(name, Y, self.dtype, self.low, self.high, of, finite, given, self.missing)
         if self.distributions:
-            row = scan.first_not_summing_to_one(scan.address_of(Y), m, n, 1e-3, finite)
+            row = scan.first_not_summing_to_one(LIKE[self.dtype], scan.address_of(Y), m, n, 1e-3, finite)
             if row >= 0:
                 raise ValueError(
                     f"row {row} of {name} sums to {Y[row].sum():g}; targets of {self.name} are distributions and sum "
@@ -226,20 +233,23 @@ def classes_of(Y: np.ndarray) -> np.ndarray | None:
     return Y.argmax(axis=1) if (Y.sum(axis=1) == 1).all() else None
 
 
-def parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (W, b) of each layer in float32, b as (n,) or (n, 1), from the derivation's dictionary."""
+def parameters(value: Any, dtype: np.dtype = FLOAT32) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (W, b) of each layer in a dtype, b as (n,) or (n, 1), from the derivation's dictionary."""
+    most = MOST[dtype]
     layers: list[tuple[np.ndarray, np.ndarray]] = []
     n_prev = 0
     for l in range(1, len(value) // 2 + 1) if type(value) is dict else ():
         W, b = value.get(f"W{l}"), value.get(f"b{l}")
-        if not (is_float32(W) and is_float32(b) and scan.both_fit(W, n_prev or W.shape[1], b, 1, *FINITE) and W.size):
+        if not (is_matrix(W, dtype) and is_matrix(b, dtype) and W.size):
+            break
+        if not scan.both_fit(W, n_prev or W.shape[1], b, 1, -most, most):
             break
         layers.append((W, b))
         n_prev = len(b)
-    return layers if layers and 2 * len(layers) == len(value) else _parameters(value)
+    return layers if layers and 2 * len(layers) == len(value) else _parameters(value, dtype)
 
 
-def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+def _parameters(value: Any, dtype: np.dtype) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the same from any mapping of any arrays."""
     if not isinstance(value, Mapping):
         raise TypeError(f"parameters is a {type(value).__name__}; it must be a dictionary with W1, b1, W2, b2, ...")
@@ -258,5 +268,5 @@ def _parameters(value: Any) -> list[tuple[np.ndarray, np.ndarray]]:
             raise ValueError(f"W{l} has {W.shape[1]} columns; layer {l - 1} has {len(layers[-1][1])} units.")
         if b.shape not in ((W.shape[0], 1), (W.shape[0],)):
             raise ValueError(f"b{l} has shape {b.shape}; W{l} has {W.shape[0]} rows, so it must be ({W.shape[0]}, 1).")
-        layers.append((_float32(f"W{l}", W), _float32(f"b{l}", b)))
+        layers.append((_reals(f"W{l}", W, dtype), _reals(f"b{l}", b, dtype)))
     return layers

@@ -8,9 +8,10 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+from numba import from_dtype
 
 from ..kernels import estimate
-from ..kernels.passes import gather_floats, gather_uint8
+from ..kernels.passes import gather_reals, gather_uint8
 from ..kernels.plan import (
     BACKWARD,
     COST_BEFORE,
@@ -31,6 +32,7 @@ from ..kernels.plan import (
     TRANSPOSE,
     UPDATE,
     WEIGHT_BEFORE,
+    FLOAT32,
     LayerKind,
     Plan,
     allocate,
@@ -40,7 +42,7 @@ from ..kernels.plan import (
 )
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
-from ..kernels.steps import late_update, phases, squares_of_blocks
+from ..kernels.steps import late_update, phases, squares_of_blocks, worker
 from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
@@ -114,18 +116,18 @@ class Engine:
         self._set(unchecked=not check_finite)
         threshold = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
         self._set(drop_seed=dropout_seed, drop_threshold=threshold)
-        self._read(np.dtype(np.float32))
+        self._read(plan.dtype)
         _engines.add(self)
 
     def _allocate(self) -> None:
         """Allocate the workspace and the small arrays that the job record points to."""
         plan = self.plan
-        self.work = allocate(plan.length * (plan.threads if plan.parts else 1))
-        self._parts = allocate(plan.parts * plan.layout.length)
+        self.work = allocate(plan.length * (plan.threads if plan.parts else 1), plan.dtype)
+        self._parts = allocate(plan.parts * plan.layout.length, plan.dtype)
         self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
         self._totals = allocate(N_TOTALS, np.float64)
         self._tickets = allocate(N_TICKETS, np.int64)
-        self._hyper = allocate(N_HYPER)
+        self._hyper = allocate(N_HYPER, plan.dtype)
         self._rate = allocate(1, np.float64)
         self._no_updates = allocate(1, np.float64)
         self._rates: np.ndarray | None = None
@@ -134,11 +136,12 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self._record = np.zeros(1, JOB)
+        self._record = np.zeros(1, JOB[from_dtype(plan.dtype)])
         self.job = self._record[0]
         self.address = self._record.ctypes.data
         one, two = phases(plan)
-        compile_tiles(plan.sizes, plan.vectors)
+        compile_tiles(plan.sizes, plan.vectors, plan.dtype)
+        self._worker = worker.address(plan.dtype)
         self._set(
             layers=plan.layers,
             n_layers=len(plan.layers),
@@ -146,8 +149,8 @@ class Engine:
             parameters=parameters,
             gradients=gradients,
             work=self.work,
-            phase_one=one.address,
-            phase_two=two.address,
+            phase_one=one.address(plan.dtype),
+            phase_two=two.address(plan.dtype),
             loss=loss,
             Y_panels=plan.Y_panels,
             weight_panels=plan.weight_panels,
@@ -171,10 +174,10 @@ class Engine:
         )
 
     def _read(self, dtype: np.dtype) -> None:
-        """Read the rows of X as float32 or as uint8."""
+        """Read the rows of X as numbers of the network's dtype, or as uint8."""
         self._dtype = dtype
         uint8 = dtype == np.uint8
-        self._set(gather=(gather_uint8 if uint8 else gather_floats).address, uint8=uint8)
+        self._set(gather=(gather_uint8 if uint8 else gather_reals).address(self.plan.dtype), uint8=uint8)
 
     def _limit(self, clip_norm: float | None) -> None:
         """Clip the gradients and penalize the cost, if either is asked for."""
@@ -184,7 +187,8 @@ class Engine:
         self._late = allocate(late_length(self.plan.layout.length), np.float64)
         self._late[MAX_NORM] = np.inf if clip_norm is None else clip_norm
         self._late[L2] = self._l2
-        self._set(late=self._late, squares=squares_of_blocks.address, late_update=late_update.address)
+        squares, update = (routine.address(self.plan.dtype) for routine in (squares_of_blocks, late_update))
+        self._set(late=self._late, squares=squares, late_update=update)
 
     def set_cost(self, l2: float, scale: float, by_samples: bool) -> None:
         """Change J to `scale` times the network's cost, whose gradients stay the same, plus another penalty.
@@ -245,7 +249,7 @@ class Engine:
                 started = perf_counter()
                 n_threads = choice.next(n_threads, m, started)
         sums = threads.launch(
-            self.address, n_threads, do, m, first_step, last_step,
+            self._worker, self.address, n_threads, do, m, first_step, last_step,
             0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,
             0 if weights is None else address_of(weights.samples),
             0 if weights is None or weights.outputs is None else address_of(weights.outputs),
@@ -258,7 +262,7 @@ class Engine:
     def forward(self, X: np.ndarray, transpose: bool) -> np.ndarray:
         """Compute Ŷ of all rows; with `transpose`, store the transposed activations that a backward pass reads."""
         m = len(X)
-        Y_hat = np.empty((m, self.plan.sizes[-1]), np.float32)
+        Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype)
         with self._lock:
             self.execute(FORWARD | OUTPUT | (TRANSPOSE if transpose else 0), m, 0, self._steps(m), X, Y_hat=Y_hat)
             self.rows, self.has_gradients = m, False
@@ -334,8 +338,8 @@ class Engine:
             state_stride=moments.shape[1],
             settings=optimizer.scalars,
             updates=optimizer.count,
-            update=optimizer.update.address,
-            prepare=optimizer.prepare.address,
+            update=optimizer.update.address(self.plan.dtype),
+            prepare=optimizer.prepare.address(self.plan.dtype),
             fused=optimizer.plain and not self._l2,
         )
         self._limit(optimizer.clip_norm)
@@ -379,10 +383,11 @@ def plan_for(
     keep: bool = False,
     train: bool = True,
     vectors: bool = True,
+    dtype: np.dtype = FLOAT32,
 ) -> Plan:
     """Plan for a batch, on as many threads as its work can use; with `vectors`, a batch of 1 is stored in vectors."""
-    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), train=train)
-    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1)
+    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
+    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1, dtype=dtype)
 
 
 _engines: WeakSet[Engine] = WeakSet()

@@ -47,11 +47,11 @@ class Engines:
         """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients."""
         net = self.architecture
         drops = bool(net.dropout) and train and not keep
-        kinds = [activation.kind(from_Z=drops) for activation in net.activations]
+        kinds = [activation.kind(net.dtype, from_Z=drops) for activation in net.activations]
         return Engine(
-            plan_for(net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops),
+            plan_for(net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype),
             *self._buffers,
-            loss_routine(net.output, net.loss).address,
+            loss_routine(net.output, net.loss).address(net.dtype),
             l2=net.l2,
             scale=net.scale,
             dropout=net.dropout,

@@ -91,7 +91,7 @@ class Model:
         self.fit_state: Any = None
         self.n_parameters = architecture.n_parameters
         self._parameters = parameters
-        self._gradients = allocate(architecture.layout.length)
+        self._gradients = allocate(architecture.layout.length, architecture.dtype)
         self._optimizer: Optimizer | None = None
         self._classes: list[str | int] | None = None
         self.engines = self.engines_type(architecture, self._parameters, self._gradients)
@@ -113,6 +113,7 @@ class Model:
     l2 = property(lambda self: self.architecture.l2)
     dropout = property(lambda self: self.architecture.dropout)
     scale = property(lambda self: self.architecture.scale)
+    dtype = property(lambda self: self.architecture.dtype)
     check_finite = property(lambda self: self.architecture.check_finite)
     missing = property(lambda self: self.architecture.missing)
     optimizer = property(lambda self: self._optimizer)
@@ -151,6 +152,7 @@ class Model:
             "missing": (self.missing, False),
         }
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
+        others += f", dtype={self.dtype.name!r}" if self.dtype != np.float32 else ""
         loss = self.architecture.loss.label
         return (
             f"Network({self.sizes}, hidden={hidden!a}, output={self.output!a}, loss={loss!a}{others}): "
@@ -178,7 +180,7 @@ class Model:
 
         Returns
         -------
-        Y_hat : ndarray of shape (m, n_L), float32
+        Y_hat : ndarray of shape (m, n_L), of the network's dtype
 
         Raises
         ------
@@ -227,7 +229,7 @@ class Model:
             return engine.loss(X, Y, weights)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Compute Ŷ of X, of shape (m, n_L) and float32; may be called from several threads at once.
+        """Compute Ŷ of X, of shape (m, n_L) and the network's dtype; may be called from several threads at once.
 
         The result for a row has the same bits whatever rows stand beside it, with one exception: a single row is
         computed as a matrix-vector product, which sums in another order, and may differ in the last bits.
@@ -324,7 +326,7 @@ class Model:
         """
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}; it must be an optimizer, such as SGD(lr=0.1) or Adam().")
-        moments = optimizer.bind(self, self.architecture.layout.length)
+        moments = optimizer.bind(self, self.architecture.layout.length, self.architecture.dtype)
         self._optimizer = optimizer
         return moments
 
@@ -362,7 +364,7 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         architecture, optimizer = state["architecture"], state["optimizer"]
-        parameters = allocate(architecture.layout.length)
+        parameters = allocate(architecture.layout.length, architecture.dtype)
         parameters[:] = state["parameters"]
         Model.__init__(self, architecture, state["generator"], parameters)
         self._classes = state["classes"]

@@ -17,7 +17,6 @@ from . import cores
 SURVIVE_FORK = ("workqueue",)  # the threading layers of Numba that start their threads anew in a forked child
 
 _chosen: int | None = None
-_worker = 0
 _parallel = threading.Lock()
 _started = False  # whether Numba's threads run, and OpenMP's number of threads is what it was
 _refused = False  # whether this process can start no threads
@@ -64,21 +63,15 @@ def set_num_threads(n: int | None) -> None:
     _chosen = None if n is None else whole("n", n, least=1, most=1024)
 
 
-def _compiled_worker() -> int:
-    """Return the address of the worker, which is compiled or loaded from the cache now."""
-    global _worker
-    _worker = steps.worker.address
-    return _worker
+def launch(worker: int, job: int, threads: int, *call: int) -> tuple[float, float]:
+    """Run a worker, given by its address, on the job at an address, on up to `threads` threads.
 
-
-def launch(job: int, threads: int, *call: int) -> tuple[float, float]:
-    """Run the job at an address on up to `threads` threads; `call` are the other arguments of :func:`steps.launch`.
+    `call` are the other arguments of :func:`steps.launch`.
 
     Only one parallel region runs at a time, because Numba's workqueue layer aborts the process if two Python threads
     enter one. A call that finds it taken does its work alone, with the same result; so does a forked child, which does
     not have its parent's threads, and a process that may not start threads.
     """
-    worker = _worker or _compiled_worker()
     if threads > 1 and _serial:
         _warn_serial()
     elif threads > 1 and _parallel.acquire(blocking=False):

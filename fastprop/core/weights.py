@@ -17,9 +17,9 @@ class Weights:
 
     Attributes
     ----------
-    samples : ndarray of shape (m,), float32
+    samples : ndarray of shape (m,), of the network's dtype
         The weight of each row, which is the mean over its outputs.
-    outputs : ndarray of shape (m, n_L), float32, or None
+    outputs : ndarray of shape (m, n_L), of the network's dtype, or None
         The weight of each output; None if all outputs of a row have the weight of the row.
     """
 
@@ -28,10 +28,10 @@ class Weights:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Weights":
-        """Return contiguous float32 of shape (m,), (m, 1) or (m, n_L) as weights."""
+        """Return contiguous numbers of shape (m,), (m, 1) or (m, n_L) as weights."""
         if values.ndim == 1 or values.shape[1] == 1:
             return cls(values.reshape(-1))
-        return cls(values.mean(axis=1, dtype=np.float64).astype(np.float32), values)
+        return cls(values.mean(axis=1, dtype=np.float64).astype(values.dtype), values)
 
     @property
     def values(self) -> np.ndarray:
@@ -49,14 +49,16 @@ class Weights:
         return factor * (self.samples[:, None] if factor.ndim > self.values.ndim else self.values)
 
 
-def checked(sample_weight: Any, m: int, n: int, name: str = "sample_weight") -> Weights | None:
+def checked(
+    sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sample_weight"
+) -> Weights | None:
     """Return sample_weight of shape (m,), or (m, n), n being the number of outputs that may have weights of their own.
 
     No weight may be negative, and at least one must be positive.
     """
     if sample_weight is None:
         return None
-    w = arrays.float32(name, sample_weight)
+    w = arrays.reals(name, sample_weight, dtype)
     if w.shape != (m,) and (w.shape != (m, n) or not n):
         other = f" or ({m}, {n}), one for each output" if n > 1 else ""
         softmax = " The outputs of a softmax have one loss together." if not n and w.ndim == 2 else ""
@@ -86,7 +88,7 @@ def of_known(weights: Weights | None, Y: np.ndarray, name: str = "Y") -> Weights
     unknown = np.isnan(Y)
     if not unknown.any():
         return weights
-    values = np.ones(Y.shape, np.float32)
+    values = np.ones(Y.shape, Y.dtype)
     if weights is not None:
         values *= weights.values.reshape(len(Y), -1)
     values[unknown] = 0

@@ -22,7 +22,6 @@ from .simd import (
     load,
     mantissa,
     nearest,
-    pointer,
     power_of_two,
     splat,
     store,
@@ -30,9 +29,22 @@ from .simd import (
     where,
 )
 
-ACTIVATION = types.void(pointer, pointer, types.int64)
-DERIVATIVE = types.void(pointer, pointer, pointer, pointer, types.int64)
-LOSS = types.float64(pointer, pointer, pointer, pointer, types.int64)
+
+
+def ACTIVATION(element):
+    """Return the signature of an activation routine: (A, Z, n)."""
+    return types.void(*[types.CPointer(element)] * 2, types.int64)
+
+
+def DERIVATIVE(element):
+    """Return the signature of a derivative routine: (dZ, dA, Z, A, n)."""
+    return types.void(*[types.CPointer(element)] * 4, types.int64)
+
+
+def LOSS(element):
+    """Return the signature of a loss routine: (dZ, Z, Y, weight, n)."""
+    return types.float64(*[types.CPointer(element)] * 4, types.int64)
+
 
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
@@ -226,7 +238,7 @@ def _largest(Z, n):
 def softmax_of_panel(A, Z, n):
     """A = e^(Z − max Z) / Σ e^(Z − max Z), over the n rows"""
     m = _largest(Z, n)
-    s = splat(0.0)
+    s = splat(Z, 0.0)
     for i in range(n):
         e = exp(load(Z, LANES * i) - m)
         store(A, LANES * i, e)
@@ -262,7 +274,7 @@ def weighted_cost(cost, weight):
 def identity_mse(dZ, Z, Y, weight, n):
     """cost = ½ Σ (ŷ − y)², ŷ = z; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
-    cost = splat(0.0)
+    cost = splat(Z, 0.0)
     for i in range(n):
         error = load(Z, LANES * i) - load(Y, LANES * i)
         cost = fma(error * 0.5, error, cost)
@@ -274,7 +286,7 @@ def identity_mse(dZ, Z, Y, weight, n):
 def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
     """cost = Σ max(z, 0) − z·y + log(1 + e^(−|z|)), ŷ = sigmoid z; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
-    cost = splat(0.0)
+    cost = splat(Z, 0.0)
     for i in range(n):
         z = load(Z, LANES * i)
         y = load(Y, LANES * i)
@@ -291,8 +303,8 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
     w = load(weight, 0)
     m = _largest(Z, n)
     # Σ e^(z − m) is `ones` + `rest`: if one unit is far above the others, the cost is `rest`, but 1 + rest rounds to 1.
-    ones = splat(0.0)
-    rest = splat(0.0)
+    ones = splat(Z, 0.0)
+    rest = splat(Z, 0.0)
     for i in range(n):
         e = exp(load(Z, LANES * i) - m)
         store(dZ, LANES * i, e)
@@ -300,7 +312,7 @@ def softmax_cross_entropy(dZ, Z, Y, weight, n):
         rest = rest + where(e < 1.0, e, e - 1.0)  # NaN stays NaN
     log_s = log1p(rest + (ones - 1.0))
     inverse = 1.0 / (rest + ones)
-    cost = splat(0.0)
+    cost = splat(Z, 0.0)
     for i in range(n):
         y = load(Y, LANES * i)
         cost = fma(y, log_s - (load(Z, LANES * i) - m), cost)

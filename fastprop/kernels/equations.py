@@ -8,8 +8,8 @@ its lines are not in this module:
 - Equation 1 of the default relu is fused into the tile of equation 4: :func:`dA` with ``relu=1``. :func:`dZ` is for
   all other activations.
 
-All memory is flat float32, arrays or pointers. Activations and their derivatives are stored in panels of 16 samples,
-[panel][feature, padded to 16][16], with ``panel_stride(n)`` floats from one panel to the next. `A_prev_T` holds the
+All memory is flat float32 or float64, arrays or pointers, all of one element. Activations and their derivatives are stored in panels of 16 samples,
+[panel][feature, padded to 16][16], with ``panel_stride(n)`` numbers from one panel to the next. `A_prev_T` holds the
 same blocks of 16 × 16 transposed: samples down, features along. W is stored in rows of ``row_stride(n_prev)`` floats.
 Places beyond n and beyond the batch hold zeros. The parameters of a kernel are its outputs, then its inputs, then
 sizes. The kernels check nothing.
@@ -22,20 +22,33 @@ import numpy as np
 
 from .jit import kernel
 from .plan import (
-    PACKED_FLOATS,
-    PACKED_STRIDE,
+    PACKED,
     PANEL_BLOCK,
     ROW_BLOCK,
     ROWS_TOGETHER,
     SMALL_WEIGHTS,
+    packed_stride,
     packs_columns,
     panel_stride,
     row_stride,
 )
 from .prefetch import prefetch_next
-from .simd import LANES, at, call, floats_on_stack, get, prefetch, put, splat, store
+from .simd import (
+    LANES,
+    at,
+    call,
+    dot_rows,
+    get,
+    most_rows,
+    on_stack,
+    prefetch,
+    put,
+    real,
+    size_of,
+    splat,
+    store,
+)
 from .tiles import (
-    DOT_ROWS,
     dA_tile,
     dot_tile,
     dW_tile,
@@ -46,8 +59,7 @@ from .tiles import (
     transpose_tile,
 )
 
-NO_FLOOR = np.float32(-np.inf)
-ONE = np.float32(1.0)
+NO_FLOOR = -np.inf
 
 
 @kernel
@@ -61,7 +73,7 @@ def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
     A_stride = panel_stride(n_prev)
     i = 0
     while i < n:  # loop 2: tiles of rows of W; loop 1, over the panels, is inside the tile
-        rows = next_rows(n - i)
+        rows = next_rows(n - i, most_rows(W))
         out, w = at(Z, LANES * i), at(W, i * ld)
         forward_tile(rows, (out, w, A_prev, at(b, i), floor, ld, n_prev, panels, Z_stride, A_stride))
         i += rows
@@ -108,21 +120,21 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, alpha, beta, first, last, pr
     columns = n_prev - (last - 1) * LANES
     n_whole = last if columns > LANES // 2 else max(first, last - 1)
     n_blocks = last if columns > 1 else n_whole
-    far = n * ld > SMALL_WEIGHTS  # W does not fit the cache
+    far = n * ld * size_of(dW) > SMALL_WEIGHTS  # W does not fit the cache
     end = 0
     while end < n:  # loop 4: rows of dW, `ROWS_TOGETHER` at once
         begin = end
-        end = end_of_rows(begin, n)
+        end = end_of_rows(begin, n, most_rows(dW))
         for p in range(0, panels, PANEL_BLOCK):  # loop 3: samples, `PANEL_BLOCK` panels at once
             some = min(PANEL_BLOCK, panels - p)
-            beta_here = beta if p == 0 else ONE
+            beta_here = beta if p == 0 else real(dW, 1.0)
             for block in range(first, n_blocks):  # loop 2: columns of dW, 16 at once
                 here = at(dW, block * LANES)
                 A_T = at(A_prev_T, block * LANES * LANES + p * A_stride)
                 i = begin
                 while i < end:  # loop 1: tiles of rows of dW
                     prefetch_next(prefetch_record)
-                    rows = next_rows(n - i)
+                    rows = next_rows(n - i, most_rows(dW))
                     out = at(here, i * ld)
                     samples = at(dZ, LANES * i + p * dZ_stride)
                     # Prefetched here, the rows of dW are there when the sums are complete: wide and xl 2% faster.
@@ -156,11 +168,14 @@ def _dW_of_last_column(dW, dZ, A_prev, n, n_prev, panels, alpha, beta):
 
 
 @kernel
-def end_of_rows(i, n):
-    """Return where the rows from row i on end whose tiles follow each other: `ROWS_TOGETHER` rows, or a few more."""
+def end_of_rows(i, n, most):
+    """Return where the rows from row i on end whose tiles follow each other: `ROWS_TOGETHER` rows, or a few more.
+
+    `most` is the number of rows of a full tile.
+    """
     end = min(i + ROWS_TOGETHER, n)
     while i < end:
-        i += next_rows(n - i)
+        i += next_rows(n - i, most)
     return i
 
 
@@ -170,24 +185,25 @@ def db(db, dZ, n, panels, alpha, beta):
 
     db (n,), dZ [panels][n][16]
     """
-    ones = floats_on_stack(LANES)
-    store(ones, 0, splat(1.0))
+    ones = on_stack(dZ, LANES)
+    store(ones, 0, splat(dZ, 1.0))
     _rows_dot(db, 1, dZ, ones, n, panels, panel_stride(n), 0, alpha, beta)
 
 
 @kernel
 def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta):
     """out[stride·r] = β·out[stride·r] + α·Σ_{p, s} rows[p][r][s]·a[p][s], for n rows"""
-    column = floats_on_stack(LANES)
-    for i in range(0, n, DOT_ROWS):
-        count = min(n - i, DOT_ROWS)
+    column = on_stack(rows, LANES)
+    most = dot_rows(rows)
+    for i in range(0, n, most):
+        count = min(n - i, most)
         here = at(rows, LANES * i)
         if stride == 1:
-            dot_tile(DOT_ROWS, (at(out, i), here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
+            dot_tile(most, (at(out, i), here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
         else:
             for r in range(count):
                 put(column, r, get(out, (i + r) * stride))
-            dot_tile(DOT_ROWS, (column, here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
+            dot_tile(most, (column, here, a, alpha, beta, count, LANES, panels, row_stride, a_stride))
             for r in range(count):
                 put(out, (i + r) * stride, get(column, r))
 
@@ -202,19 +218,20 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     ld = row_stride(n_prev)
     A_stride = panel_stride(n_prev)
     dZ_stride = panel_stride(n)
-    packs = packs_columns(n, panels)
-    packed = floats_on_stack(PACKED_FLOATS)
+    packs = packs_columns(n, panels, most_rows(W) * size_of(W))
+    stride = packed_stride(size_of(W))
+    packed = on_stack(W, PACKED)
     for i in range(0, n, ROW_BLOCK):  # loop 3: rows of W, `ROW_BLOCK` at once
         some = min(ROW_BLOCK, n - i)
         masks = relu if i + ROW_BLOCK >= n else 0
         dz = at(dZ, LANES * i)
         k = 0
         while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
-            rows = next_rows(n_prev - k)
+            rows = next_rows(n_prev - k, most_rows(W))
             out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
             if packs:
-                pack_tile(rows, (packed, w, ld, some))
-                dA_tile(rows, (out, packed, dz, a, masks, i, PACKED_STRIDE, some, panels, A_stride, dZ_stride))
+                pack_tile(rows, (packed, w, ld, stride, some))
+                dA_tile(rows, (out, packed, dz, a, masks, i, stride, some, panels, A_stride, dZ_stride))
             else:
                 dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
             k += rows

@@ -17,18 +17,18 @@ from .simd import LANES
 
 PEAK = 1.15e11  # FLOP/s of a core
 NEAR, FAR = 0.95, 0.87  # share of the peak of products whose W does, or does not, fit the cache of one core
-CACHE = 2**18  # floats
+CACHE = 2**20  # bytes
 VECTOR = 7e-9  # seconds to gather, activate, mask and transpose 16 samples of one unit
 STREAM = 6e10  # bytes/s of W that a core reads from the caches
 FROM_MEMORY = 2e10  # bytes/s if W exceeds all caches
-LARGEST_CACHE = 2**23  # floats
+LARGEST_CACHE = 2**25  # bytes
 HANDOVER = 1e-6  # seconds that two threads wait for each other at the end of a phase; half as long for each further one
 EXCHANGE = 2.4e10  # bytes/s that a core reads from the caches of other cores
 LAUNCH = 2.5e-6  # seconds to wake the other threads for a single call; a fit does it once for thousands of steps
 WORTH = 1.05  # more threads must be faster by at least this factor
 
 
-def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = True) -> float:
+def seconds(sizes: Sequence[int], batch: int, threads: int, size: int = 4, *, train: bool = True) -> float:
     """Return the expected time of a training step, or without `train` of a forward pass.
 
     Parameters
@@ -39,6 +39,8 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
         Number of samples in a step.
     threads : int
         Number of threads that share the step, each on a core of its own.
+    size : int
+        Bytes of a number: 4 for float32, 8 for float64, of which a core computes half as many per second.
     train : bool
         Whether there is a backward pass and an update.
 
@@ -49,44 +51,45 @@ def seconds(sizes: Sequence[int], batch: int, threads: int, *, train: bool = Tru
     """
     products = [a * b for a, b in pairwise(sizes)]
     if batch == 1:
-        return _seconds_of_sample(sum(products), len(products), threads, train)
+        return _seconds_of_sample(sum(products), len(products), threads, size, train)
     panels = -(-batch // LANES)
     columns = sum(-(-n // LANES) for n in sizes[:-1])
     first = -(-panels // threads) / panels  # the largest share of each phase
     second = -(-columns // threads) / columns
-    each = [2 * batch * n / PEAK / (NEAR if n <= CACHE else FAR) for n in products]
+    wide = size / 4
+    each = [2 * batch * n * wide / PEAK / (NEAR if n * size <= CACHE else FAR) for n in products]
     once = sum(each)
     dA = sum(each[1:])
-    read = 4 * sum(products) / STREAM
-    time = first * ((once + (dA if train else 0)) + panels * sum(sizes) * VECTOR) + (2 if train else 1) * read
+    read = size * sum(products) / STREAM
+    time = first * ((once + (dA if train else 0)) + panels * sum(sizes) * VECTOR * wide) + (2 if train else 1) * read
     if train:
         time += second * (once + read)
     if threads > 1:
         others = 1 - 1 / threads
         if train:
             written = sum(products) + batch * (sum(sizes[1:]) + sum(sizes[:-1]) / threads)
-            time += HANDOVER * threads + 4 * others * written / EXCHANGE
+            time += HANDOVER * threads + size * others * written / EXCHANGE
         else:
             time += LAUNCH + HANDOVER * threads / 2
     return time
 
 
-def _seconds_of_sample(weights: int, layers: int, threads: int, train: bool) -> float:
+def _seconds_of_sample(weights: int, layers: int, threads: int, size: int, train: bool) -> float:
     """Return the time for one sample: that of reading W, or in training of reading it three times and writing it once.
 
     Threads share each layer.
     """
-    bandwidth = STREAM if weights <= LARGEST_CACHE else FROM_MEMORY
-    time = (4 if train else 1) * 4 * weights / bandwidth / threads
+    bandwidth = STREAM if weights * size <= LARGEST_CACHE else FROM_MEMORY
+    time = (4 if train else 1) * size * weights / bandwidth / threads
     if threads > 1:
         time += (LAUNCH if not train else 0) + (2 if train else 1) * layers * HANDOVER * threads / 2
         if train:  # shared by rows and then by columns, so that each thread reads what the others wrote
-            time += 4 * min(weights, LARGEST_CACHE) * (1 - 1 / threads) / EXCHANGE
+            time += min(size * weights, LARGEST_CACHE) * (1 - 1 / threads) / EXCHANGE
     return time
 
 
 @cache
-def threads_for(sizes: tuple[int, ...], batch: int, available: int, *, train: bool = True) -> int:
+def threads_for(sizes: tuple[int, ...], batch: int, available: int, size: int = 4, *, train: bool = True) -> int:
     """Return the smallest number of threads, at most `available`, that is expected to be about as fast as any other."""
-    times = [seconds(sizes, batch, threads, train=train) for threads in range(1, available + 1)]
+    times = [seconds(sizes, batch, threads, size, train=train) for threads in range(1, available + 1)]
     return 1 + next(i for i, time in enumerate(times) if time <= WORTH * min(times))

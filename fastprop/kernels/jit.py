@@ -8,8 +8,8 @@ There are three kinds of compiled function:
     Called from Python with a few scalars or arrays. Cached.
 ``routine``
     A C function with a fixed signature that other compiled code calls *by address*: the worker, an activation, a
-    loss, an optimizer. It is compiled when its address is first read, and cached. A new activation or optimizer
-    therefore compiles nothing but itself.
+    loss, an optimizer. It is compiled for an element, float32 or float64, when its address is first read, and cached.
+    A new activation or optimizer therefore compiles nothing but itself.
 
 Fast-math is off. The kernels state their fused multiply-adds and the order of their sums explicitly, so that its flags
 would gain nothing, and without them infinities and NaN keep their meaning.
@@ -35,6 +35,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
@@ -93,10 +94,11 @@ def _dispatcher(function: Callable, flags: dict[str, Any]) -> Any:
 class Routine:
     """A C function, called by address from compiled code.
 
-    Attributes
+    Parameters
     ----------
-    address : int
-        The address of the machine code. The first access compiles it or loads it from the cache.
+    function : callable
+    signature : callable
+        Returns the function's Numba signature for an element, float32 or float64.
 
     Notes
     -----
@@ -104,27 +106,29 @@ class Routine:
     explicitly: they run as fast as at Numba's level 3, and compile in less time.
     """
 
-    def __init__(self, function: Callable, signature: Any):
+    def __init__(self, function: Callable, signature: Callable[[Any], Any]):
         self._function = function
         self._signature = signature
-        self._address: Any = None
+        self._compiled: dict[np.dtype, Any] = {}  # the code lives as long as these
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
 
-    @property
-    def address(self) -> int:
-        if self._address is None:
+    def address(self, dtype: np.dtype) -> int:
+        """Return the address of the machine code for an element; the first call compiles it or loads it."""
+        if dtype not in self._compiled:
             with compiling():
-                self._compile()
-        return self._address
+                self._compile(dtype)
+        return self._compiled[dtype].address
 
-    def _compile(self) -> None:
-        if self._address is None:  # checked again under the lock: another thread may have compiled it
-            compiled = _Compiled(self._function, normalize_signature(self._signature), {}, dict(FLAGS))
+    def _compile(self, dtype: np.dtype) -> None:
+        if dtype not in self._compiled:  # checked again under the lock: another thread may have compiled it
+            signature = normalize_signature(self._signature(numba.from_dtype(dtype)))
+            compiled = _Compiled(self._function, signature, {}, dict(FLAGS))
             compiled._cache = _Cache(self._function)
             with _lightly_optimised():  # until the address is read, since the whole is optimised only then
                 compiled.compile()
-                self._compiled, self._address = compiled, compiled.address  # the code lives as long as `compiled`
+                _ = compiled.address
+            self._compiled[dtype] = compiled
 
 
 @contextmanager
@@ -246,8 +250,8 @@ def _lightly_optimised() -> Iterator[None]:
         numba.config.OPT = before
 
 
-def routine(signature: Any) -> Callable[[Callable], Routine]:
-    """Return a decorator that makes a function a :class:`Routine` of the given Numba signature."""
+def routine(signature: Callable[[Any], Any]) -> Callable[[Callable], Routine]:
+    """Return a decorator that makes a function a :class:`Routine`, whose Numba signature is a function of the element."""
     return lambda function: Routine(function, signature)
 
 

@@ -14,16 +14,18 @@ from .simd import (
     bytes_at,
     call_float64,
     drop_lanes,
-    floats,
-    floats_on_stack,
     fma,
     get,
     indices,
     integers,
     load,
+    load_as,
     load_first,
-    pointer,
+    load_first_as,
+    on_stack,
     put,
+    real,
+    reals,
     splat,
     store,
     store_first,
@@ -31,7 +33,11 @@ from .simd import (
 )
 from .tiles import transpose_tile
 
-GATHER = types.void(pointer, *[types.int64] * 6, types.float32)
+
+def GATHER(element):
+    """Return the signature of a gather routine: (A, A_T, X, order, start, count, n, scale)."""
+    return types.void(types.CPointer(element), *[types.int64] * 6, element)
+
 
 # ---- data in and out ---------------------------------------------------------------------------------------------
 
@@ -40,18 +46,19 @@ GATHER = types.void(pointer, *[types.int64] * 6, types.float32)
 def gather(A, A_T, X, order, start, count, n, scale=1.0):
     """Fill one panel, and its transpose, with `count` ≤ 16 rows of X times `scale`; zero elsewhere.
 
-    A [n][16], A_T its transposed blocks or None, X (n_samples, n) of float32 or uint8. The rows are start… of the epoch
+    A [n][16], A_T its transposed blocks or None, X (n_samples, n) of A's element or uint8. The rows are start… of the epoch
     (:func:`.prefetch.row_of`).
     """
-    block = floats_on_stack(BLOCK)
+    block = on_stack(A, BLOCK)
     for k in range(0, n, LANES):
-        real = min(LANES, n - k)
+        some = min(LANES, n - k)
         form = block if A_T is None else at(A_T, k * LANES)
         for s in range(count):
             source = row_of(order, start + s) * n + k
-            store(form, LANES * s, (load(X, source) if real == LANES else load_first(X, source, real)) * scale)
+            row = load_as(A, X, source) if some == LANES else load_first_as(A, X, source, some)
+            store(form, LANES * s, row * scale)
         for s in range(count, LANES):
-            store(form, LANES * s, splat(0.0))
+            store(form, LANES * s, splat(A, 0.0))
         transpose_tile(LANES, (at(A, k * LANES), form, 1))
 
 
@@ -59,15 +66,15 @@ def gather(A, A_T, X, order, start, count, n, scale=1.0):
 def gather_forms(A, A_T, X, order, start, count, n, scale):
     """Do what :func:`gather` does, with A_T given as an address, 0 if it is not needed."""
     if A_T:
-        gather(A, floats(A_T), X, order, start, count, n, scale)
+        gather(A, reals(A, A_T), X, order, start, count, n, scale)
     else:
         gather(A, None, X, order, start, count, n, scale)
 
 
 @routine(GATHER)
-def gather_floats(A, A_T, X, order, start, count, n, scale):
-    """Fill one panel with rows of a float32 X."""
-    gather_forms(A, A_T, floats(X), order, start, count, n, scale)
+def gather_reals(A, A_T, X, order, start, count, n, scale):
+    """Fill one panel with rows of an X of its element."""
+    gather_forms(A, A_T, reals(A, X), order, start, count, n, scale)
 
 
 @routine(GATHER)
@@ -79,7 +86,7 @@ def gather_uint8(A, A_T, X, order, start, count, n, scale):
 @kernel
 def gather_column(A, X, order, start, count):
     """Fill one panel with `count` rows of a single column, as :func:`gather` does, but without transposes."""
-    store(A, 0, splat(0.0))
+    store(A, 0, splat(A, 0.0))
     for s in range(count):
         put(A, s, get(X, row_of(order, start + s)))
 
@@ -87,7 +94,7 @@ def gather_column(A, X, order, start, count):
 @kernel
 def scatter(out, A, start, count, n):
     """Write the panel A [n][16] to the rows start…start + count of `out` (samples, n)."""
-    block = floats_on_stack(BLOCK)
+    block = on_stack(A, BLOCK)
     for k in range(0, n, LANES):
         transpose_tile(LANES, (block, at(A, k * LANES), 1))
         for s in range(count):
@@ -95,21 +102,22 @@ def scatter(out, A, start, count, n):
 
 
 @entry
-def pack(A, A_T, source, n, m):
+def pack(like, A, A_T, source, n, m):
     """Fill the panels A [⌈m/16⌉][n][16], and A_T unless it is 0, from `source` (n, m), whose columns are samples.
 
-    A, A_T and source are addresses.
+    A, A_T and source are addresses of numbers like `like`.
     """
     panels = panels_of(m)
     for p in range(panels):
-        pack_panel(at(floats(A), p * panel_stride(n)), at(floats(source), p * LANES), n, m, m - p * LANES)
+        columns = at(reals(like, source), p * LANES)
+        pack_panel(at(reals(like, A), p * panel_stride(n)), columns, n, m, m - p * LANES)
     if A_T:
-        equations.transpose(floats(A_T), floats(A), n, panels)
+        equations.transpose(reals(like, A_T), reals(like, A), n, panels)
 
 
 @kernel
 def pack_panel(A, columns, n, m, count):
-    """Fill one panel [n][16] from the first `count` columns of `columns`, whose rows are m floats apart."""
+    """Fill one panel [n][16] from the first `count` columns of `columns`, whose rows are m places apart."""
     if count >= LANES:
         for i in range(n):
             store(A, LANES * i, load(columns, i * m))
@@ -119,10 +127,11 @@ def pack_panel(A, columns, n, m, count):
 
 
 @entry
-def cost_of_columns(loss, Z, Y, n, m):
-    """Return J of Z and Y (n, m), whose columns are samples, by a loss routine; all three are addresses."""
+def cost_of_columns(loss, Z, Y):
+    """Return J of Z and Y (n, m), whose columns are samples, by the loss routine at an address."""
+    n, m = Z.shape
     panel = n * LANES
-    space = np.empty(3 * panel + LANES, np.float32)
+    space = np.empty(3 * panel + LANES, Z.dtype)
     Z_panel = at(space, 0)
     Y_panel = at(space, panel)
     dZ = at(space, 2 * panel)
@@ -130,17 +139,18 @@ def cost_of_columns(loss, Z, Y, n, m):
     cost = 0.0
     for start in range(0, m, LANES):
         count = min(LANES, m - start)
-        pack_panel(Z_panel, at(floats(Z), start), n, m, count)
-        pack_panel(Y_panel, at(floats(Y), start), n, m, count)
+        pack_panel(Z_panel, at(reals(Z, Z.ctypes.data), start), n, m, count)
+        pack_panel(Y_panel, at(reals(Y, Y.ctypes.data), start), n, m, count)
         gather_weights(weight, 0, 0, start, count)
         cost += call_float64(loss, (dZ, Z_panel, Y_panel, weight, n))
     return cost / m
 
 
 @entry
-def unpack(out, A, n, m):
-    """Write the panels A [⌈m/16⌉][n][16] to `out` (n, m), whose columns are samples; both are addresses."""
-    columns, panels = floats(out), floats(A)
+def unpack(out, A):
+    """Write the panels at the address A, [⌈m/16⌉][n][16], to `out` (n, m), whose columns are samples."""
+    n, m = out.shape
+    columns, panels = reals(out, out.ctypes.data), reals(out, A)
     for p in range(panels_of(m)):
         panel = at(panels, p * panel_stride(n))
         start = p * LANES
@@ -157,17 +167,17 @@ def unpack(out, A, n, m):
 def one_hot(Y, labels, order, start, count, n):
     """Fill one panel [n][16] with the one-hot form of `count` class labels; `labels` is an address."""
     for i in range(n):
-        store(Y, LANES * i, splat(0.0))
+        store(Y, LANES * i, splat(Y, 0.0))
     for s in range(count):
         label = get(integers(labels), row_of(order, start + s))
         if 0 <= label < n:  # true when they were validated, but the user may write there while the network trains
-            put(Y, LANES * label + s, np.float32(1.0))
+            put(Y, LANES * label + s, 1.0)
 
 
 @kernel
 def zero_of(a, count):
     """Return 0, or NaN if there is a NaN or an infinity among `count` vectors."""
-    zero = splat(0.0)
+    zero = splat(a, 0.0)
     for i in range(0, count * LANES, LANES):
         zero = fma(load(a, i), 0.0, zero)
     return np.float64(total(zero))
@@ -176,22 +186,22 @@ def zero_of(a, count):
 @kernel
 def gather_weights(w, weights, order, start, count):
     """Fill one panel [16] of sample weights; `weights` is an address, 0 if all are 1. Places without a sample get 0."""
-    store(w, 0, splat(0.0))
+    store(w, 0, splat(w, 0.0))
     if weights == 0:
-        store_first(w, 0, splat(1.0), count)
+        store_first(w, 0, splat(w, 1.0), count)
     else:
         for s in range(count):
-            put(w, s, get(floats(weights), row_of(order, start + s)))
+            put(w, s, get(reals(w, weights), row_of(order, start + s)))
 
 
 @kernel
-def total_weight(weights, order, start, count):
-    """Return m: the number of samples, or the sum of their weights."""
+def total_weight(like, weights, order, start, count):
+    """Return m: the number of samples, or the sum of their weights, which are numbers like `like`."""
     if weights == 0:
         return np.float64(count)
     m = 0.0
     for i in range(start, start + count):
-        m += np.float64(get(floats(weights), row_of(order, i)))
+        m += np.float64(get(reals(like, weights), row_of(order, i)))
     return m
 
 
@@ -236,7 +246,7 @@ def drop(a, n, panels, key, layer, sample, threshold):
     1 − threshold/2³². The draw is a function of key, layer, unit and sample alone.
     """
     state, _ = random_bits(key + np.uint64(layer))
-    scale = np.float32(4294967296.0 / threshold)
+    scale = real(a, 4294967296.0 / threshold)
     for i in range(n):
         bits, state = random_bits(state)
         for p in range(panels):
@@ -260,7 +270,7 @@ def forward_pass(layers, n_layers, parameters, work, first, last, transposed, ou
         here, below = first * panel_stride(n), first * panel_stride(n_prev)
         W, b = at(parameters, layer.W), at(parameters, layer.b)
         Z, A, A_prev = at(work, layer.Z + here), at(work, layer.A + here), at(work, layer.A_prev + below)
-        floor = np.float32(0.0) if layer.relu else equations.NO_FLOOR
+        floor = 0.0 if layer.relu else equations.NO_FLOOR
         equations.forward(Z, W, A_prev, b, n, n_prev, panels, floor)
         if layer.activation and (output or l < n_layers - 1):
             equations.activate(A, Z, layer.activation, n, panels)

@@ -5,7 +5,7 @@ compute. Its decisions change the order of the sums, and so the bits of the resu
 by `threads`.
 
 The flat parameters hold, for each layer, W (row-major, with padded rows) and then b (padded); every part is a multiple
-of 16 floats. The workspace holds panels of 16 samples, [panel][feature padded to 16][16]: activations, their
+of 16 numbers. The workspace holds panels of 16 samples, [panel][feature padded to 16][16]: activations, their
 transposes, dA and dZ.
 """
 
@@ -15,10 +15,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba.np.numpy_support import as_dtype
 
 from . import estimate
 from .jit import kernel
-from .simd import LANES, TILE_ROWS, record_of
+from .simd import ELEMENTS, LANES, record_like, record_of
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 # ---- the layout, shared by Python and the kernels ----------------------------------------------------------------
 
@@ -31,7 +34,7 @@ def padded(n):
 
 @kernel
 def row_stride(n_prev):
-    """Return the number of floats from one row of W to the next.
+    """Return the number of places from one row of W to the next.
 
     It is a whole number of vectors and never a multiple of 128, because with such a stride all rows of a tile would
     fall into a few sets of the cache.
@@ -42,7 +45,7 @@ def row_stride(n_prev):
 
 @kernel
 def panel_stride(n):
-    """Return the number of floats from one panel of a layer of n units to the next."""
+    """Return the number of places from one panel of a layer of n units to the next."""
     return (n + LANES - 1) // LANES * LANES * LANES
 
 
@@ -58,9 +61,15 @@ def by_dot(n: int, n_prev: int) -> bool:
 
 
 @kernel
-def packs_columns(n, panels):
-    """Return whether equation 4 reads W through copies of the columns of its tiles."""
-    return TILE_ROWS < LANES and n >= PACKED_ROWS and panels >= PACKED_PANELS
+def packs_columns(n, panels, width):
+    """Return whether equation 4 reads W through copies of the columns of its tiles, which are `width` bytes wide."""
+    return width < LINE and n >= PACKED_ROWS and panels >= PACKED_PANELS
+
+
+@kernel
+def packed_stride(size):
+    """Return the number of places from one row of such a copy to the next; `size` is a number's bytes."""
+    return PACKED_BYTES // size
 
 
 LAYER = np.dtype(
@@ -78,8 +87,7 @@ LAYER = np.dtype(
     ]
 )  # fmt: skip
 
-JOB = np.dtype(
-    [
+_JOB = [
         (name, np.int64)
         for name in (
             "do",  # the parts of a step to do, see FORWARD … SHUFFLE below
@@ -103,11 +111,12 @@ JOB = np.dtype(
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )
-    ]
-)  # fmt: skip
+]  # fmt: skip
+# The record of a job in each element. Its last field holds nothing: its type is the element, which kernels ask for.
+JOB = {element: np.dtype([*_JOB, ("element", as_dtype(element))]) for element in ELEMENTS}
 
 layer_at = record_of(LAYER)
-job_at = record_of(JOB)
+job_at = record_like(JOB)
 
 # The parts of a job: FORWARD from X (with the transposes that GRADIENTS reads: TRANSPOSE), OUTPUT of Ŷ, LOSS with the
 # output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch.
@@ -130,7 +139,7 @@ N_TOTALS = 8
 NEXT, DONE, STOPPED = 0, 8, 16
 N_TICKETS = 24
 
-# `hyper`, float32: the scalars that an optimizer's `prepare` writes and its `update` reads (see :mod:`.updates`), at
+# `hyper`, of the network's element: the scalars that an optimizer's `prepare` writes and its `update` reads (see :mod:`.updates`), at
 # most 8. The first one of plain SGD, whose update may be fused into equation 2, is the learning rate.
 LEARNING_RATE = 0
 N_HYPER = 16
@@ -161,7 +170,7 @@ class LayerKind:
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Offsets of W and b of each layer in the flat parameters, and the length of all, in floats."""
+    """Offsets of W and b of each layer in the flat parameters, and the length of all."""
 
     sizes: tuple[int, ...]
     W: tuple[int, ...]
@@ -188,8 +197,8 @@ class ParameterLayout:
 
 # Block sizes. README.md in this folder shows the loops in which they appear.
 
-# A W of at most this many floats (1 MB) is read from the cache.
-SMALL_WEIGHTS = 2**18
+# A W of at most this many bytes is read from the cache.
+SMALL_WEIGHTS = 2**20
 # W is read once for each chunk of samples in phase 2, and once for each block of panels within it in phase 1. Chunks
 # are long if W is large, and short if the activations are. 17-64-64-6 at B=1000 on two threads: 83% of the peak, 76
 # with chunks of 512.
@@ -203,12 +212,13 @@ MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, since it reads 16 columns of each. 4096 × 4096 over 512 samples: 87% of the
 # peak; with all rows at once 65 to 83%.
 ROW_BLOCK = 512
-# A tile of fewer than 16 columns leaves some of each line of W to the next tile, and hundreds of lines do not stay in
+# A tile of less than 64 bytes of columns leaves some of each line of W to the next tile, and hundreds of lines do not stay in
 # the L1 cache. So from PACKED_ROWS rows of W and PACKED_PANELS panels on, it reads a copy of its columns. Equation 4 of
 # 1024 × 1024 over 256 samples on a Zen 3: 75% of the peak without the copy, 81 with it.
 PACKED_ROWS, PACKED_PANELS = 128, 4
-PACKED_STRIDE = 8  # floats from one row of the copy to the next
-PACKED_FLOATS = ROW_BLOCK * PACKED_STRIDE
+LINE = 64  # bytes of a cache line
+PACKED_BYTES = 32  # from one row of the copy to the next
+PACKED = ROW_BLOCK * PACKED_BYTES // 4  # places of a copy, at most
 # Panels and blocks of columns that equation 2 takes at once: as many rows of dZ and A_prev as the L1 cache holds, and
 # runs of 2 KB of the rows of dW. 4096 × 4096 over 512 samples: 89% of the peak; with all panels at once and runs of
 # 512 bytes 77%.
@@ -240,19 +250,23 @@ class Plan:
         Whether there is a backward pass. Without it, only Ŷ and the cost can be computed.
     vectors : bool
         Whether the one sample of a batch of 1 is stored in vectors (see :mod:`.vectors`) and not in a panel.
+    dtype : numpy.dtype
+        The element, float32 or float64.
     """
 
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
-                 keep: bool = False, train: bool = True, vectors: bool = False):  # fmt: skip
+                 keep: bool = False, train: bool = True, vectors: bool = False,
+                 dtype: np.dtype = FLOAT32):  # fmt: skip
         self.sizes = sizes
         self.batch = batch
         self.threads = threads
         self.keep = keep
         self.train = train
         self.vectors = vectors
+        self.dtype = dtype
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
-        small = max(a * b for a, b in zip(sizes[:-1], sizes[1:])) <= SMALL_WEIGHTS
+        small = max(a * b for a, b in pairwise(sizes)) * dtype.itemsize <= SMALL_WEIGHTS
         self.block_panels = (SMALL_BLOCK if small else LARGE_BLOCK) // LANES
         # A batch of thousands goes through the whole pass in chunks, so that a chunk's activations stay in the cache.
         chunks = 1 if keep else -(-batch_panels * LANES // (SMALL_CHUNK if small else LARGE_CHUNK))
@@ -384,7 +398,7 @@ class Plan:
 
     def threads_for(self, m: int) -> int:
         """Return the number of threads that share a call on m rows."""
-        return self.threads if m >= self.batch else estimate.threads_for(self.sizes, m, self.threads, train=self.train)
+        return self.threads if m >= self.batch else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
 
 
 @cache
@@ -394,7 +408,7 @@ def flops_per_sample(sizes: tuple[int, ...]) -> int:
     return 6 * sum(products) - 2 * products[0]
 
 
-def allocate(length: int, dtype: Any = np.float32) -> np.ndarray:
+def allocate(length: int, dtype: Any) -> np.ndarray:
     """Return an array of zeros, aligned to 64 bytes."""
     size = np.dtype(dtype).itemsize
     raw = np.zeros(length * size + 64, np.uint8)

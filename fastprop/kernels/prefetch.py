@@ -10,8 +10,8 @@ gathered; over shuffled rows that are prefetched a step ahead; and over rows in 
 import numpy as np
 
 from .jit import kernel
-from .plan import layer_at, padded
-from .simd import LANES, bytes_at, get, indices, prefetch, record_of
+from .plan import LINE, layer_at, padded
+from .simd import LANES, bytes_at, get, indices, prefetch, record_of, size_of
 
 PREFETCH = np.dtype(
     [
@@ -26,9 +26,8 @@ PREFETCH = np.dtype(
     ]
 )  # fmt: skip
 prefetch_at = record_of(PREFETCH)
-RECORD = PREFETCH.itemsize // 4  # floats of memory for a record
+RECORD = PREFETCH.itemsize // 4  # numbers of memory for a record, or twice as many
 
-LINE = 64  # bytes of a cache line
 LINES_AT_ONCE = 20  # with 16, rows of the smallest networks are left out; with 24, 64-128-64-10 gains nothing
 LINES_OF_ROW = 8  # at most; the hardware prefetcher continues from there
 
@@ -47,20 +46,21 @@ def start_prefetch(record, job, first, last):
     n_L = layer_at(job.layers, job.n_layers - 1).n
     rows.next, rows.end = first, last
     rows.order, rows.X, rows.Y = job.order, job.X, job.labels or job.Y
-    rows.X_stride, rows.X_reach = (n_0, padded(n_0)) if job.uint8 else (4 * n_0, reach(n_0))
-    rows.Y_stride, rows.Y_reach = (8, 4) if job.labels else (4 * n_L, reach(n_L))
+    size = size_of(job)
+    rows.X_stride, rows.X_reach = (n_0, padded(n_0)) if job.uint8 else (size * n_0, reach(n_0, size))
+    rows.Y_stride, rows.Y_reach = (8, 4) if job.labels else (size * n_L, reach(n_L, size))
     rows.count = max(1, LINES_AT_ONCE // (lines_of(rows.X_reach) + lines_of(rows.Y_reach)))
 
 
 @kernel
-def reach(n):
-    """Return the number of bytes that the loads of a row of n floats span.
+def reach(n, size):
+    """Return the number of bytes that the loads of a row of n numbers of `size` bytes span.
 
-    A single float is loaded as a scalar; a longer row as whole vectors and one narrow load (:func:`.simd.load_narrow`).
+    A single number is loaded as a scalar; a longer row as whole vectors and one narrow load (:func:`.simd.load_narrow`).
     """
     left = n % LANES
     narrow = 0 if left == 0 else 4 if left <= 4 else 8 if left <= 8 else LANES
-    return 4 if n == 1 else 4 * (n - left + narrow)
+    return size if n == 1 else size * (n - left + narrow)
 
 
 @kernel

@@ -3,9 +3,11 @@
 import numpy as np
 
 from .jit import entry, kernel
-from .simd import LANES, floats, get, integers, load, splat, total, where
+from .simd import LANES, get, integers, load, reals, splat, total, typed, where
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT64_MAX = float(np.finfo(np.float64).max)
+MOST = typed(FLOAT32_MAX, FLOAT64_MAX)
 MOST_SAMPLES = 2**32 - 1  # the order of an epoch is uint32
 
 
@@ -17,27 +19,27 @@ def address_of(a):
 
 @entry
 def fits(X, n):
-    """Whether X, a float32 matrix, has at least one row, and all rows have n finite numbers."""
-    return _fits(X, n, -FLOAT32_MAX, FLOAT32_MAX)
+    """Whether X, a matrix of floats, has at least one row, and all rows have n finite numbers."""
+    return _fits(X, n, -MOST(X), MOST(X))
 
 
 @entry
 def both_fit(X, n_0, Y, n_L, low, high):
-    """Whether float32 matrices X and Y have equally many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
-    return len(X) == len(Y) and _fits(X, n_0, -FLOAT32_MAX, FLOAT32_MAX) and _fits(Y, n_L, low, high)
+    """Whether matrices of floats X and Y have equally many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
+    return len(X) == len(Y) and _fits(X, n_0, -MOST(X), MOST(X)) and _fits(Y, n_L, low, high)
 
 
 @kernel
 def _fits(a, n, low, high):
     if not 0 < len(a) <= MOST_SAMPLES or a.shape[1] != n:
         return False
-    return _first_outside(floats(a.ctypes.data), a.size, low, high) < 0
+    return _first_outside(reals(a, a.ctypes.data), a.size, low, high) < 0
 
 
 @entry
-def first_outside(address, count, low, high):
-    """Return the index of the first of `count` float32 outside [low, high], or −1; NaN counts as outside."""
-    return _first_outside(floats(address), count, low, high)
+def first_outside(like, address, count, low, high):
+    """Return the index of the first of `count` numbers like `like` outside [low, high], or −1; NaN counts as outside."""
+    return _first_outside(reals(like, address), count, low, high)
 
 
 @kernel
@@ -46,11 +48,11 @@ def _first_outside(a, count, low, high):
     for start in range(0, count, block):
         end = min(start + block, count)
         whole = start + (end - start) // LANES * LANES
-        outside = splat(0.0)
+        outside = splat(a, 0.0)
         for i in range(start, whole, LANES):
             x = load(a, i)
             outside = outside + where(x >= low, where(x <= high, 0.0, 1.0), 1.0)
-        found = total(outside) != np.float32(0.0)
+        found = total(outside) != 0.0
         for i in range(start if found else whole, end):
             if not low <= get(a, i) <= high:
                 return i
@@ -68,12 +70,12 @@ def first_label_outside(address, count, n):
 
 
 @entry
-def first_not_summing_to_one(address, rows, n, tolerance, finite):
-    """Return the first of `rows` rows of n float32 whose sum differs from 1 by more than the tolerance, or −1.
+def first_not_summing_to_one(like, address, rows, n, tolerance, finite):
+    """Return the first of `rows` rows of n numbers like `like` whose sum differs from 1 by more than the tolerance, or −1.
 
     Without `finite`, a sum that is NaN or infinite is accepted.
     """
-    a = floats(address)
+    a = reals(like, address)
     for row in range(rows):
         s = 0.0
         for i in range(row * n, row * n + n):

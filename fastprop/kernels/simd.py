@@ -1,8 +1,12 @@
-"""Vectors of 16 float32, operations on them, and raw memory, as Numba intrinsics: the lowest level of the kernels.
+"""Vectors of 16 numbers, operations on them, and raw memory, as Numba intrinsics: the lowest level of the kernels.
 
-The width is the same on every processor: a vector is one register with AVX-512, two with AVX2, and four with SSE and on
-64-bit Arm; LLVM splits it. Only the number of rows of a register tile (`TILE_ROWS`) depends on the processor. A *wide*
-vector holds 16 float64, for the few steps of a function that need more than the 24 bits of a float32.
+The numbers are float32 or float64, the *element* of a vector, of an array, of a pointer, and of a network. Functions
+that cannot tell it from what they compute with take something that has it as their first argument, `like`. So the
+kernels are written once, and compiled for each element that is used.
+
+The width is the same on every processor: a vector of float32 is one register with AVX-512, two with AVX2, and four with
+SSE and on 64-bit Arm; one of float64 is twice as many; LLVM splits it. Only the number of rows of a register tile
+(`tile_rows`) depends on the processor.
 
 Every function that takes memory `a` takes a flat array or a pointer. So the kernels built on them can be called with
 arrays from a user's compiled code, and with pointers from fastprop's. Bounds of arrays are checked if Numba's
@@ -11,6 +15,7 @@ BOUNDSCHECK is set.
 
 import operator
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -21,51 +26,39 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 16
-BLOCK = LANES * LANES  # floats of a block that is transposed at once
+BLOCK = LANES * LANES  # numbers of a block that is transposed at once
+ELEMENTS = (types.float32, types.float64)
 
-F32, I32, I64, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(64), ir.IntType(1)
-VECTOR = ir.VectorType(F32, LANES)
-WIDE = ir.VectorType(ir.DoubleType(), LANES)
+F32, F64 = ir.FloatType(), ir.DoubleType()
+I32, I64, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
 IVECTOR = ir.VectorType(I32, LANES)
 BYTES = ir.VectorType(ir.IntType(8), LANES)
 BITS = ir.VectorType(BIT, LANES)
 
 
 class VectorType(types.Type):
-    """Numba's type of a vector of 16 float32."""
+    """Numba's type of a vector of 16 numbers."""
 
-    def __init__(self) -> None:
-        super().__init__(name="float32x16")
-
-
-class WideType(types.Type):
-    """Numba's type of a vector of 16 float64."""
-
-    def __init__(self) -> None:
-        super().__init__(name="float64x16")
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        super().__init__(name=f"{element}x16")
 
 
 class MaskType(types.Type):
     """Numba's type of a comparison of two vectors."""
 
-    def __init__(self) -> None:
-        super().__init__(name="mask16")
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        super().__init__(name=f"mask_of_{element}x16")
 
 
-vector, wide_vector, mask = VectorType(), WideType(), MaskType()
-pointer = types.CPointer(types.float32)
+VECTORS = {element: VectorType(element) for element in ELEMENTS}
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, VECTOR)
-
-
-@register_model(WideType)
-class _WideModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, WIDE)
+        super().__init__(dmm, fe_type, vector_of(_real(fe_type.element)))
 
 
 @register_model(MaskType)
@@ -84,7 +77,9 @@ def cpu_features() -> dict[str, bool]:
 
 
 def tile_rows(features: dict[str, bool], machine: str) -> int:
-    """Return the rows of the register tile: accumulators, one vector and one broadcast must fit the registers.
+    """Return the rows of the register tile of float32: accumulators, one vector and one broadcast must fit the registers.
+
+    A tile of float64, whose vectors are twice as many registers, has half as many rows.
 
     AVX-512 has 32 registers of 16 floats: 16 rows (8 to 28 measure the same). AVX2 has 16 registers of 8 floats: 6 rows
     of two registers (7 rows spill, to a sixth of the speed). 64-bit Arm has 32 registers of 4 floats: 6 rows of four
@@ -104,17 +99,124 @@ def _machine() -> str:
 TILE_ROWS = tile_rows(cpu_features(), _machine())
 
 
+def rows_of_tile(element: types.Float) -> int:
+    """Return the rows of the register tile of an element."""
+    return TILE_ROWS if element == types.float32 else TILE_ROWS // 2
+
+
+def rows_of_dot(element: types.Float) -> int:
+    """Return the rows of a `dot` tile: a divisor of 16, and so of a panel's rows."""
+    return 1 << (rows_of_tile(element).bit_length() - 1)
+
+
+# ---- elements ----------------------------------------------------------------------------------------------------
+
+
+def element_of(a: types.Type) -> Any:
+    """Return the element of a Numba type: a number's, a vector's, that of memory or of a job record; None if none."""
+    if isinstance(a, types.Record):
+        return a.typeof("element") if "element" in a.fields else None
+    if isinstance(a, types.Array | types.CPointer):
+        a = a.dtype
+    element = a.element if isinstance(a, VectorType) else a
+    return element if element in ELEMENTS else None
+
+
+def _of_element(result: Callable[[types.Float], types.Type], value: Callable[[types.Float], Any] | None = None) -> Any:
+    """Return a function (like) whose value is a constant that the element decides."""
+
+    @intrinsic
+    def function(typingctx, like):
+        element = element_of(like)
+        if element is None:
+            return None
+
+        def codegen(context, builder, sig, args):
+            return context.get_constant(sig.return_type, value(element))
+
+        return result(element)(like), codegen
+
+    return function
+
+
+def typed(single: float, double: float) -> Any:
+    """Return a function (like) that returns one of two constants, as the element is float32 or float64."""
+    return _of_element(lambda element: element, lambda element: single if element == types.float32 else double)
+
+
+most_rows = _of_element(lambda _: types.int64, rows_of_tile)
+dot_rows = _of_element(lambda _: types.int64, rows_of_dot)
+size_of = _of_element(lambda _: types.int64, lambda element: element.bitwidth // 8)
+
+
+@intrinsic
+def real(typingctx, like, x):
+    """Return the number x as an element."""
+    element = element_of(like)
+    if element is None or not isinstance(x, types.Number):
+        return None
+    return element(like, element), lambda context, builder, sig, args: args[1]
+
+
+def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
+    """Return a function that evaluates a polynomial at a vector by Horner's rule.
+
+    The coefficients, the highest first, are `single` for a vector of float32 and `double` for one of float64.
+    """
+
+    @intrinsic
+    def function(typingctx, x):
+        if x not in VECTORS.values():
+            return None
+        coefficients = single if x.element == types.float32 else double
+
+        def codegen(context, builder, sig, args):
+            p = constant(coefficients[0], args[0].type)
+            for c in coefficients[1:]:
+                p = fmuladd(builder, p, args[0], constant(c, args[0].type))
+            return p
+
+        return x(x), codegen
+
+    return function
+
+
 # ---- LLVM instructions --------------------------------------------------------------------------------------------
 
 
-def vector_of(lanes: int) -> ir.VectorType:
-    """Return LLVM's type of a vector of `lanes` floats."""
-    return ir.VectorType(F32, lanes)
+def _real(element: types.Float) -> ir.Type:
+    """Return LLVM's type of an element."""
+    return F32 if element == types.float32 else F64
 
 
-def constant(value: float, lanes: int = LANES) -> ir.Constant:
+def vector_of(real: ir.Type, lanes: int = LANES) -> ir.VectorType:
+    """Return LLVM's type of a vector of `lanes` numbers."""
+    return ir.VectorType(real, lanes)
+
+
+def size(real: ir.Type) -> int:
+    """Return the bytes of a number of an LLVM type."""
+    return 4 if real == F32 else 8
+
+
+def _suffix(vector: ir.VectorType) -> str:
+    """Return the suffix of LLVM's intrinsics of a vector."""
+    return f"v{vector.count}f{8 * size(vector.element)}"
+
+
+def number(value: float, real: ir.Type) -> float:
+    """Return a number rounded to an LLVM type, as LLVM requires it of a constant."""
+    return float(np.float32(value)) if real == F32 else float(value)
+
+
+def constant(value: float, vector: ir.VectorType) -> ir.Constant:
     """Return a constant vector whose lanes are all `value`."""
-    return ir.Constant(vector_of(lanes), [float(np.float32(value))] * lanes)
+    return ir.Constant(vector, [number(value, vector.element)] * vector.count)
+
+
+def integers_like(vector: ir.VectorType) -> ir.VectorType:
+    """Return LLVM's type of the bits of a vector."""
+    return ir.VectorType(ir.IntType(8 * size(vector.element)), vector.count)
 
 
 def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
@@ -125,7 +227,7 @@ def intrinsic_call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.
 
 def fmuladd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """Emit a·b + c: one instruction if the processor has it. (`llvm.fma` without it is a library call, 70 × slower.)"""
-    return intrinsic_call(builder, f"llvm.fmuladd.v{c.type.count}f32", c.type, a, b, c)
+    return intrinsic_call(builder, f"llvm.fmuladd.{_suffix(c.type)}", c.type, a, b, c)
 
 
 def broadcast(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
@@ -136,31 +238,34 @@ def broadcast(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir
 
 
 def load_vector(builder: ir.IRBuilder, address: ir.Value, lanes: int = LANES) -> ir.Value:
-    """Emit a load that assumes the alignment of a float: on aligned data an unaligned load costs nothing."""
-    return builder.load(builder.bitcast(address, vector_of(lanes).as_pointer()), align=4)
+    """Emit a load that assumes the alignment of a number: on aligned data an unaligned load costs nothing."""
+    real = address.type.pointee
+    return builder.load(builder.bitcast(address, vector_of(real, lanes).as_pointer()), align=size(real))
 
 
 def store_vector(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
-    """Emit a store, which assumes the alignment of a float."""
-    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=4)
+    """Emit a store, which assumes the alignment of a number."""
+    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=size(value.type.element))
 
 
 def load_masked(builder: ir.IRBuilder, address: ir.Value, count: ir.Value, lanes: int = LANES) -> ir.Value:
-    """Emit a load of the first `count` of `lanes` floats, zero beyond; nothing beyond is read."""
-    name = f"llvm.masked.load.v{lanes}f32.p0"
-    place = builder.bitcast(address, vector_of(lanes).as_pointer())
-    alignment = ir.Constant(I32, 4)
+    """Emit a load of the first `count` of `lanes` numbers, zero beyond; nothing beyond is read."""
+    vector = vector_of(address.type.pointee, lanes)
+    place = builder.bitcast(address, vector.as_pointer())
+    alignment = ir.Constant(I32, size(vector.element))
     active = first_lanes(builder, count, lanes)
-    return intrinsic_call(builder, name, vector_of(lanes), place, alignment, active, constant(0.0, lanes))
+    name = f"llvm.masked.load.{_suffix(vector)}.p0"
+    return intrinsic_call(builder, name, vector, place, alignment, active, constant(0.0, vector))
 
 
 def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir.Value:
-    """Emit a load of the first `count` floats, zero beyond, by the narrowest load of 4, 8 or 16 that holds them.
+    """Emit a load of the first `count` numbers, zero beyond, by the narrowest load of 4, 8 or 16 that holds them.
 
     A load waits for each cache line that it spans, even if its mask leaves nothing of the line. (64 shuffled rows of 17
     floats, prefetched: 1.1 µs with loads of 16, 0.5 with these.)
     """
-    result = cgutils.alloca_once(builder, VECTOR)
+    vector = vector_of(address.type.pointee)
+    result = cgutils.alloca_once(builder, vector)
 
     def load(lanes: int) -> None:
         if lanes == LANES:
@@ -170,7 +275,7 @@ def load_narrow(builder: ir.IRBuilder, address: ir.Value, count: ir.Value) -> ir
             with fits:
                 part = load_masked(builder, address, count, lanes)
                 places = [min(i, lanes) for i in range(LANES)]
-                builder.store(shuffle(builder, part, constant(0.0, lanes), places), result)
+                builder.store(shuffle(builder, part, constant(0.0, part.type), places), result)
             with otherwise:
                 load(2 * lanes)
 
@@ -189,10 +294,11 @@ def load_masked_bytes(builder: ir.IRBuilder, address: ir.Value, count: ir.Value)
 
 def store_masked(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
     """Emit a store of the first `count` lanes; nothing beyond is written."""
-    place = builder.bitcast(address, VECTOR.as_pointer())
-    alignment = ir.Constant(I32, 4)
-    active = first_lanes(builder, count)
-    intrinsic_call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), value, place, alignment, active)
+    place = builder.bitcast(address, value.type.as_pointer())
+    alignment = ir.Constant(I32, size(value.type.element))
+    active = first_lanes(builder, count, value.type.count)
+    name = f"llvm.masked.store.{_suffix(value.type)}.p0"
+    intrinsic_call(builder, name, ir.VoidType(), value, place, alignment, active)
 
 
 def first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int = LANES) -> ir.Value:
@@ -239,25 +345,37 @@ def first_of(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return shuffle(builder, value, value, list(range(lanes)))
 
 
-def two_quads(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
-    """Emit a vector of 8: four floats at one address and four at another."""
-    return shuffle(builder, load_vector(builder, low, 4), load_vector(builder, high, 4), list(range(8)))
+# Rows of a block that `transpose_quads` takes: vectors of 8 float32, which are two quads, or of 4 float64.
+QUAD_ROWS = {F32: 8, F64: 4}
+
+
+def load_quads(builder: ir.IRBuilder, addresses: list[ir.Value]) -> ir.Value:
+    """Emit a vector of four numbers at each of one or two addresses."""
+    quads = [load_vector(builder, address, 4) for address in addresses]
+    return quads[0] if len(quads) == 1 else shuffle(builder, *quads, list(range(8)))
 
 
 def transpose_quads(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Emit the transposes of the low and of the high 4 × 4 floats of 4 vectors of 8, with 8 shuffles."""
+    """Emit the transposes of the 4 × 4 numbers of 4 vectors of 4, or of the low and the high ones of 8: 8 shuffles.
 
-    def exchange(a: ir.Value, b: ir.Value, low: list[int]) -> ir.Value:
-        return shuffle(builder, a, b, [*low, *(lane + 4 for lane in low)])
-
+    The first four exchange pairs within 128 bits, and so do the others of float32; those of float64 exchange halves.
+    """
+    if rows[0].type.element == F32:
+        steps = [[0, 8, 1, 9], [2, 10, 3, 11]], [[0, 1, 8, 9], [2, 3, 10, 11]]
+        steps = tuple([[*low, *(lane + 4 for lane in low)] for low in step] for step in steps)
+    else:
+        steps = [[0, 4, 2, 6], [1, 5, 3, 7]], [[0, 1, 4, 5], [2, 3, 6, 7]]
     a, b, c, d = rows
-    ab, cd = ([exchange(*pair, low) for low in ([0, 8, 1, 9], [2, 10, 3, 11])] for pair in ((a, b), (c, d)))
-    return [exchange(x, y, low) for x, y in zip(ab, cd, strict=True) for low in ([0, 1, 8, 9], [2, 3, 10, 11])]
+    ab, cd = ([shuffle(builder, *pair, lanes) for lanes in steps[0]] for pair in ((a, b), (c, d)))
+    columns = [[shuffle(builder, x, y, lanes) for x, y in zip(ab, cd, strict=True)] for lanes in steps[1]]
+    if rows[0].type.element == F32:
+        return [columns[i % 2][i // 2] for i in range(4)]
+    return [column for pair in columns for column in pair]
 
 
 def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
     """Emit one vector of the sums of the lanes of up to 16 vectors: 30 shuffles, half as many as a transpose first."""
-    rows = rows + [constant(0.0)] * (LANES - len(rows))
+    rows = rows + [constant(0.0, rows[0].type)] * (LANES - len(rows))
     for low, high in _EXCHANGES:
         pairs = zip(rows[::2], rows[1::2], strict=True)
         rows = [builder.fadd(shuffle(builder, a, b, low), shuffle(builder, a, b, high)) for a, b in pairs]
@@ -316,60 +434,96 @@ def address_at(typingctx, a, i):
     return types.int64(a, types.intp), codegen
 
 
+def _as_element(builder: ir.IRBuilder, value: ir.Value, element: types.Float) -> ir.Value:
+    """Emit the conversion of a vector of bytes to numbers."""
+    return builder.uitofp(value, vector_of(_real(element))) if value.type == BYTES else value
+
+
+def _can_load(a: types.Type, element: Any) -> bool:
+    """Whether memory holds elements, or bytes, which become elements when they are loaded."""
+    return element is not None and is_memory(a) and a.dtype in (element, types.uint8)
+
+
 @intrinsic
-def load(typingctx, a, i):
-    """Return the vector ``a[i:i+16]``; uint8 is converted to float32."""
-    if not (is_memory(a) and a.dtype in (types.float32, types.uint8) and isinstance(i, types.Integer)):
+def load_as(typingctx, like, a, i):
+    """Return the vector ``a[i:i+16]``; uint8 is converted to the element of `like`."""
+    element = element_of(like)
+    if not (_can_load(a, element) and isinstance(i, types.Integer)):
         return None
 
     def codegen(context, builder, sig, args):
-        address = _element(context, builder, a, args, LANES)
-        if a.dtype == types.float32:
-            return load_vector(builder, address)
-        return builder.uitofp(builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), VECTOR)
+        address = _element(context, builder, a, args[1:], LANES)
+        if a.dtype == types.uint8:
+            return _as_element(builder, builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1), element)
+        return load_vector(builder, address)
 
-    return vector(a, types.intp), codegen
+    return VECTORS[element](like, a, types.intp), codegen
+
+
+@intrinsic
+def load_first_as(typingctx, like, a, i, count):
+    """Return the vector ``a[i:i+count]``, zero beyond, where nothing is read; uint8 is converted as by `load_as`."""
+    element = element_of(like)
+    if not _can_load(a, element):
+        return None
+
+    def codegen(context, builder, sig, args):
+        address = _element(context, builder, a, args[1:], args[3])
+        if a.dtype == types.uint8:
+            return _as_element(builder, load_masked_bytes(builder, address, args[3]), element)
+        return load_narrow(builder, address, args[3])
+
+    return VECTORS[element](like, a, types.intp, types.intp), codegen
+
+
+@intrinsic
+def load(typingctx, a, i):
+    """Return the vector ``a[i:i+16]``."""
+    if not (_can_load(a, element_of(a)) and isinstance(i, types.Integer)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return load_vector(builder, _element(context, builder, a, args, LANES))
+
+    return VECTORS[a.dtype](a, types.intp), codegen
 
 
 @intrinsic
 def load_first(typingctx, a, i, count):
     """Return the vector ``a[i:i+count]``, zero beyond; nothing beyond is read."""
-    if not (is_memory(a) and a.dtype in (types.float32, types.uint8)):
+    if not _can_load(a, element_of(a)):
         return None
 
     def codegen(context, builder, sig, args):
-        address = _element(context, builder, a, args, args[2])
-        if a.dtype == types.float32:
-            return load_narrow(builder, address, args[2])
-        return builder.uitofp(load_masked_bytes(builder, address, args[2]), VECTOR)
+        return load_narrow(builder, _element(context, builder, a, args, args[2]), args[2])
 
-    return vector(a, types.intp, types.intp), codegen
+    return VECTORS[a.dtype](a, types.intp, types.intp), codegen
 
 
 @intrinsic
 def store(typingctx, a, i, v):
     """``a[i:i+16] = v``."""
-    if not (is_memory(a) and v == vector):
+    if not (is_memory(a) and v == VECTORS.get(a.dtype)):
         return None
 
     def codegen(context, builder, sig, args):
         store_vector(builder, args[2], _element(context, builder, a, args, LANES))
         return context.get_dummy_value()
 
-    return types.void(a, types.intp, vector), codegen
+    return types.void(a, types.intp, v), codegen
 
 
 @intrinsic
 def store_first(typingctx, a, i, v, count):
     """``a[i:i+count] = v[:count]``; nothing beyond is written."""
-    if not (is_memory(a) and v == vector):
+    if not (is_memory(a) and v == VECTORS.get(a.dtype)):
         return None
 
     def codegen(context, builder, sig, args):
         store_masked(builder, args[2], _element(context, builder, a, args, args[3]), args[3])
         return context.get_dummy_value()
 
-    return types.void(a, types.intp, vector, types.intp), codegen
+    return types.void(a, types.intp, v, types.intp), codegen
 
 
 @intrinsic
@@ -430,11 +584,38 @@ def _pointer_to(element: types.Type) -> Any:
     return convert
 
 
-floats = _pointer_to(types.float32)
 doubles = _pointer_to(types.float64)
 integers = _pointer_to(types.int64)
 indices = _pointer_to(types.uint32)
 bytes_at = _pointer_to(types.uint8)
+
+
+@intrinsic
+def reals(typingctx, like, address):
+    """Return a pointer to elements at an address."""
+    element = element_of(like)
+    if element is None or not isinstance(address, types.Integer):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[1], _real(element).as_pointer())
+
+    return types.CPointer(element)(like, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def on_stack(typingctx, like, count):
+    """Return a pointer to `count` elements, a constant, on the stack; they hold anything."""
+    element = element_of(like)
+    if element is None or not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(context, builder, sig, args):
+        with builder.goto_entry_block():  # once, and without the zeros that `cgutils.alloca_once` writes
+            block = builder.alloca(ir.ArrayType(_real(element), count.literal_value))
+        return builder.bitcast(block, _real(element).as_pointer())
+
+    return types.CPointer(element)(like, count), codegen
 
 
 def _call_by_address(result: types.Type) -> Any:
@@ -514,19 +695,22 @@ def yield_core(typingctx):
 # ---- arithmetic on vectors ---------------------------------------------------------------------------------------
 
 
-def _as_vector(
-    context: Any, builder: ir.IRBuilder, t: types.Type, value: ir.Value, kind: types.Type = vector
-) -> ir.Value:
-    if t == kind:
-        return value
-    return broadcast(builder, context.cast(builder, value, t, types.float32 if kind == vector else types.float64))
+def _as_vector(context: Any, builder: ir.IRBuilder, t: types.Type, value: ir.Value, kind: VectorType) -> ir.Value:
+    return value if t == kind else broadcast(builder, context.cast(builder, value, t, kind.element))
 
 
-def _register_binary(op: Any, emit: Any, kind: types.Type, result: types.Type) -> None:
+def _kind(*arguments: types.Type) -> Any:
+    """Return the vector type of arguments that are vectors of one kind or numbers; None if they are anything else."""
+    kinds = {a for a in arguments if isinstance(a, VectorType)}
+    others = [a for a in arguments if not isinstance(a, VectorType)]
+    return kinds.pop() if len(kinds) == 1 and all(isinstance(a, types.Number) for a in others) else None
+
+
+def _register_binary(op: Any, emit: Any, kind: VectorType, result: types.Type) -> None:
     @type_callable(op)
     def typer_of(context):
         def typer(a, b):
-            if kind in (a, b) and all(t == kind or isinstance(t, types.Number) for t in (a, b)):
+            if _kind(a, b) == kind:
                 return result
 
         return typer
@@ -539,89 +723,94 @@ def _register_binary(op: Any, emit: Any, kind: types.Type, result: types.Type) -
             return emit(builder, a, b)
 
 
-for _kind in (vector, wide_vector):
+for _real_type, _vector in VECTORS.items():
     for _op, _emit in (
         (operator.add, ir.IRBuilder.fadd),
         (operator.sub, ir.IRBuilder.fsub),
         (operator.mul, ir.IRBuilder.fmul),
         (operator.truediv, ir.IRBuilder.fdiv),
     ):
-        _register_binary(_op, _emit, _kind, _kind)
+        _register_binary(_op, _emit, _vector, _vector)
     for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">=")):
-        _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _kind, mask)
+        _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _vector, MaskType(_real_type))
 
 
 @intrinsic
-def splat(typingctx, x):
-    """Return a vector of 16 copies of x."""
-    if not isinstance(x, types.Number):
+def splat(typingctx, like, x):
+    """Return a vector of 16 copies of x, as elements."""
+    element = element_of(like)
+    if element is None or not isinstance(x, types.Number):
         return None
 
     def codegen(context, builder, sig, args):
-        return broadcast(builder, args[0])
+        return broadcast(builder, args[1])
 
-    return vector(types.float32), codegen
+    return VECTORS[element](like, element), codegen
 
 
 @intrinsic
 def fma(typingctx, a, b, c):
     """Return a·b + c; each is a vector or a number."""
-    if not all(t == vector or isinstance(t, types.Number) for t in (a, b, c)):
+    kind = _kind(a, b, c)
+    if kind is None:
         return None
 
     def codegen(context, builder, sig, args):
-        return fmuladd(builder, *(_as_vector(context, builder, t, v) for t, v in zip(sig.args, args, strict=True)))
+        terms = (_as_vector(context, builder, t, v, kind) for t, v in zip(sig.args, args, strict=True))
+        return fmuladd(builder, *terms)
 
-    return vector(a, b, c), codegen
+    return kind(a, b, c), codegen
 
 
 @intrinsic
 def where(typingctx, condition, a, b):
     """Return a where the condition is true, b elsewhere. A comparison with NaN is false."""
-    if condition != mask:
+    if not isinstance(condition, MaskType):
         return None
-    kind = wide_vector if wide_vector in (a, b) else vector
+    kind = VECTORS[condition.element]
+    if not all(t == kind or isinstance(t, types.Number) for t in (a, b)):
+        return None
 
     def codegen(context, builder, sig, args):
         x, y = (_as_vector(context, builder, t, v, kind) for t, v in zip(sig.args[1:], args[1:], strict=True))
         return builder.select(args[0], x, y)
 
-    return kind(mask, a, b), codegen
+    return kind(condition, a, b), codegen
 
 
 @intrinsic
 def wide(typingctx, a):
     """Return a vector in float64."""
-    if a != vector:
+    if not isinstance(a, VectorType):
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.fpext(args[0], WIDE)
+        return args[0] if a.element == types.float64 else builder.fpext(args[0], vector_of(F64))
 
-    return wide_vector(vector), codegen
+    return VECTORS[types.float64](a), codegen
 
 
 @intrinsic
-def narrow(typingctx, a):
-    """Return a wide vector rounded to float32."""
-    if a != wide_vector:
+def narrow(typingctx, like, a):
+    """Return a vector of float64 rounded to the element."""
+    element = element_of(like)
+    if element is None or a != VECTORS[types.float64]:
         return None
 
     def codegen(context, builder, sig, args):
-        return builder.fptrunc(args[0], VECTOR)
+        return args[1] if element == types.float64 else builder.fptrunc(args[1], vector_of(F32))
 
-    return vector(wide_vector), codegen
+    return VECTORS[element](like, a), codegen
 
 
 def _unary(name: str, doc: str) -> Any:
     @intrinsic
     def function(typingctx, a):
-        if a not in (vector, wide_vector):
+        if not isinstance(a, VectorType):
             return None
-        suffix, result = ("v16f32", VECTOR) if a == vector else ("v16f64", WIDE)
 
         def codegen(context, builder, sig, args):
-            return intrinsic_call(builder, f"llvm.{name}.{suffix}", result, args[0])
+            return intrinsic_call(builder, f"llvm.{name}.{_suffix(args[0].type)}", args[0].type, args[0])
 
         return a(a), codegen
 
@@ -640,61 +829,82 @@ trunc = _unary("trunc", "The integer part of a.")
 @intrinsic
 def copysign(typingctx, a, b):
     """Return |a| with the sign bit of b."""
-    if a != vector or b != vector:
+    if not isinstance(a, VectorType) or b != a:
         return None
 
     def codegen(context, builder, sig, args):
-        return intrinsic_call(builder, "llvm.copysign.v16f32", VECTOR, *args)
+        return intrinsic_call(builder, f"llvm.copysign.{_suffix(args[0].type)}", args[0].type, *args)
 
-    return vector(vector, vector), codegen
+    return a(a, a), codegen
+
+
+MANTISSA_BITS = {F32: 23, F64: 52}
+BIAS = {F32: 127, F64: 1023}
+
+
+def _integers(value: int, vector: ir.VectorType) -> ir.Constant:
+    """Return a constant vector of integers as wide as a vector's numbers."""
+    return ir.Constant(integers_like(vector), [value] * vector.count)
 
 
 @intrinsic
 def power_of_two(typingctx, n):
-    """Return 2ⁿ for integers n in [-126, 127], built from its bits."""
+    """Return 2ⁿ for integers n in [-126, 127], or in [-1022, 1023] of float64, built from its bits."""
+    if not isinstance(n, VectorType):
+        return None
 
     def codegen(context, builder, sig, args):
+        kind = args[0].type
+        bits, bias = MANTISSA_BITS[kind.element], BIAS[kind.element]
         # n + 1.5·2²³ has n in its lowest bits; a conversion to integer would be undefined for NaN
-        bits = builder.bitcast(builder.fadd(args[0], constant(12582912.0)), IVECTOR)
-        biased = builder.add(bits, ir.Constant(IVECTOR, [127 - 0x4B400000] * LANES))
-        return builder.bitcast(builder.shl(biased, ir.Constant(IVECTOR, [23] * LANES)), VECTOR)
+        shifter = 1.5 * 2.0**bits
+        patterns = {F32: np.float32(shifter).view(np.int32), F64: np.float64(shifter).view(np.int64)}
+        pattern = int(patterns[kind.element])
+        shifted = builder.bitcast(builder.fadd(args[0], constant(shifter, kind)), integers_like(kind))
+        biased = builder.add(shifted, _integers(bias - pattern, kind))
+        return builder.bitcast(builder.shl(biased, _integers(bits, kind)), kind)
 
-    return vector(vector), codegen
+    return n(n), codegen
 
 
 @intrinsic
 def exponent(typingctx, a):
     """Return the integer e of a = m·2ᵉ with m in [√½, √2), for normal a > 0."""
+    if not isinstance(a, VectorType):
+        return None
 
     def codegen(context, builder, sig, args):
-        return builder.sitofp(_exponent(builder, builder.bitcast(args[0], IVECTOR)), VECTOR)
+        return builder.sitofp(_exponent(builder, args[0]), args[0].type)
 
-    return vector(vector), codegen
+    return a(a), codegen
 
 
 @intrinsic
 def mantissa(typingctx, a):
     """Return the m of a = m·2ᵉ; see :func:`exponent`."""
+    if not isinstance(a, VectorType):
+        return None
 
     def codegen(context, builder, sig, args):
-        bits = builder.bitcast(args[0], IVECTOR)
-        shifted = builder.shl(_exponent(builder, bits), ir.Constant(IVECTOR, [23] * LANES))
-        return builder.bitcast(builder.sub(bits, shifted), VECTOR)
+        kind = args[0].type
+        shifted = builder.shl(_exponent(builder, args[0]), _integers(MANTISSA_BITS[kind.element], kind))
+        bits = builder.bitcast(args[0], integers_like(kind))
+        return builder.bitcast(builder.sub(bits, shifted), kind)
 
-    return vector(vector), codegen
+    return a(a), codegen
 
 
-def _exponent(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
-    root_half = int(np.float32(0.5**0.5).view(np.int32))
-    return builder.ashr(
-        builder.sub(bits, ir.Constant(IVECTOR, [root_half] * LANES)), ir.Constant(IVECTOR, [23] * LANES)
-    )
+def _exponent(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
+    kind = a.type
+    roots = {F32: np.float32(0.5**0.5).view(np.int32), F64: np.float64(0.5**0.5).view(np.int64)}
+    beyond = builder.sub(builder.bitcast(a, integers_like(kind)), _integers(int(roots[kind.element]), kind))
+    return builder.ashr(beyond, _integers(MANTISSA_BITS[kind.element], kind))
 
 
 @intrinsic
 def total(typingctx, a):
-    """Return the sum of the 16 lanes, added pairwise, as float32."""
-    if a != vector:
+    """Return the sum of the 16 lanes, added pairwise, as an element."""
+    if not isinstance(a, VectorType):
         return None
 
     def codegen(context, builder, sig, args):
@@ -703,7 +913,7 @@ def total(typingctx, a):
             v = builder.fadd(v, shuffle(builder, v, v, [(i + width) % LANES for i in range(LANES)]))
         return builder.extract_element(v, ir.Constant(I32, 0))
 
-    return types.float32(vector), codegen
+    return a.element(a), codegen
 
 
 # ---- random bits -------------------------------------------------------------------------------------------------
@@ -723,6 +933,9 @@ def drop_lanes(typingctx, v, bits, sample, threshold, scale):
 
     The lanes are 16 samples from number `sample` on. A draw is a function of the 64 `bits` and of the sample's number.
     """
+    if not isinstance(v, VectorType):
+        return None
+    kind = v
 
     def codegen(context, builder, sig, args):
         v, bits, sample, threshold, scale = args
@@ -737,9 +950,9 @@ def drop_lanes(typingctx, v, bits, sample, threshold, scale):
         x = builder.add(in_every_lane(sample), ir.Constant(IVECTOR, list(range(LANES))))
         x = _mixed(builder, builder.add(_mixed(builder, builder.xor(x, low)), high))
         chosen = builder.icmp_unsigned("<", x, in_every_lane(threshold))
-        return builder.select(chosen, builder.fmul(v, broadcast(builder, scale)), constant(0.0))
+        return builder.select(chosen, builder.fmul(v, broadcast(builder, scale)), constant(0.0, v.type))
 
-    return vector(vector, types.uint64, types.int64, types.int64, types.float32), codegen
+    return kind(kind, types.uint64, types.int64, types.int64, kind.element), codegen
 
 
 # ---- records -----------------------------------------------------------------------------------------------------
@@ -765,15 +978,26 @@ def record_of(dtype: np.dtype) -> Any:
     return record_at
 
 
-@intrinsic(prefer_literal=True)
-def floats_on_stack(typingctx, count):
-    """Return a pointer to `count` floats, a constant, on the stack; they hold anything."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
+def record_like(dtypes: dict[types.Float, np.dtype]) -> Any:
+    """Return a function (where) of the record at a pointer to elements, which has the dtype of that element.
 
-    def codegen(context, builder, sig, args):
-        with builder.goto_entry_block():  # once, and without the zeros that `cgutils.alloca_once` writes
-            block = builder.alloca(ir.ArrayType(F32, count.literal_value))
-        return builder.bitcast(block, F32.as_pointer())
+    At an integer address, it is taken for that of float32: the fields that are not of the element are the same.
+    """
+    records = {element: from_dtype(dtype) for element, dtype in dtypes.items()}
 
-    return pointer(count), codegen
+    @intrinsic
+    def record_at(typingctx, where):
+        if isinstance(where, types.Integer):
+            record = records[types.float32]
+        elif isinstance(where, types.CPointer) and where.dtype in records:
+            record = records[where.dtype]
+        else:
+            return None
+
+        def codegen(context, builder, sig, args):
+            convert = builder.inttoptr if isinstance(where, types.Integer) else builder.bitcast
+            return convert(args[0], context.get_value_type(record))
+
+        return record(where), codegen
+
+    return record_at

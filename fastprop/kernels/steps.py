@@ -78,29 +78,33 @@ from .simd import (
     call_float64,
     doubles,
     fetch_add,
-    floats,
-    floats_on_stack,
     fma,
     get,
     indices,
     integers,
     load,
+    on_stack,
     pause,
     put,
     read_acquire,
+    real,
+    reals,
     splat,
     store,
     store_first,
     total,
+    typed,
     yield_core,
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
-# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest float32 stays finite.
-UNIT = np.float32(2.0**-70)
-# A phase does work item `item` of `count` of a chunk: (address of the job, step, chunk, item, count, thread).
-PHASE = types.void(*[types.int64] * 6)
+# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest number stays finite.
+UNIT = typed(2.0**-70, 2.0**-520)
+def PHASE(element):
+    """Return the signature of a phase: (job, step, chunk, item, count, thread), where job points to the record."""
+    return types.void(types.CPointer(element), *[types.int64] * 5)
+
 
 
 # ---- what the phases share ---------------------------------------------------------------------------------------
@@ -128,13 +132,13 @@ def n_chunks(job, step):
 @kernel
 def step_weight(job, step):
     """Return m of a step: the number of its samples, or the sum of their weights."""
-    return total_weight(job.weights, job.order, step * job.batch, samples_in_step(job, step))
+    return total_weight(job, job.weights, job.order, step * job.batch, samples_in_step(job, step))
 
 
 @kernel
-def inverse(m):
+def inverse(job, m):
     """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing."""
-    return np.float32(1.0 / m) if m > 0.0 else np.float32(0.0)
+    return real(job, 1.0 / m) if m > 0.0 else real(job, 0.0)
 
 
 @kernel
@@ -144,8 +148,8 @@ def gradient_target(job, fused, m, chunk):
     If the update is fused, it is the parameters: W −= (lr/m)·dZ·A_prevᵀ at once, and no gradient is written.
     """
     if fused:
-        return floats(job.parameters), -get(floats(job.hyper), LEARNING_RATE) * inverse(m), np.float32(1.0)
-    return floats(job.gradients), inverse(m), np.float32(0.0 if chunk == 0 else 1.0)
+        return reals(job, job.parameters), -get(reals(job, job.hyper), LEARNING_RATE) * inverse(job, m), real(job, 1.0)
+    return reals(job, job.gradients), inverse(job, m), real(job, 0.0 if chunk == 0 else 1.0)
 
 
 @kernel
@@ -164,7 +168,7 @@ def prepare_update(job, step):
     t = get(doubles(job.updates), 0) + 1.0
     put(doubles(job.updates), 0, t)
     rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
-    call(job.prepare, (floats(job.hyper), doubles(job.settings), rate, np.int64(t)))
+    call(job.prepare, (reals(job, job.hyper), doubles(job.settings), rate, np.int64(t)))
 
 
 @kernel
@@ -202,7 +206,7 @@ def cost_by_outputs(job, start, count, dZ, Z, Y, w, n):
 
     The loss of each output must not depend on the others. The weights are gathered in the place of dZ.
     """
-    gather(dZ, None, floats(job.output_weights), job.order, start, count, n)
+    gather(dZ, None, reals(job, job.output_weights), job.order, start, count, n)
     cost = 0.0
     for i in range(n):
         row = LANES * i
@@ -225,9 +229,9 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
     elif job.Y == 0:
         pass  # `pack` has filled the panels
     elif n == 1:
-        gather_column(Y, floats(job.Y), job.order, start, count)
+        gather_column(Y, reals(job, job.Y), job.order, start, count)
     else:
-        gather(Y, None, floats(job.Y), job.order, start, count, n)
+        gather(Y, None, reals(job, job.Y), job.order, start, count, n)
     if job.output_weights:
         cost = cost_by_outputs(job, start, count, at(work, dZ + shift), at(work, Z + shift), Y, w, n)
     else:
@@ -244,7 +248,7 @@ def chunk_pass(job, work, step, chunk, first, last):
     do = job.do
     order = job.order
     layers, n_layers = job.layers, job.n_layers
-    parameters = floats(job.parameters)
+    parameters = reals(job, job.parameters)
     start, size = chunk_range(job, step, chunk)
     bottom = layer_at(layers, 0)
     top = layer_at(layers, n_layers - 1)
@@ -253,7 +257,7 @@ def chunk_pass(job, work, step, chunk, first, last):
     sample = job.chunk_panels * LANES * chunk
     n_0 = bottom.n_prev
     n_L = top.n
-    scale = np.float32(get(doubles(job.totals), SCALE))
+    scale = real(job, get(doubles(job.totals), SCALE))
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
         if do & FORWARD:
@@ -270,7 +274,7 @@ def chunk_pass(job, work, step, chunk, first, last):
         if do & OUTPUT and job.Y_hat:
             for p in range(p0, p1):
                 A = at(work, top.A + p * panel_stride(n_L))
-                scatter(floats(job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
+                scatter(reals(job, job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
                 count = min(LANES, size - p * LANES)
@@ -286,18 +290,18 @@ def chunk_pass(job, work, step, chunk, first, last):
 @routine(PHASE)
 def panels_of_chunk(address, step, chunk, item, count, thread):
     """Phase 1: some panels of a chunk."""
-    job = job_at(address, 0)
+    job = job_at(address)
     if job.do & UPDATE and chunk == 0 and item == 0:
         prepare_update(job, step)
     panels = panels_of(chunk_range(job, step, chunk)[1])
-    chunk_pass(job, floats(job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
+    chunk_pass(job, reals(job, job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
 
 
 @routine(PHASE)
 def columns_of_chunk(address, step, chunk, item, count, thread):
     """Phase 2: dW, db and the update of some columns of the weights; the first work item adds up the cost."""
-    job = job_at(address, 0)
-    work = floats(job.work)
+    job = job_at(address)
+    work = reals(job, job.work)
     do = job.do
     chunks = n_chunks(job, step)
     m = step_weight(job, step)
@@ -308,7 +312,7 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         return
     fused = do & UPDATE and job.fused and chunks == 1
     out, alpha, beta = gradient_target(job, fused, m, chunk)
-    record = start_prefetch_after_chunk(address_at(floats_on_stack(RECORD), 0), job, step, chunk, item, count)
+    record = start_prefetch_after_chunk(address_at(on_stack(job, RECORD), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = item_columns(job, layer, item)
@@ -347,10 +351,10 @@ def update_columns(job, layer, c0, c1):
 @kernel
 def update_range(job, start, count):
     """Call the optimizer's loop for `count` parameters from `start` on."""
-    parameters = at(floats(job.parameters), start)
-    gradients = at(floats(job.gradients), start)
-    state = at(floats(job.state), start)
-    call(job.update, (parameters, gradients, state, job.state_stride, floats(job.hyper), count))
+    parameters = at(reals(job, job.parameters), start)
+    gradients = at(reals(job, job.gradients), start)
+    state = at(reals(job, job.state), start)
+    call(job.update, (parameters, gradients, state, job.state_stride, reals(job, job.hyper), count))
 
 
 # ---- a step in parts, each of which is done by one thread -------------------------------------------------------
@@ -359,34 +363,34 @@ def update_range(job, start, count):
 @routine(PHASE)
 def part_of_step(address, step, chunk, item, count, thread):
     """Phase 1: some chunks, with the sum of their samples' gradients, which phase 2 divides by m."""
-    job = job_at(address, 0)
+    job = job_at(address)
     if job.do & UPDATE and item == 0:
         prepare_update(job, step)
-    work = at(floats(job.work), job.work_stride * thread)
-    part = at(floats(job.parts), job.part_stride * item)
+    work = at(reals(job, job.work), job.work_stride * thread)
+    part = at(reals(job, job.parts), job.part_stride * item)
     chunks = n_chunks(job, step)
     first = item * chunks // count
     for c in range(first, (item + 1) * chunks // count):
         panels = panels_of(chunk_range(job, step, c)[1])
         chunk_pass(job, work, step, c, 0, panels)
         if job.do & GRADIENTS:
-            beta = np.float32(0.0 if c == first else 1.0)
-            record = start_prefetch_after_chunk(address_at(floats_on_stack(RECORD), 0), job, step, c, 0, 1)
-            gradients_pass(job.layers, job.n_layers, part, work, panels, np.float32(1.0), beta, record)
+            beta = real(job, 0.0 if c == first else 1.0)
+            record = start_prefetch_after_chunk(address_at(on_stack(job, RECORD), 0), job, step, c, 0, 1)
+            gradients_pass(job.layers, job.n_layers, part, work, panels, real(job, 1.0), beta, record)
 
 
 @routine(PHASE)
 def sum_of_parts(address, step, chunk, item, count, thread):
     """Phase 2: for some of the parameters, 1/m times the sum of the parts, added in their order, and the update."""
-    job = job_at(address, 0)
+    job = job_at(address)
     m = step_weight(job, step)
     if item == 0:
         add_cost(job, step, m, 0, panels_of(samples_in_step(job, step)))
     if not job.do & GRADIENTS:
         return
-    alpha = inverse(m)
-    parts = floats(job.parts)
-    gradients = floats(job.gradients)
+    alpha = inverse(job, m)
+    parts = reals(job, job.parts)
+    gradients = reals(job, job.gradients)
     units = job.part_stride // LANES
     start, end = item * units // count * LANES, (item + 1) * units // count * LANES
     for i in range(start, end, LANES):
@@ -404,10 +408,10 @@ def sum_of_parts(address, step, chunk, item, count, thread):
 @routine(PHASE)
 def pass_of_sample(address, step, stage, item, count, thread):
     """Phase 1 on vectors: forward layer by layer, the output, and back; each layer is a stage, which threads share."""
-    job = job_at(address, 0)
+    job = job_at(address)
     do = job.do
-    work = floats(job.work)
-    parameters = floats(job.parameters)
+    work = reals(job, job.work)
+    parameters = reals(job, job.parameters)
     if stage > job.n_layers:
         l = 2 * job.n_layers - stage
         vectors.backward_share(layer_at(job.layers, l), layer_at(job.layers, l - 1), parameters, work, item, count)
@@ -421,11 +425,11 @@ def pass_of_sample(address, step, stage, item, count, thread):
             # Every work item copies the row: they write the same values, and the copy needs no stage of its own.
             A = at(work, layer.A_prev)
             n_0 = layer.n_prev
-            scale = np.float32(get(doubles(job.totals), SCALE))
+            scale = real(job, get(doubles(job.totals), SCALE))
             if job.uint8:
                 vectors.copy_row(A, bytes_at(job.X), row_of(job.order, step) * n_0, n_0, scale)
             else:
-                vectors.copy_row(A, floats(job.X), row_of(job.order, step) * n_0, n_0, scale)
+                vectors.copy_row(A, reals(job, job.X), row_of(job.order, step) * n_0, n_0, scale)
         vectors.forward_share(layer, parameters, work, item, count, stage < job.n_layers - 1)
 
 
@@ -433,7 +437,7 @@ def pass_of_sample(address, step, stage, item, count, thread):
 def output_of_sample(job, step):
     """Compute Ŷ, the cost and the output's dZ of one sample, as far as `job.do` asks for them."""
     do = job.do
-    work = floats(job.work)
+    work = reals(job, job.work)
     top = layer_at(job.layers, job.n_layers - 1)
     n = top.n
     panel = at(work, job.Z_panel)
@@ -448,14 +452,14 @@ def output_of_sample(job, step):
             call(top.activation, (panel, panel, n))
             vectors.collect(at(work, top.A), panel, n)
         for k in range(0, n, LANES):
-            store_first(floats(job.Y_hat), step * n + k, load(work, top.A + k), n - k)
+            store_first(reals(job, job.Y_hat), step * n + k, load(work, top.A + k), n - k)
 
 
 @routine(PHASE)
 def columns_of_sample(address, step, stage, item, count, thread):
     """Phase 2 on vectors: dW, db and the update of some columns of the weights."""
-    job = job_at(address, 0)
-    work = floats(job.work)
+    job = job_at(address)
+    work = reals(job, job.work)
     do = job.do
     m = step_weight(job, step)
     if item == 0:
@@ -499,15 +503,15 @@ def parameter_range(job, item, count):
 def step_l2(job, step):
     """Return λ of the penalty λ/2·Σ W² of a step: l2, or l2/m if each step is a mean of its own (`by_samples`)."""
     l2 = get(doubles(job.late), L2)
-    return l2 * np.float64(inverse(step_weight(job, step))) if job.by_samples else l2
+    return l2 * np.float64(inverse(job, step_weight(job, step))) if job.by_samples else l2
 
 
 @kernel
 def add_penalty(job, l2, start, end):
     """Compute dW += l2·W for the weights among the parameters start…end, and return their Σ W²."""
-    parameters = floats(job.parameters)
-    gradients = floats(job.gradients)
-    squares = splat(0.0)
+    parameters = reals(job, job.parameters)
+    gradients = reals(job, job.gradients)
+    squares = splat(job, 0.0)
     for l in range(job.n_layers):
         layer = layer_at(job.layers, l)
         for i in range(max(start, layer.W), min(end, layer.W + layer.n * row_stride(layer.n_prev)), LANES):
@@ -521,8 +525,8 @@ def add_penalty(job, l2, start, end):
 @routine(PHASE)
 def squares_of_blocks(address, step, chunk, item, count, thread):
     """Add the gradient of the penalty, then compute Σ dθ² and Σ W² of each block; a sum that is not needed is 0."""
-    job = job_at(address, 0)
-    gradients = floats(job.gradients)
+    job = job_at(address)
+    gradients = reals(job, job.gradients)
     late = doubles(job.late)
     clips = get(late, MAX_NORM) < np.inf
     l2 = step_l2(job, step)
@@ -530,26 +534,26 @@ def squares_of_blocks(address, step, chunk, item, count, thread):
     for first in range(start, end, SQUARES_BLOCK):
         last = min(first + SQUARES_BLOCK, end)
         place = SUMS + 2 * (first // SQUARES_BLOCK)
-        put(late, place + 1, add_penalty(job, np.float32(l2), first, last) if l2 > 0.0 else 0.0)
-        squares = splat(0.0)
+        put(late, place + 1, add_penalty(job, real(job, l2), first, last) if l2 > 0.0 else 0.0)
+        squares = splat(job, 0.0)
         for i in range(first, last if clips else first, LANES):
             g = load(gradients, i)
             squares = fma(g, g, squares)
         norm = np.float64(total(squares))
-        if norm == np.inf:  # in float32: once more, in a unit in which it is finite
-            squares = splat(0.0)
+        if norm == np.inf:  # once more, in a unit in which it is finite; it stays infinite beyond float64
+            squares = splat(job, 0.0)
             for i in range(first, last, LANES):
-                g = load(gradients, i) * UNIT
+                g = load(gradients, i) * UNIT(job)
                 squares = fma(g, g, squares)
-            norm = np.float64(total(squares)) / np.float64(UNIT) ** 2
+            norm = np.float64(total(squares)) / np.float64(UNIT(job)) ** 2
         put(late, place, norm)
 
 
 @routine(PHASE)
 def late_update(address, step, chunk, item, count, thread):
     """Compute J += l2/2·Σ W², scale the gradients by max_norm/√Σ dθ² if that is below 1, and apply the update."""
-    job = job_at(address, 0)
-    gradients = floats(job.gradients)
+    job = job_at(address)
+    gradients = reals(job, job.gradients)
     late = doubles(job.late)
     totals = doubles(job.totals)
     of_gradients, of_weights = 0.0, 0.0
@@ -569,7 +573,7 @@ def late_update(address, step, chunk, item, count, thread):
         return
     start, end = parameter_range(job, item, count)
     if get(late, MAX_NORM) * get(late, MAX_NORM) < of_gradients:
-        scale = np.float32(get(late, MAX_NORM) / np.sqrt(of_gradients))
+        scale = real(job, get(late, MAX_NORM) / np.sqrt(of_gradients))
         for i in range(start, end, LANES):
             store(gradients, i, load(gradients, i) * scale)
     if start < end:
@@ -709,10 +713,10 @@ def do_phase(address, job, thread, ticket, before, phase, step, chunk, count):
     return ticket
 
 
-@routine(types.void(types.int64, types.int64))
+@routine(lambda element: types.void(types.CPointer(element), types.int64))
 def worker(address, thread):
     """Do the job at `address` from its first step to its last, together with the other threads that have come."""
-    job = job_at(address, 0)
+    job = job_at(address)
     ticket = np.int64(0)
     before = np.int64(0)
     if job.threads > 1:
@@ -732,7 +736,7 @@ def worker(address, thread):
 @kernel
 def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
     """Write the arguments of a call, for the steps first…last over m rows, into the job; reset its counters."""
-    job = job_at(address, 0)
+    job = job_at(address)
     job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, m, first, last
     job.X, job.Y, job.labels, job.order, job.Y_hat = X, Y, labels, order, Y_hat
     job.weights, job.output_weights = weights, output_weights
@@ -747,7 +751,7 @@ def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, ou
 @kernel
 def call_totals(address):
     """Return the sum of the costs and the sum of the sample weights after a call."""
-    totals = doubles(job_at(address, 0).totals)
+    totals = doubles(job_at(address).totals)
     return get(totals, COST), get(totals, WEIGHT)
 
 

@@ -19,7 +19,7 @@ samples, and a tile goes over all `panels` while its rows of W stay in the L1 ca
 `half` is for the last block of columns if it has 2 to 8 of them (dW of 32 × 8 over 32 samples on Zen 4: 258 ns, padded
 to 16 columns 325 ns). A single last column is computed with `dot`.
 
-Each form is emitted once for every number of rows up to `TILE_ROWS`, as a function that is not inlined (inlining made
+Each form is emitted once for every number of rows up to :func:`.simd.rows_of_tile`, as a function that is not inlined (inlining made
 small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums, because each step of
 a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on the tile's rows
 alone, so that the bits of a result never depend on how the work was shared. The table also has four other forms: `pack`
@@ -36,45 +36,50 @@ from typing import Any, TypeAlias
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import from_dtype
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from .interrupts import callback
 from .jit import Routine, compiling, kernel, routine
-from .plan import PACKED_STRIDE
+from .plan import FLOAT32
 from .simd import (
+    ELEMENTS,
     F32,
     I64,
     LANES,
+    QUAD_ROWS,
     TILE_ROWS,
     broadcast,
     constant,
     data_pointer,
+    element_of,
     first_of,
     fmuladd,
     is_memory,
     load_masked,
+    load_quads,
     load_vector,
-    pointer,
     row_sums,
+    rows_of_dot,
+    rows_of_tile,
     store_masked,
     store_vector,
     transpose,
     transpose_quads,
-    two_quads,
     vector_of,
 )
 
 UNROLL = 4
-DOT_ROWS = 1 << (TILE_ROWS.bit_length() - 1)  # rows of a `dot` tile: a divisor of 16, and so of a panel's rows
 
 Value: TypeAlias = ir.Value
 Builder: TypeAlias = ir.IRBuilder
 
 
-def sets_of(rows: int) -> int:
-    """Return the number of sets of sums of a tile: 1, 2 or 4, as many as fit the registers of a full tile."""
-    return max(s for s in (1, 2, 4) if s == 1 or s * rows <= TILE_ROWS)
+def sets_of(rows: int, most: int) -> int:
+    """Return the number of sets of sums of a tile: 1, 2 or 4, as many as fit the registers of a tile of `most` rows."""
+    return max(s for s in (1, 2, 4) if s == 1 or s * rows <= most)
 
 
 def _i64(value: int) -> ir.Constant:
@@ -82,27 +87,29 @@ def _i64(value: int) -> ir.Constant:
 
 
 class _Sums:
-    """The accumulators of one tile."""
+    """The accumulators of one tile, whose results are written to `out`."""
 
-    def __init__(self, builder: Builder, rows: int, lanes: int = LANES):
+    def __init__(self, builder: Builder, out: Value, rows: int, lanes: int = LANES):
+        real = out.type.pointee
         self.builder = builder
         self.rows = rows
-        self.lanes = lanes
-        self.sets = sets_of(rows)
-        self.cells = [[builder.alloca(vector_of(lanes)) for _ in range(rows)] for _ in range(self.sets)]
+        self.vector = vector_of(real, lanes)
+        self.sets = sets_of(rows, TILE_ROWS if real == F32 else TILE_ROWS // 2)
+        self.cells = [[builder.alloca(self.vector) for _ in range(rows)] for _ in range(self.sets)]
 
-    def start(self, initial: Callable[[int], Value]) -> None:
-        """Set the sums of row r to ``initial(r)``."""
+    def start(self, initial: Callable[[int], Value] | None = None) -> None:
+        """Set the sums of row r to ``initial(r)``, or to 0."""
+        zero = constant(0.0, self.vector)
         for s, cells in enumerate(self.cells):
             for r, cell in enumerate(cells):
-                self.builder.store(initial(r) if s == 0 else constant(0.0, self.lanes), cell)
+                self.builder.store(initial(r) if initial and s == 0 else zero, cell)
 
     def add(self, step: int, vector: Value, factors: Callable[[int], Value]) -> None:
         """Add `vector` times the row's factor, a scalar or a vector, to the sums of each row."""
         for r, cell in enumerate(self.cells[step % self.sets]):
             factor = factors(r)
-            if factor.type == F32:
-                factor = broadcast(self.builder, factor, self.lanes)
+            if factor.type == self.vector.element:
+                factor = broadcast(self.builder, factor, self.vector.count)
             self.builder.store(fmuladd(self.builder, factor, vector, self.builder.load(cell)), cell)
 
     def result(self, row: int) -> Value:
@@ -133,7 +140,7 @@ def _unrolled(builder: Builder, count: Value, body: Callable[[Value, int], None]
 def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[p][r][:] = max(b[r] + Σ_k W[r][k]·a[p][k][:], floor)"""
     out, w, a, b, floor, ld, steps, panels, out_stride, a_stride = arguments
-    sums = _Sums(builder, rows)
+    sums = _Sums(builder, out, rows)
     lowest = broadcast(builder, floor)
     w_rows = [_offset(builder, w, builder.mul(ld, _i64(r))) for r in range(rows)]
     with cgutils.for_range(builder, panels) as panel:
@@ -156,7 +163,7 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[p][r][:] = Σ_i W[i][r]·dz[p][i][:], plus out[p][r][:] if onto ≠ 0; with relu ≠ 0, 0 where a[p][r][:] ≤ 0"""
     out, w, dz, a, relu, onto, ld, steps, panels, out_stride, dz_stride = arguments
-    sums = _Sums(builder, rows)
+    sums = _Sums(builder, out, rows)
     masked = builder.icmp_signed("!=", relu, _i64(0))
     fresh = builder.icmp_signed("==", onto, _i64(0))
     with cgutils.for_range(builder, panels) as panel:
@@ -166,7 +173,7 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
         active = _offset(builder, a, shift)
         with builder.if_else(fresh) as (then, otherwise):
             with then:
-                sums.start(lambda r: constant(0.0))
+                sums.start()
             with otherwise:
                 sums.start(lambda r: load_vector(builder, _offset(builder, target, _i64(r * LANES))))
 
@@ -180,8 +187,9 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
             with then:
                 for r in range(rows):
                     activation = load_vector(builder, _offset(builder, active, _i64(r * LANES)))
-                    live = builder.fcmp_unordered(">", activation, constant(0.0))  # unordered: NaN stays NaN
-                    value = builder.select(live, sums.result(r), constant(0.0))
+                    zero = constant(0.0, activation.type)
+                    live = builder.fcmp_unordered(">", activation, zero)  # unordered: NaN stays NaN
+                    value = builder.select(live, sums.result(r), zero)
                     store_vector(builder, value, _offset(builder, target, _i64(r * LANES)))
             with otherwise:
                 for r in range(rows):
@@ -189,11 +197,11 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
 
 def _emit_pack(builder: Builder, rows: int, arguments: list[Value]) -> None:
-    """out[i][:rows] = W[i][:rows], whose rows are `ld` apart; those of `out` are `PACKED_STRIDE`"""
-    out, w, ld, steps = arguments
+    """out[i][:rows] = W[i][:rows], whose rows are `ld` apart; those of `out` are `stride` apart"""
+    out, w, ld, stride, steps = arguments
     with cgutils.for_range(builder, steps) as step:
         source = _offset(builder, w, builder.mul(step.index, ld))
-        target = _offset(builder, out, builder.mul(step.index, _i64(PACKED_STRIDE)))
+        target = _offset(builder, out, builder.mul(step.index, stride))
         first = 0
         for lanes in (16, 8, 4, 2, 1):
             if rows & lanes:
@@ -205,8 +213,8 @@ def _emit_pack(builder: Builder, rows: int, arguments: list[Value]) -> None:
 def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = LANES) -> None:
     """out[r][:] = β·out[r][:] + α·Σ_{p,s} dz[p][r][s]·a[p][s][:]; with β = 0, out is not read"""
     out, dz, a, alpha, beta, ld, panels, dz_stride, a_stride = arguments
-    sums = _Sums(builder, rows, lanes)
-    sums.start(lambda r: constant(0.0, lanes))
+    sums = _Sums(builder, out, rows, lanes)
+    sums.start()
     with cgutils.for_range(builder, panels) as panel:
         scalars = _offset(builder, dz, builder.mul(panel.index, dz_stride))
         vectors = _offset(builder, a, builder.mul(panel.index, a_stride))
@@ -221,7 +229,7 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
     alphas = broadcast(builder, alpha, lanes)
     betas = broadcast(builder, beta, lanes)
     targets = [_offset(builder, out, builder.mul(ld, _i64(r))) for r in range(rows)]
-    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))) as (fresh, onto):
+    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(beta.type, 0.0))) as (fresh, onto):
         with fresh:
             for r in range(rows):
                 store_vector(builder, builder.fmul(alphas, sums.result(r)), targets[r])
@@ -234,8 +242,8 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
 def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[r] = β·out[r] + α·Σ_{p,s} rows[p][r][s]·a[p][s], for the first `count` rows; with β = 0, out is not read"""
     out, source, a, alpha, beta, count, ld, panels, row_stride, a_stride = arguments
-    sums = _Sums(builder, rows)
-    sums.start(lambda r: constant(0.0))
+    sums = _Sums(builder, out, rows)
+    sums.start()
     source_rows = [_offset(builder, source, builder.mul(ld, _i64(r))) for r in range(rows)]
 
     def step_of(p: Value, step: int) -> None:
@@ -246,7 +254,7 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
     _unrolled(builder, panels, step_of)
     totals = builder.fmul(broadcast(builder, alpha), row_sums(builder, [sums.result(r) for r in range(rows)]))
-    fresh = builder.fcmp_ordered("==", beta, ir.Constant(F32, 0.0))
+    fresh = builder.fcmp_ordered("==", beta, ir.Constant(beta.type, 0.0))
 
     def added(old: Value, new: Value) -> Value:
         return builder.select(fresh, new, fmuladd(builder, broadcast(builder, beta, new.type.count), old, new))
@@ -262,8 +270,8 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
 def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None:
     """out[c][:] = Σ_i s[i]·w[i][c][:], for `blocks` adjacent vectors"""
     out, w, s, ld, count = arguments
-    sums = _Sums(builder, blocks)
-    sums.start(lambda c: constant(0.0))
+    sums = _Sums(builder, out, blocks)
+    sums.start()
 
     def step_of(i: Value, step: int) -> None:
         factor = broadcast(builder, builder.load(_offset(builder, s, i, _i64(step))))
@@ -281,7 +289,8 @@ def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
     with cgutils.for_range(builder, blocks) as block:
         shift = builder.mul(block.index, _i64(LANES * LANES))
         source, target = _offset(builder, a, shift), _offset(builder, out, shift)
-        (_transpose_whole if TILE_ROWS == LANES else _transpose_by_quads)(builder, source, target)
+        whole = out.type.pointee == F32 and TILE_ROWS == LANES
+        (_transpose_whole if whole else _transpose_by_quads)(builder, source, target)
 
 
 def _transpose_whole(builder: Builder, source: Value, target: Value) -> None:
@@ -292,43 +301,56 @@ def _transpose_whole(builder: Builder, source: Value, target: Value) -> None:
 
 
 def _transpose_by_quads(builder: Builder, source: Value, target: Value) -> None:
-    """Transpose 16 × 16 floats, 8 × 4 at once: all of them do not fit 16 registers.
+    """Transpose 16 × 16 numbers, 8 × 4 float32 or 4 × 4 float64 at once: all of them do not fit the registers.
 
     With AVX2, 116 of the 287 instructions of `_transpose_whole` would touch the stack; these are 169, and none does.
     """
-    for r in range(0, LANES, 8):
+    at_once = QUAD_ROWS[source.type.pointee]
+    for r in range(0, LANES, at_once):
         for c in range(0, LANES, 4):
-            places = [_offset(builder, source, _i64((r + i) * LANES + c)) for i in range(8)]
-            quads = [two_quads(builder, *places[i::4]) for i in range(4)]
+            places = [_offset(builder, source, _i64((r + i) * LANES + c)) for i in range(at_once)]
+            quads = [load_quads(builder, places[i::4]) for i in range(4)]
             for i, column in enumerate(transpose_quads(builder, quads)):
                 store_vector(builder, column, _offset(builder, target, _i64((c + i) * LANES + r)))
 
 
-_POINTER, _INT, _FLOAT = pointer, types.int64, types.float32
-_EVERY = range(1, TILE_ROWS + 1)
-_POWERS = [1 << i for i in range(DOT_ROWS.bit_length())]
-_OF_DW = [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 4
-
-
 @kernel
-def next_rows(left):
-    """Return the rows of the next tile if `left` remain: a full tile, but the last two share them (17 is 9 + 8)."""
-    if left >= 2 * TILE_ROWS:
-        return TILE_ROWS
-    return (left + 1) // 2 if left > TILE_ROWS else left
+def next_rows(left, most):
+    """Return the rows of the next tile if `left` remain: `most`, but the last two tiles share them (17 is 9 + 8)."""
+    if left >= 2 * most:
+        return most
+    return (left + 1) // 2 if left > most else left
 
 
-# For each form: the function that emits it, the numbers of rows, and the types of its parameters.
-_FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[int], list[types.Type]]] = {
-    "forward": (_emit_forward, _EVERY, [_POINTER] * 4 + [_FLOAT] + [_INT] * 5),
-    "dA": (_emit_dA, _EVERY, [_POINTER] * 4 + [_INT] * 7),
-    "pack": (_emit_pack, _EVERY, [_POINTER] * 2 + [_INT] * 2),
-    "dW": (_emit_dW, _EVERY, _OF_DW),
-    "half": (partial(_emit_dW, lanes=8), _EVERY, _OF_DW),
-    "dot": (_emit_dot, _POWERS, [_POINTER] * 3 + [_FLOAT] * 2 + [_INT] * 5),
-    "row_sum": (_emit_row_sum, _POWERS, [_POINTER] * 3 + [_INT] * 2),
-    "transpose": (_emit_transpose, [LANES], [_POINTER] * 2 + [_INT]),
+# For each form: the function that emits it, and its parameters: pointers (p), numbers (x) and integers (i).
+_FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], str]] = {
+    "forward": (_emit_forward, "ppppxiiiii"),
+    "dA": (_emit_dA, "ppppiiiiiii"),
+    "pack": (_emit_pack, "ppiii"),
+    "dW": (_emit_dW, "pppxxiiii"),
+    "half": (partial(_emit_dW, lanes=8), "pppxxiiii"),
+    "dot": (_emit_dot, "pppxxiiiii"),
+    "row_sum": (_emit_row_sum, "pppii"),
+    "transpose": (_emit_transpose, "ppi"),
 }
+
+
+def _parameters(form: str, element: types.Float) -> list[types.Type]:
+    """Return the types of a form's parameters."""
+    kinds = {"p": types.CPointer(element), "x": element, "i": types.int64}
+    return [kinds[letter] for letter in _FORMS[form][1]]
+
+
+def _powers(element: types.Float) -> list[int]:
+    return [1 << i for i in range(rows_of_dot(element).bit_length())]
+
+
+def _rows_of(form: str, element: types.Float) -> Iterable[int]:
+    """Return the numbers of rows of a form's tiles."""
+    if form == "transpose":
+        return [LANES]
+    return _powers(element) if form in _GROUPS["sums"] else range(1, rows_of_tile(element) + 1)
+
 
 # ---- the table of tiles ------------------------------------------------------------------------------------------
 #
@@ -336,7 +358,7 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], Iterable[in
 # compiled code finds by a symbol. When they were linked into every kernel that calls them, they were optimised again at
 # each level of calls: 25 s to compile the worker. Only the groups that a network's widths need are compiled: one for
 # the full tile, and one or two for the remaining rows of a width. Each entry of the table first holds a stub that
-# compiles its group, so that a user's cached function may be the first to call a tile.
+# compiles its group, so that a user's cached function may be the first to call a tile. Each element has a table.
 
 _GROUPS = {
     "products": ("forward", "dA", "dW", "pack"),
@@ -345,8 +367,11 @@ _GROUPS = {
     "turn": ("transpose",),
 }
 _PLACES = LANES + 1  # entries of each form, indexed by the number of rows
-_SYMBOL = "fastprop_tiles"
-_table = np.zeros(len(_FORMS) * _PLACES, np.int64)
+_tables = {element: np.zeros(len(_FORMS) * _PLACES, np.int64) for element in ELEMENTS}
+
+
+def _symbol(element: types.Float) -> str:
+    return f"fastprop_tiles_{element}"
 
 
 def _place(form: str, rows: int) -> int:
@@ -354,58 +379,61 @@ def _place(form: str, rows: int) -> int:
 
 
 @intrinsic(prefer_literal=True)
-def _write_addresses(typingctx, table, group, rows):
+def _write_addresses(typingctx, like, table, group, rows):
     """Emit a group's tiles of `rows` rows, and write their addresses to the table."""
     forms = list(_GROUPS.values())[group.literal_value]
     count = rows.literal_value
+    element = element_of(like)
 
     def codegen(context, builder, sig, args):
         for form in forms:
-            emit, _, parameters = _FORMS[form]
-            c_type = ir.FunctionType(ir.VoidType(), [context.get_value_type(p) for p in parameters])
-            function = ir.Function(builder.module, c_type, f"fastprop_tile_{form}_{count}")
+            parameters = [context.get_value_type(p) for p in _parameters(form, element)]
+            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), parameters), f"{form}_{count}_rows")
             function.linkage = "internal"
             function.attributes.add("nounwind")
             inside = ir.IRBuilder(function.append_basic_block("entry"))
-            emit(inside, count, list(function.args))
+            _FORMS[form][0](inside, count, list(function.args))
             inside.ret_void()
-            place = builder.gep(args[0], [_i64(_place(form, count))])
+            place = builder.gep(args[1], [_i64(_place(form, count))])
             builder.store(builder.ptrtoint(function, I64), place)
         return context.get_dummy_value()
 
-    return types.void(table, group, rows), codegen
+    return types.void(like, table, group, rows), codegen
 
 
 @cache
 def tiles_of(group: str, rows: int) -> Routine:
-    """Return the routine that writes the addresses of a group's tiles to the table."""
+    """Return the routine (table, x) that writes the addresses of a group's tiles to the table of x's type."""
     index = list(_GROUPS).index(group)
 
-    def tiles(table):
-        _write_addresses(table, index, rows)
+    def tiles(table, x):
+        _write_addresses(x, table, index, rows)
 
     tiles.__name__ = f"{group}_{rows}"
-    return routine(types.void(types.CPointer(types.int64)))(tiles)
+    return routine(lambda element: types.void(types.CPointer(types.int64), element))(tiles)
 
 
 @cache
-def _compile_group(group: str, rows: int) -> None:
+def _compile_group(group: str, rows: int, element: types.Float) -> None:
     with compiling():
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tiles_of(group, rows).address)(_table.ctypes.data)
+        address = tiles_of(group, rows).address(as_dtype(element))
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p, _NAMES[element])(address)(_tables[element].ctypes.data, 0.0)
 
 
-def groups(sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tuple[str, int]]:
+def groups(
+    element: types.Float, sizes: Sequence[int] | None = None, vectors: bool = True
+) -> list[tuple[str, int]]:
     """Return the groups of tiles, with their rows, that layers of these widths call; None: all.
 
     With `vectors`, those for one sample are included.
     """
-    counts: set[int] = set(_EVERY)
+    counts: set[int] = set(_rows_of("forward", element))
     half = counts
     if sizes is not None:
-        counts = {rows for n in sizes for rows in _split(n)}
+        counts = {rows for n in sizes for rows in _split(n, element)}
         ends_half = [n for n_prev, n in pairwise(sizes) if n > 1 and 2 <= n_prev % LANES <= LANES // 2]
-        half = {rows for n in ends_half for rows in _split(n)}
-    sums = _POWERS if vectors else [DOT_ROWS]
+        half = {rows for n in ends_half for rows in _split(n, element)}
+    sums = _powers(element) if vectors else [rows_of_dot(element)]
     return [
         *(("products", rows) for rows in sorted(counts)),
         *(("half", rows) for rows in sorted(half)),
@@ -414,48 +442,57 @@ def groups(sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tup
     ]
 
 
-def _split(n: int) -> Iterator[int]:
+def _split(n: int, element: types.Float) -> Iterator[int]:
     while n:
-        rows = next_rows.py_func(n)
+        rows = next_rows.py_func(n, rows_of_tile(element))
         yield rows
         n -= rows
 
 
 @cache
-def compile_tiles(sizes: tuple[int, ...] | None = None, vectors: bool = True) -> None:
+def compile_tiles(
+    sizes: tuple[int, ...] | None = None, vectors: bool = True, dtype: np.dtype = FLOAT32
+) -> None:
     """Compile the tiles of :func:`groups`, or load them from the cache."""
-    for group, rows in groups(sizes, vectors):
-        _compile_group(group, rows)
+    element = from_dtype(dtype)
+    for group, rows in groups(element, sizes, vectors):
+        _compile_group(group, rows, element)
 
 
-def _stub(group: str, form: str, rows: int) -> Any:
+_NAMES = {types.float32: ctypes.c_float, types.float64: ctypes.c_double}
+
+
+def _stub(group: str, form: str, rows: int, element: types.Float) -> Any:
     """Return a C function that compiles its group and then calls the tile in whose place it was."""
-    names = {_POINTER: ctypes.c_void_p, _INT: ctypes.c_int64, _FLOAT: ctypes.c_float}
-    c_type = ctypes.CFUNCTYPE(None, *(names[p] for p in _FORMS[form][2]))
+    kinds = {"p": ctypes.c_void_p, "x": _NAMES[element], "i": ctypes.c_int64}
+    c_type = ctypes.CFUNCTYPE(None, *(kinds[letter] for letter in _FORMS[form][1]))
 
     def stub(*arguments: Any) -> None:
-        _compile_group(group, rows)
-        c_type(int(_table[_place(form, rows)]))(*arguments)
+        _compile_group(group, rows, element)
+        c_type(int(_tables[element][_place(form, rows)]))(*arguments)
 
     return c_type(callback(stub))
 
 
 _stubs = {
-    _place(form, rows): _stub(group, form, rows)
+    (element, _place(form, rows)): _stub(group, form, rows, element)
+    for element in ELEMENTS
     for group, forms in _GROUPS.items()
     for form in forms
-    for rows in _FORMS[form][1]
+    for rows in _rows_of(form, element)
 }
-for _index, _function in _stubs.items():
-    _table[_index] = ctypes.cast(_function, ctypes.c_void_p).value or 0
-llvm.add_symbol(_SYMBOL, _table.ctypes.data)
+for (_element, _index), _function in _stubs.items():
+    _tables[_element][_index] = ctypes.cast(_function, ctypes.c_void_p).value or 0
+for _element, _table in _tables.items():
+    llvm.add_symbol(_symbol(_element), _table.ctypes.data)
 
 
 def _tile(form: str) -> Any:
-    parameters = _FORMS[form][2]
-
     @intrinsic
     def tile(typingctx, rows, arguments):
+        element = element_of(arguments[0])
+        parameters = _parameters(form, element)
+
         def codegen(context, builder, sig, args):
             values = []
             for i, (have, want) in enumerate(zip(arguments, parameters, strict=True)):
@@ -465,11 +502,9 @@ def _tile(form: str) -> Any:
                     if is_memory(have)
                     else context.cast(builder, value, have, want)
                 )
-            table = (
-                cgutils.add_global_variable(builder.module, ir.ArrayType(I64, len(_table)), _SYMBOL)
-                if _SYMBOL not in builder.module.globals
-                else builder.module.globals[_SYMBOL]
-            )
+            name, known = _symbol(element), builder.module.globals
+            table_type = ir.ArrayType(I64, len(_tables[element]))
+            table = known[name] if name in known else cgutils.add_global_variable(builder.module, table_type, name)
             index = builder.add(args[0], _i64(_place(form, 0)))
             address = builder.load(builder.gep(table, [_i64(0), index]))
             c_type = ir.FunctionType(ir.VoidType(), [v.type for v in values])

@@ -1,6 +1,6 @@
 """The optimizers: for each, a `prepare` routine that runs once per step and an `update` loop over the flat parameters.
 
-`prepare` turns the optimizer's settings and this step's learning rate into the float32 scalars `hyper`, which `update`
+`prepare` turns the optimizer's settings and this step's learning rate into the scalars `hyper`, which `update`
 reads. `state` holds the moments, each `stride` floats after the previous one. `n` is a multiple of 16.
 """
 
@@ -8,10 +8,18 @@ import numpy as np
 from numba.core import types
 
 from .jit import entry, kernel, routine
-from .simd import LANES, floats, fma, get, load, load_first, pointer, put, splat, sqrt, store, store_first, total
+from .simd import LANES, fma, get, load, load_first, put, real, reals, splat, sqrt, store, store_first, total
 
-PREPARE = types.void(pointer, types.CPointer(types.float64), types.float64, types.int64)
-UPDATE = types.void(pointer, pointer, pointer, types.int64, pointer, types.int64)
+
+def PREPARE(element):
+    """Return the signature of a `prepare` routine: (hyper, settings, lr, t)."""
+    return types.void(types.CPointer(element), types.CPointer(types.float64), types.float64, types.int64)
+
+
+def UPDATE(element):
+    """Return the signature of an `update` routine: (theta, gradient, state, stride, hyper, n)."""
+    pointer = types.CPointer(element)
+    return types.void(pointer, pointer, pointer, types.int64, pointer, types.int64)
 
 
 @routine(PREPARE)
@@ -20,11 +28,11 @@ def sgd_prepare(hyper, settings, lr, t):
     momentum = get(settings, 0)
     nesterov = get(settings, 1)
     weight_decay = get(settings, 2)
-    put(hyper, 0, np.float32(lr))
-    put(hyper, 1, np.float32(momentum))
-    put(hyper, 2, np.float32(weight_decay))
-    put(hyper, 3, np.float32(1.0 if nesterov else 0.0))
-    put(hyper, 4, np.float32(momentum if nesterov else 1.0))
+    put(hyper, 0, lr)
+    put(hyper, 1, momentum)
+    put(hyper, 2, weight_decay)
+    put(hyper, 3, 1.0 if nesterov else 0.0)
+    put(hyper, 4, momentum if nesterov else 1.0)
 
 
 @routine(UPDATE)
@@ -54,14 +62,14 @@ def momentum_update(theta, gradient, state, stride, hyper, n):
 def adam_scalars(hyper, settings, lr, t):
     """hyper = the step lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε, lr·weight_decay"""
     beta_1, beta_2, epsilon = get(settings, 0), get(settings, 1), get(settings, 2)
-    put(hyper, 0, np.float32(lr / (1.0 - beta_1**t)))
-    put(hyper, 1, np.float32(1.0 / np.sqrt(1.0 - beta_2**t)))
-    put(hyper, 2, np.float32(beta_1))
-    put(hyper, 3, np.float32(1.0 - beta_1))
-    put(hyper, 4, np.float32(beta_2))
-    put(hyper, 5, np.float32(1.0 - beta_2))
-    put(hyper, 6, np.float32(epsilon))
-    put(hyper, 7, np.float32(lr * get(settings, 3)))
+    put(hyper, 0, lr / (1.0 - beta_1**t))
+    put(hyper, 1, 1.0 / np.sqrt(1.0 - beta_2**t))
+    put(hyper, 2, beta_1)
+    put(hyper, 3, 1.0 - beta_1)
+    put(hyper, 4, beta_2)
+    put(hyper, 5, 1.0 - beta_2)
+    put(hyper, 6, epsilon)
+    put(hyper, 7, lr * get(settings, 3))
 
 
 @routine(PREPARE)
@@ -74,7 +82,7 @@ def adam_prepare(hyper, settings, lr, t):
 def adam_hat_prepare(hyper, settings, lr, t):
     """hyper = as in `adam_scalars`, with ε = ε̂/√(1 − β₂ᵗ), for θ −= lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε̂)"""
     adam_scalars(hyper, settings, lr, t)
-    put(hyper, 6, np.float32(get(settings, 2) / np.sqrt(1.0 - get(settings, 1) ** t)))
+    put(hyper, 6, get(settings, 2) / np.sqrt(1.0 - get(settings, 1) ** t))
 
 
 @routine(UPDATE)
@@ -95,10 +103,10 @@ def adam_update(theta, gradient, state, stride, hyper, n):
 def rmsprop_prepare(hyper, settings, lr, t):
     """hyper = lr, ρ, 1 − ρ, ε"""
     rho = get(settings, 0)
-    put(hyper, 0, np.float32(lr))
-    put(hyper, 1, np.float32(rho))
-    put(hyper, 2, np.float32(1.0 - rho))
-    put(hyper, 3, np.float32(get(settings, 1)))
+    put(hyper, 0, lr)
+    put(hyper, 1, rho)
+    put(hyper, 2, 1.0 - rho)
+    put(hyper, 3, get(settings, 1))
 
 
 @routine(UPDATE)
@@ -115,8 +123,8 @@ def rmsprop_update(theta, gradient, state, stride, hyper, n):
 @routine(PREPARE)
 def adagrad_prepare(hyper, settings, lr, t):
     """hyper = lr, ε"""
-    put(hyper, 0, np.float32(lr))
-    put(hyper, 1, np.float32(get(settings, 0)))
+    put(hyper, 0, lr)
+    put(hyper, 1, get(settings, 0))
 
 
 @routine(UPDATE)
@@ -132,15 +140,15 @@ def adagrad_update(theta, gradient, state, stride, hyper, n):
 
 @entry
 def descend(out, theta, gradient, lr):
-    """Compute out = θ − lr·dθ for float32 matrices; return whether θ and dθ have the same shape and are finite.
+    """Compute out = θ − lr·dθ for matrices of one element; return whether θ and dθ have the same shape and are finite.
 
     If not, the content of `out` is undefined.
     """
     if gradient.shape != theta.shape:
         return False
-    n, step = theta.size, -np.float32(lr)
-    y, x, g = floats(out.ctypes.data), floats(theta.ctypes.data), floats(gradient.ctypes.data)
-    zero = splat(0.0)
+    n, step = theta.size, -real(theta, lr)
+    y, x, g = reals(out, out.ctypes.data), reals(theta, theta.ctypes.data), reals(gradient, gradient.ctypes.data)
+    zero = splat(theta, 0.0)
     whole = n // LANES * LANES
     for i in range(0, whole, LANES):
         v, w = load(g, i), load(x, i)
@@ -150,4 +158,4 @@ def descend(out, theta, gradient, lr):
         v, w = load_first(g, whole, n - whole), load_first(x, whole, n - whole)
         zero = fma(v, 0.0, fma(w, 0.0, zero))
         store_first(y, whole, fma(v, step, w), n - whole)
-    return total(zero) == np.float32(0.0)
+    return total(zero) == 0.0

@@ -11,12 +11,12 @@ holds zeros. The output's Z is copied into a panel for the activation or the los
 
 from .jit import kernel
 from .plan import COLUMNS, padded, row_stride
-from .simd import LANES, at, call, fma, get, load, load_first, put, store, store_first
-from .tiles import DOT_ROWS, dot_tile, row_sum_tile
+from .simd import LANES, at, call, dot_rows, fma, get, load, load_first_as, put, store, store_first
+from .tiles import dot_tile, row_sum_tile
 
 # Rows of W that are read side by side. 784-1024-1024-10: 94 and 98 µs per prediction in two runs; with 4 rows 102 and
 # 131, with 16 rows 109 and 123; NumPy 107 to 136.
-MOST_ROWS = min(8, DOT_ROWS)
+MOST_ROWS = 8
 
 
 @kernel
@@ -39,7 +39,7 @@ def forward(Z, W, A_prev, b, n, n_prev):
         store(Z, i, load(b, i))
     i = 0
     while i < n:
-        rows = next_power(n - i, MOST_ROWS)
+        rows = next_power(n - i, min(MOST_ROWS, dot_rows(W)))
         dot_tile(rows, (at(Z, i), at(W, i * ld), A_prev, 1.0, 1.0, rows, ld, padded(n_prev) // LANES, LANES, LANES))
         i += rows
 
@@ -48,12 +48,12 @@ def forward(Z, W, A_prev, b, n, n_prev):
 def dA(dA_prev, W, dZ, n, n_prev, ld):
     """Compute dA_prev = Wᵀ·dZ (equation 4).
 
-    dA_prev (n_prev,), W (n, n_prev) in rows of `ld` floats, dZ (n,)
+    dA_prev (n_prev,), W (n, n_prev) in rows of `ld` numbers, dZ (n,)
     """
     k = 0
     blocks = padded(n_prev) // LANES
     while k < blocks:
-        width = next_power(blocks - k, DOT_ROWS)
+        width = next_power(blocks - k, dot_rows(W))
         row_sum_tile(width, (at(dA_prev, LANES * k), at(W, LANES * k), dZ, ld, n))
         k += width
 
@@ -96,9 +96,9 @@ def db(db, dZ, n, alpha, beta):
 
 @kernel
 def copy_row(A, X, start, n, scale):
-    """Compute A (n,) = scale·X[start:start + n], zero in its padding; X is float32 or uint8."""
+    """Compute A (n,) = scale·X[start:start + n], zero in its padding; X has the element of A, or is uint8."""
     for k in range(0, n, LANES):
-        store(A, k, load_first(X, start + k, n - k) * scale)
+        store(A, k, load_first_as(A, X, start + k, n - k) * scale)
 
 
 @kernel

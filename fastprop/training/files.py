@@ -1,6 +1,6 @@
 """Files of networks: one safetensors file holds a network, its optimizer, and where its fit stands.
 
-Parameters are float32 tensors under the derivation's names, W1, b1, …; the optimizer's moments are moments.0.W1, …;
+Parameters are tensors of the network's dtype under the derivation's names, W1, b1, …; the optimizer's moments are moments.0.W1, …;
 with early stopping the best parameters so far are best.W1, …, and the last ones, if the network went back to the best,
 last.W1, …. The history's lists are float64 tensors, history.loss, …, since a header may have at most 100 MB. All else
 is JSON in the file's metadata. Nothing in a file is executed, and no memory is allocated for what a header claims
@@ -25,7 +25,7 @@ from .. import schedules
 from ..activations import Activation
 from ..checks import flag, number, whole
 from ..core import arrays
-from ..core.architecture import Architecture, checked_classes
+from ..core.architecture import Architecture, checked_classes, checked_dtype
 from ..core.model import Model
 from ..distribution import missing
 from ..functions.function import Function
@@ -154,6 +154,7 @@ def _metadata(model: Model, state: FitState | None) -> dict[str, str]:
             "scale": net.scale,
             "check_finite": net.check_finite,
             "missing": net.missing,
+            "dtype": net.dtype.name,
             "generator": _generator_state(model.generator),
             "classes": model.classes,
         },
@@ -246,7 +247,8 @@ class _Contents:
             "dropout": number("dropout", dropout, least=0, below=1),
             "dropout_seed": _whole("seed", seed, 0, 2**62),
             **{name: network[name] for name in ("hidden", "output", "loss", "l2", "scale", "check_finite")},
-            "missing": network.get("missing", False),  # files of 0.1.0 have none
+            "missing": network.get("missing", False),  # files of 0.1.0 have neither
+            "dtype": checked_dtype(network.get("dtype", "float32")),
         }
         old = metadata["format"] == OLD_FORMAT
         return cls(
@@ -272,35 +274,35 @@ class _Contents:
 def _model(kind: type[AnyModel], file: Any, functions: Sequence[Activation | Loss]) -> AnyModel:
     contents = _Contents.of(file.metadata() or {})
     settings = contents.settings
-    _check_shapes(file, settings["sizes"], contents.prefixes(), contents.lists)
+    _check_shapes(file, settings["sizes"], settings["dtype"], contents.prefixes(), contents.lists)
     settings["hidden"] = [_function(Activation, name, functions) for name in settings["hidden"]]
     settings["output"] = _function(Activation, settings["output"], functions)
     settings["loss"] = _function(Loss, settings["loss"], functions)
     architecture = Architecture.checked(**settings)
-    layout = architecture.layout
-    model = kind.of(architecture, contents.generator, _flat(file, "", layout))
+    model = kind.of(architecture, contents.generator, _flat(file, "", architecture))
     model.classes = contents.classes
     if contents.optimizer is not None:
-        _restore_moments(contents.optimizer, file, layout)
+        _restore_moments(contents.optimizer, file, architecture)
         model.bind(contents.optimizer)
     if contents.state is not None:
-        model.fit_state = _with_arrays(contents.state, file, layout, contents.lists)
+        model.fit_state = _with_arrays(contents.state, file, architecture, contents.lists)
     return model
 
 
-def _restore_moments(optimizer: Optimizer, file: Any, layout: ParameterLayout) -> None:
-    moments = allocate(optimizer.n_moments * layout.length).reshape(optimizer.n_moments, layout.length)
+def _restore_moments(optimizer: Optimizer, file: Any, net: Architecture) -> None:
+    layout = net.layout
+    moments = allocate(optimizer.n_moments * layout.length, net.dtype).reshape(optimizer.n_moments, layout.length)
     for i, moment in enumerate(moments):
         _read(file, f"moments.{i}.", layout, moment)
     optimizer.restore(moments, optimizer.steps)
 
 
-def _with_arrays(state: FitState, file: Any, layout: ParameterLayout, lists: Sequence[str]) -> FitState:
+def _with_arrays(state: FitState, file: Any, net: Architecture, lists: Sequence[str]) -> FitState:
     """Read the arrays of a fit: its best and last parameters, and its history."""
     if state.best:
-        state.best.parameters = _flat(file, "best.", layout)
+        state.best.parameters = _flat(file, "best.", net)
     if state.last is not None:
-        state.last = _flat(file, "last.", layout)
+        state.last = _flat(file, "last.", net)
     for name in lists:
         setattr(state.history, name, file.get_tensor(f"history.{name}").tolist())
     _check_lengths(state)
@@ -315,8 +317,11 @@ def _check_lengths(state: FitState) -> None:
             raise ValueError(f"history.{name} has {length} values; its fit stands at epoch {state.epoch}.")
 
 
-def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str], lists: Sequence[str]) -> None:
-    """Check that the file has exactly the tensors of these sizes."""
+def _check_shapes(
+    file: Any, sizes: tuple[int, ...], dtype: np.dtype, prefixes: list[str], lists: Sequence[str]
+) -> None:
+    """Check that the file has exactly the tensors of these sizes, and of this dtype."""
+    number_kind = f"F{8 * dtype.itemsize}"
     found = set(file.keys())
     if len(found) != 2 * (len(sizes) - 1) * len(prefixes) + len(lists):
         raise ValueError(f"it has {len(found)} tensors; sizes of {len(sizes)} widths need another number.")
@@ -332,8 +337,9 @@ def _check_shapes(file: Any, sizes: tuple[int, ...], prefixes: list[str], lists:
         raise ValueError(f"tensors are missing: {missing[:5]}, or unknown: {unknown[:5]}.")
     for name, shape in shapes.items():
         part = file.get_slice(name)
-        if list(part.get_shape()) != shape or part.get_dtype() != "F32":
-            raise ValueError(f"{name} is {part.get_dtype()} {part.get_shape()}; sizes {sizes} need F32 {shape}.")
+        found_dtype, found_shape = part.get_dtype(), list(part.get_shape())
+        if (found_dtype, found_shape) != (number_kind, shape):
+            raise ValueError(f"{name} is {found_dtype} {found_shape}; sizes {sizes} need {number_kind} {shape}.")
     for name in lists:
         part = file.get_slice(f"history.{name}")
         dtype, shape = part.get_dtype(), part.get_shape()
@@ -351,9 +357,9 @@ def _read(file: Any, prefix: str, layout: ParameterLayout, flat: np.ndarray) -> 
             part[...] = values
 
 
-def _flat(file: Any, prefix: str, layout: ParameterLayout) -> np.ndarray:
-    flat = allocate(layout.length)
-    _read(file, prefix, layout, flat)
+def _flat(file: Any, prefix: str, net: Architecture) -> np.ndarray:
+    flat = allocate(net.layout.length, net.dtype)
+    _read(file, prefix, net.layout, flat)
     return flat
 
 
