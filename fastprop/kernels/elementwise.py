@@ -30,7 +30,6 @@ from .simd import (
 )
 
 
-
 def ACTIVATION(element):
     """Return the signature of an activation routine: (A, Z, n)."""
     return types.void(*[types.CPointer(element)] * 2, types.int64)

@@ -398,7 +398,11 @@ class Plan:
 
     def threads_for(self, m: int) -> int:
         """Return the number of threads that share a call on m rows."""
-        return self.threads if m >= self.batch else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
+        return (
+            self.threads
+            if m >= self.batch
+            else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
+        )
 
 
 @cache

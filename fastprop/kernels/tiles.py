@@ -420,9 +420,7 @@ def _compile_group(group: str, rows: int, element: types.Float) -> None:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p, _NAMES[element])(address)(_tables[element].ctypes.data, 0.0)
 
 
-def groups(
-    element: types.Float, sizes: Sequence[int] | None = None, vectors: bool = True
-) -> list[tuple[str, int]]:
+def groups(element: types.Float, sizes: Sequence[int] | None = None, vectors: bool = True) -> list[tuple[str, int]]:
     """Return the groups of tiles, with their rows, that layers of these widths call; None: all.
 
     With `vectors`, those for one sample are included.
@@ -450,9 +448,7 @@ def _split(n: int, element: types.Float) -> Iterator[int]:
 
 
 @cache
-def compile_tiles(
-    sizes: tuple[int, ...] | None = None, vectors: bool = True, dtype: np.dtype = FLOAT32
-) -> None:
+def compile_tiles(sizes: tuple[int, ...] | None = None, vectors: bool = True, dtype: np.dtype = FLOAT32) -> None:
     """Compile the tiles of :func:`groups`, or load them from the cache."""
     element = from_dtype(dtype)
     for group, rows in groups(element, sizes, vectors):
