@@ -251,7 +251,7 @@ def _lightly_optimised() -> Iterator[None]:
 
 
 def routine(signature: Callable[[Any], Any]) -> Callable[[Callable], Routine]:
-    """Return a decorator that makes a function a :class:`Routine`, whose Numba signature is a function of the element."""
+    """Return a decorator that makes a function a :class:`Routine`; the signature is a function of the element."""
     return lambda function: Routine(function, signature)
 
 

@@ -77,7 +77,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def tile_rows(features: dict[str, bool], machine: str) -> int:
-    """Return the rows of the register tile of float32: accumulators, one vector and one broadcast must fit the registers.
+    """Return the rows of the tile of float32: its accumulators, one vector and one broadcast must fit the registers.
 
     A tile of float64, whose vectors are twice as many registers, has half as many rows.
 

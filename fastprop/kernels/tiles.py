@@ -19,10 +19,10 @@ samples, and a tile goes over all `panels` while its rows of W stay in the L1 ca
 `half` is for the last block of columns if it has 2 to 8 of them (dW of 32 × 8 over 32 samples on Zen 4: 258 ns, padded
 to 16 columns 325 ns). A single last column is computed with `dot`.
 
-Each form is emitted once for every number of rows up to :func:`.simd.rows_of_tile`, as a function that is not inlined (inlining made
-small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums, because each step of
-a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on the tile's rows
-alone, so that the bits of a result never depend on how the work was shared. The table also has four other forms: `pack`
+Each form is emitted once for every number of rows up to :func:`.simd.rows_of_tile`, as a function that is not inlined
+(inlining made small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums,
+because each step of a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on
+the tile's rows alone, so that the bits of a result never depend on how the work was shared. The table also has four other forms: `pack`
 (a copy of the columns of W that a tile of `dA` reads), `dot` (products of rows), `row_sum` (a vector times W, for one
 sample) and `transpose` (the form of A_prev that `dW` reads).
 """
