@@ -181,6 +181,39 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
     return function
 
 
+def by_element(single: Any, double: Any, doc: str) -> Any:
+    """Return a function of one or two vectors that is one of two inlined functions, as they are float32 or float64.
+
+    It serves where the element decides more than constants; only the function that is used is compiled.
+    """
+
+    def chosen(typingctx: Any, *args: types.Type) -> Any:
+        element = element_of(args[0])
+        if element is None:
+            return None
+        function = typingctx.resolve_value_type(single if element == types.float32 else double)
+        signature = function.get_call_type(typingctx, args, {})
+
+        def codegen(context, builder, sig, values):
+            return context.get_function(function, signature)(builder, values)
+
+        return signature, codegen
+
+    if single.py_func.__code__.co_argcount == 1:
+
+        @intrinsic
+        def function(typingctx, a):
+            return chosen(typingctx, a)
+    else:
+
+        @intrinsic
+        def function(typingctx, a, b):
+            return chosen(typingctx, a, b)
+
+    function.__doc__ = doc
+    return function
+
+
 # ---- LLVM instructions --------------------------------------------------------------------------------------------
 
 
