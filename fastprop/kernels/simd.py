@@ -871,6 +871,37 @@ def copysign(typingctx, a, b):
     return a(a, a), codegen
 
 
+@intrinsic
+def remainder(typingctx, a, b):
+    """Return a − b·trunc(a/b), with the sign of a: a call of the C library's fmod for each lane."""
+    if not isinstance(a, VectorType) or b != a:
+        return None
+    return a(a, a), lambda context, builder, sig, args: builder.frem(*args)
+
+
+def lanewise(symbol: str) -> Any:
+    """Return a function of float64 vectors that calls a C function of one float64 for each lane.
+
+    The symbol must be one that Numba knows on every platform: of its own library, as ``numba_gamma``, or of C's.
+    """
+
+    @intrinsic
+    def function(typingctx, a):
+        if a != VECTORS[types.float64]:
+            return None
+
+        def codegen(context, builder, sig, args):
+            result = ir.Constant(args[0].type, ir.Undefined)
+            for lane in range(LANES):
+                x = builder.extract_element(args[0], ir.Constant(I32, lane))
+                result = builder.insert_element(result, intrinsic_call(builder, symbol, F64, x), ir.Constant(I32, lane))
+            return result
+
+        return a(a), codegen
+
+    return function
+
+
 MANTISSA_BITS = {F32: 23, F64: 52}
 BIAS = {F32: 127, F64: 1023}
 
