@@ -181,6 +181,39 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
     return function
 
 
+def by_element(single: Any, double: Any, doc: str) -> Any:
+    """Return a function of one or two vectors that is one of two inlined functions, as they are float32 or float64.
+
+    It serves where the element decides more than constants; only the function that is used is compiled.
+    """
+
+    def chosen(typingctx: Any, *args: types.Type) -> Any:
+        element = element_of(args[0])
+        if element is None:
+            return None
+        function = typingctx.resolve_value_type(single if element == types.float32 else double)
+        signature = function.get_call_type(typingctx, args, {})
+
+        def codegen(context, builder, sig, values):
+            return context.get_function(function, signature)(builder, values)
+
+        return signature, codegen
+
+    if single.py_func.__code__.co_argcount == 1:
+
+        @intrinsic
+        def function(typingctx, a):
+            return chosen(typingctx, a)
+    else:
+
+        @intrinsic
+        def function(typingctx, a, b):
+            return chosen(typingctx, a, b)
+
+    function.__doc__ = doc
+    return function
+
+
 # ---- LLVM instructions --------------------------------------------------------------------------------------------
 
 
@@ -838,6 +871,37 @@ def copysign(typingctx, a, b):
         return intrinsic_call(builder, f"llvm.copysign.{_suffix(args[0].type)}", args[0].type, *args)
 
     return a(a, a), codegen
+
+
+@intrinsic
+def remainder(typingctx, a, b):
+    """Return a − b·trunc(a/b), with the sign of a: a call of the C library's fmod for each lane."""
+    if not isinstance(a, VectorType) or b != a:
+        return None
+    return a(a, a), lambda context, builder, sig, args: builder.frem(*args)
+
+
+def lanewise(symbol: str) -> Any:
+    """Return a function of float64 vectors that calls a C function of one float64 for each lane.
+
+    The symbol must be one that Numba knows on every platform: of its own library, as ``numba_gamma``, or of C's.
+    """
+
+    @intrinsic
+    def function(typingctx, a):
+        if a != VECTORS[types.float64]:
+            return None
+
+        def codegen(context, builder, sig, args):
+            result = ir.Constant(args[0].type, ir.Undefined)
+            for lane in range(LANES):
+                x = builder.extract_element(args[0], ir.Constant(I32, lane))
+                result = builder.insert_element(result, intrinsic_call(builder, symbol, F64, x), ir.Constant(I32, lane))
+            return result
+
+        return a(a), codegen
+
+    return function
 
 
 MANTISSA_BITS = {F32: 23, F64: 52}
