@@ -276,7 +276,8 @@ class Network(Model):
         ``safetensors.torch.load_file``: it has tensors of the network's dtype, ``W1`` of shape (n_1, n_0), ``b1`` of
         shape (n_1,), … ``WL``, ``bL``, in the layout of PyTorch's ``Linear(n_0, n_1)``. Of the same shapes are the
         optimizer's moments, ``moments.0.W1``, …, and, of a fit with early stopping, the best parameters, ``best.W1``,
-        …, and the last, ``last.W1``, …. The history's lists are float64 tensors, ``history.loss``, …. All else is JSON in the metadata.
+        …, and the last, ``last.W1``, …. The history's lists are float64 tensors, ``history.loss``, …. All else is JSON
+        in the metadata.
 
         Parameters
         ----------

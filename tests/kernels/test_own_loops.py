@@ -56,8 +56,8 @@ def test_a_training_loop_of_ones_own_on_the_equations(dtype, tolerance):
     A1, A2 = (np.zeros(panels * panel_stride(n), dtype) for n in sizes[1:])
     routines = elementwise.sigmoid_activation.address(dtype), elementwise.sigmoid_derivative.address(dtype)
     train(W1, b1, W2, b2, A0, transposed_blocks(A0, sizes[0]), A1, np.zeros_like(A1), A2, targets, np.zeros_like(A1),
-          np.zeros_like(A2), np.zeros_like(W1), np.zeros_like(b1), np.zeros_like(W2), np.zeros_like(b2), routines, sizes,
-          panels, m, lr, steps)  # fmt: skip
+          np.zeros_like(A2), np.zeros_like(W1), np.zeros_like(b1), np.zeros_like(W2), np.zeros_like(b2), routines,
+          sizes, panels, m, lr, steps)  # fmt: skip
     for _ in range(steps):
         cache = reference.forward_propagation(X.T, parameters, "identity", "sigmoid")
         grads = reference.backpropagation(cache, Y.T, parameters, "sigmoid")
