@@ -24,6 +24,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .core import threads
+from .core.architecture import DTYPES
 from .kernels import jit, steps
 from .kernels.plan import FLOAT32
 from .kernels.tiles import compile_tiles
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, 1 if compiled code cannot be kept."""
     parser = argparse.ArgumentParser(prog="python -m fastprop.compile", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("sizes", metavar="width", nargs="*", type=int, help="widths of a network, such as 784 256 10")
+    parser.add_argument("--dtype", default="float32", choices=[dtype.name for dtype in DTYPES], help="of the networks")
     parser.add_argument("--all", action="store_true", help="what networks of any widths call")
     parser.add_argument("--clear", action="store_true", help="remove compiled code from all folders, first")
     given = parser.parse_args(arguments)
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (given.all or given.sizes):
         return 0
     started = time.perf_counter()
-    warm(None if given.all else tuple(given.sizes))
+    warm(None if given.all else tuple(given.sizes), np.dtype(given.dtype))
     folder = jit.writable_folder(steps.launch_alone)
     what = "networks of any widths" if given.all else "-".join(map(str, given.sizes))
     print(f"compiled or loaded all for {what} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}")
