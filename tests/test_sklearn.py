@@ -109,7 +109,7 @@ def test_weights_are_repetitions(kind, data):
 
 # ---- what scikit-learn does ------------------------------------------------------------------------------------------
 
-WITHIN = 1e-6  # of float64
+WITHIN = 1e-10  # of float64
 WAYS = {
     "adam": {},
     "adam, a large epsilon": {"epsilon": 0.01, "beta_1": 0.5, "beta_2": 0.9},
