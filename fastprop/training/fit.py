@@ -180,8 +180,8 @@ class Fit:
         self._warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
-                f"the parameters are no longer finite: the last step overflowed float32. {self._remedy()}, and begin "
-                f"with another network, or one that was saved."
+                f"the parameters are no longer finite: the last step overflowed {self.model.dtype.name}. "
+                f"{self._remedy()}, and begin with another network, or one that was saved."
             )
         return self.history
 

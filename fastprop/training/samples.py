@@ -21,7 +21,7 @@ def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: 
     else:
         factor = _weights_of_classes(value, Y, architecture.n_classes)
     product = factor if given is None else given.times(factor)
-    return weights.checked(product, len(Y), architecture.n_weighted, "sample_weight * class_weight")
+    return weights.checked(product, len(Y), architecture.n_weighted, architecture.dtype, "sample_weight * class_weight")
 
 
 def _weights_of_classes(value: Any, Y: np.ndarray, n: int) -> np.ndarray:
