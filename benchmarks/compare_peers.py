@@ -1,11 +1,12 @@
 """Compare the training speed of fastprop, NumPy, scikit-learn, PyTorch and JAX; make the README's table and chart.
 
     python benchmarks/compare_peers.py [--shapes xs,s,...] [--peers NumPy,...] [--threads 1,2] [--readme]
+    python benchmarks/compare_peers.py --dtype float64
 
 All libraries train the same network from the same start, on the same rows, with the same batches, cost and optimizer.
 The cost of each after one epoch is checked against the reference in float64. Each library runs in its own processes,
 which take turns, with no more cores than threads. A library that is not installed is left out. The script prints tables
-and writes peers.json, with every figure, and peers.svg.
+and writes peers.json, with every figure, and peers.svg; in float64 peers-float64.json and peers-float64.svg.
 """
 
 import argparse
@@ -96,9 +97,9 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(POOLS, str(threads))}
 
 
-def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, Any]:
+def run(name: str, case: peers.Case, optimizer: str, threads: int, dtype: str) -> dict[str, Any]:
     """Measure a peer in a fresh process; return its figures, or the reason why it failed."""
-    command = [sys.executable, peers.__file__, name, case.name, optimizer, str(threads)]
+    command = [sys.executable, peers.__file__, name, case.name, optimizer, str(threads), dtype]
     time.sleep(REST)
     with cores(threads):
         try:
@@ -112,10 +113,12 @@ def run(name: str, case: peers.Case, optimizer: str, threads: int) -> dict[str, 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+def measure(
+    jobs: list[tuple[str, peers.Case, int]], names: list[str], rounds: int, dtype: str
+) -> Iterator[dict[str, Any]]:
     """Yield every run of every job (optimizer, case, threads); the peers take turns."""
     for (optimizer, case, threads), round_, name in product(jobs, range(rounds), names):
-        found = run(name, case, optimizer, threads)
+        found = run(name, case, optimizer, threads, dtype)
         speed = figure(np.median(found["samples_per_second"])) + "/s" if "cost" in found else found["failed"]
         print(f"{optimizer}, {case.name}, {plural(threads)}, round {round_ + 1}: {name} {speed}", file=sys.stderr)
         if "cost" in found:
@@ -372,6 +375,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(installed()), help="comma-separated names (all that are installed)")
     parser.add_argument("--threads", default=default_threads(), help="comma-separated numbers of threads (%(default)s)")
     parser.add_argument("--optimizers", default="sgd", help="sgd, adam or both, comma-separated (%(default)s)")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="of all (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each peer on each case (%(default)s)")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of peers.json and peers.svg")
     parser.add_argument("--from-json", type=Path, metavar="FILE", help="use these figures; measure nothing")
@@ -389,7 +393,7 @@ def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
     jobs += [("adam", SIMPLECHAINS, n) for n in threads if SIMPLECHAINS in cases]
     content = setting("compare_peers.py") | {"runs": []}
     try:
-        for found in measure(jobs, names, wanted.rounds):
+        for found in measure(jobs, names, wanted.rounds, wanted.dtype):
             content["runs"].append(found)
     finally:
         write(content, path)
@@ -404,9 +408,12 @@ def write(content: dict[str, Any], path: Path) -> None:
 def main() -> None:
     """Measure, or read earlier figures, and write tables and chart."""
     wanted = options()
-    path = wanted.out / "peers.json"
+    name = "peers" if wanted.dtype == "float32" else f"peers-{wanted.dtype}"
+    path = wanted.out / f"{name}.json"
     if wanted.rounds < 1:
         raise SystemExit(f"--rounds is {wanted.rounds}; it must be a whole number, at least 1.")
+    if wanted.readme and wanted.dtype != "float32":
+        raise SystemExit("the README's table is of float32; leave out --readme or --dtype.")
     if wanted.from_json and not wanted.from_json.is_file():
         raise SystemExit(f"there is no file {wanted.from_json}. Give the peers.json of an earlier run.")
     if wanted.from_json:
@@ -418,7 +425,7 @@ def main() -> None:
     say(report(results).rstrip("\n"))
     if wanted.readme:
         into_readme(results)
-    chart(results, wanted.out / "peers.svg")
+    chart(results, wanted.out / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Equation:
         rng = np.random.default_rng(0)
 
         def random(length: int) -> np.ndarray:
-            a = allocate(length)
+            a = allocate(length, np.float32)
             a[:] = rng.standard_normal(length)
             return a
 
@@ -38,7 +38,7 @@ class Equation:
         scale, none = np.float32(1 / 128), np.float32(0)
         self.call, *self.arguments = {
             "forward": (forward, Z, W, A_prev, b, n, n_prev, PANELS, none),
-            "dZ": (dZ, dZ_out, dA_in, Z, A, relu_derivative.address, n, PANELS),
+            "dZ": (dZ, dZ_out, dA_in, Z, A, relu_derivative.address("float32"), n, PANELS),
             "dW": (dW, dW_out, dZ_out, A_prev, A_prev_T, n, n_prev, PANELS, scale, none, 0, -(-n_prev // LANES)),
             "db": (db, db_out, dZ_out, n, PANELS, scale, none),
             "dA": (dA, dA_out, W, dZ_out, A_prev, n, n_prev, PANELS, 1),
@@ -69,7 +69,7 @@ class Gather:
         self.n = n = 784
         self.X = np.random.default_rng(0).integers(0, 256, (1024, n)).astype(dtype)
         self.order = np.random.default_rng(1).permutation(1024).astype(np.uint32)
-        self.A, self.A_T = allocate(panel_stride(n)), allocate(panel_stride(n))
+        self.A, self.A_T = (allocate(panel_stride(n), np.float32) for _ in range(2))
         self.time_gather(dtype)
 
     def time_gather(self, dtype: str) -> None:
@@ -98,7 +98,7 @@ class Update:
     rounds = 1
 
     def setup(self, name: str, count: int) -> None:
-        self.update = OPTIMIZERS[name].update.address
+        self.update = OPTIMIZERS[name].update.address("float32")
         rng = np.random.default_rng(0)
         self.parameters, self.gradients = (rng.standard_normal(count).astype(np.float32) for _ in range(2))
         self.state = np.zeros(2 * count, np.float32)

@@ -177,7 +177,7 @@ def calls() -> list[str]:
         engine = net.engines.last
         assert engine is not None
         data = (X.ctypes.data, Y.ctypes.data, 0, 0, 0, 0, 0)
-        call = (steps.worker.address, engine.address, 1, STEP, batch, 0, 1, *data)
+        call = (steps.worker.address("float32"), engine.address, 1, STEP, batch, 0, 1, *data)
         works = {
             "train_step": lambda net=net, X=X, Y=Y, optimizer=optimizer: net.train_step(X, Y, optimizer),
             "predict": lambda net=net, X=X: net.predict(X),

@@ -1,9 +1,10 @@
 """The peers that fastprop is compared with, each in its best setting; compare_peers.py runs one per process.
 
-    python benchmarks/peers.py PEER CASE OPTIMIZER THREADS
+    python benchmarks/peers.py PEER CASE OPTIMIZER THREADS DTYPE
 
 prints one line of JSON: samples/s of each repetition, seconds of the first call, and the cost after one epoch. All
-peers train in float32 on the same rows with the same batches, cost and optimizer, and keep the mean cost of each epoch.
+peers train in one dtype, float32 or float64, on the same rows with the same batches, cost and optimizer, and keep the
+mean cost of each epoch.
 """
 
 import importlib
@@ -42,16 +43,20 @@ class Peer(NamedTuple):
     parameters: Callable[[], Arrays]
 
 
-def start(case: Case) -> Arrays:
-    """Return the initial parameters of every peer, float32."""
+def start(case: Case, dtype: str = "float32") -> Arrays:
+    """Return the initial parameters of every peer, the same numbers in both dtypes."""
     parameters = reference.initialise_parameters(case.sizes, 0)
-    return {name: value.astype(np.float32) for name, value in parameters.items()}
+    return {name: value.astype(np.float32).astype(dtype) for name, value in parameters.items()}
 
 
-def data(case: Case, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return random rows X and dense targets Y, float32; for SimpleChains' case, matrices and their exponentials."""
-    if case != SIMPLECHAINS:
-        return random_data(case, n)
+def data(case: Case, n: int, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
+    """Return random rows X and dense targets Y, the same numbers in both dtypes; for SimpleChains' case, matrices and
+    their exponentials."""
+    X, Y = random_data(case, n) if case != SIMPLECHAINS else _exponentials(n)
+    return X.astype(dtype, copy=False), Y.astype(dtype, copy=False)
+
+
+def _exponentials(n: int) -> tuple[np.ndarray, np.ndarray]:
     X = np.random.default_rng(0).standard_normal((n, 4), dtype=np.float32)
     values, vectors = np.linalg.eig(X.reshape(n, 2, 2).astype(np.complex128))
     exponentials = (vectors * np.exp(values)[:, None]) @ np.linalg.inv(vectors)
@@ -91,7 +96,7 @@ def labels(Y: np.ndarray) -> np.ndarray:
 
 def fastprop_fit(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray, threads: int) -> Peer:
     """Train by Network.fit."""
-    net = fastprop.Network.from_dict(parameters, case.hidden, case.output, rng=0)
+    net = fastprop.Network.from_dict(parameters, case.hidden, case.output, dtype=X.dtype, rng=0)
     update = {"sgd": fastprop.SGD, "adam": fastprop.Adam}[optimizer](lr=LR)
     fastprop.set_num_threads(threads)
 
@@ -198,7 +203,7 @@ def _torch_compiled(optimizer: str, theta: list, cost: Callable, batch_of: Calla
 
     torch.compiler.reset()  # otherwise PyTorch refuses the ninth step that a process compiles
     m, v = ([torch.zeros_like(tensor) for tensor in theta] for _ in range(2))
-    t = torch.zeros(())
+    t = torch.zeros((), dtype=theta[0].dtype)
 
     def step(rows: Any) -> Any:
         gradients, J = torch.func.grad_and_value(cost)(theta, *batch_of(rows))
@@ -317,6 +322,7 @@ def jax_peer(epoch_of: Callable, case: Case, optimizer: str, parameters: Arrays,
     import jax
     from jax import numpy as jnp
 
+    jax.config.update("jax_enable_x64", X.dtype == np.float64)
     theta = [(jnp.array(W.T), jnp.array(b)) for W, b in layers(parameters)]
     moments = [[] if optimizer == "sgd" else jax.tree.map(jnp.zeros_like, theta) for _ in range(2)]
     state: Any = (theta, *moments, jnp.zeros(()))
@@ -354,10 +360,12 @@ PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {
 # ---- the work of one process -----------------------------------------------------------------------------------------
 
 
-def cost_after_an_epoch(make: Callable[..., Peer], case: Case, optimizer: str, threads: int) -> float:
+def cost_after_an_epoch(
+    make: Callable[..., Peer], case: Case, optimizer: str, threads: int, dtype: str = "float32"
+) -> float:
     """Return the cost on the rows of the check after one epoch on them, unshuffled."""
-    X, Y = data(case, check_rows(case))
-    peer = make(case, optimizer, start(case), X, Y, threads)
+    X, Y = data(case, check_rows(case), dtype)
+    peer = make(case, optimizer, start(case, dtype), X, Y, threads)
     peer.epoch(1, False)
     return cost_of(case, peer.parameters(), X, Y)
 
@@ -382,21 +390,21 @@ def speeds(peer: Peer, rows: int, shuffle: bool, between: Callable[[], None]) ->
     return found
 
 
-def measure(name: str, case: Case, optimizer: str, threads: int) -> dict[str, Any]:
+def measure(name: str, case: Case, optimizer: str, threads: int, dtype: str) -> dict[str, Any]:
     """All that one process finds out about a peer."""
     module, make = PEERS[name]
     version = importlib.import_module(module).__version__
     shuffle = case != SIMPLECHAINS  # the announcement's steps take all rows, unshuffled
     rows = case.batch if case == SIMPLECHAINS else rows_of(case, flops_per_sample(case.sizes), least=2)
-    X, Y = data(case, rows)
+    X, Y = data(case, rows, dtype)
     peaks: list[float] = []
 
     def measure_peak() -> None:
         from peak import gflops
 
-        peaks.append(gflops() * 1e9)
+        peaks.append(gflops(dtype=dtype) * 1e9)
 
-    parameters = start(case)
+    parameters = start(case, dtype)
     started = time.perf_counter()
     make(case, optimizer, parameters, X[: case.batch], Y[: case.batch], threads).epoch(1, shuffle)
     first_call = time.perf_counter() - started
@@ -404,11 +412,11 @@ def measure(name: str, case: Case, optimizer: str, threads: int) -> dict[str, An
     return {
         "samples_per_second": speeds(peer, len(X), shuffle, measure_peak if name == "fastprop" else lambda: None),
         "first_call_seconds": first_call,
-        "cost": cost_after_an_epoch(make, case, optimizer, threads),
+        "cost": cost_after_an_epoch(make, case, optimizer, threads, dtype),
         "peak_flops": peaks,
         "version": version,
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], CASES[sys.argv[2]], sys.argv[3], int(sys.argv[4]))))
+    print(json.dumps(measure(sys.argv[1], CASES[sys.argv[2]], sys.argv[3], int(sys.argv[4]), sys.argv[5])))

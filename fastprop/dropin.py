@@ -1,8 +1,8 @@
 """The derivation's functions on dictionaries, computed by the kernels: a drop-in for :mod:`fastprop.reference`.
 
-Signatures, keys and shapes are the same (samples are columns), and so are the values up to rounding. Arrays may have any
-real dtype and memory order; results have the dtype that NumPy would have given them. A call computes in float64 where
-NumPy would, for any array of float64 or of integers, and in float32 otherwise.
+Signatures, keys and shapes are the same (samples are columns), and so are the values up to rounding. Arrays may have
+any real dtype and memory order; results have the dtype that NumPy would have given them. A call computes in float64
+where NumPy would, for any array of float64 or of integers, and in float32 otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -307,7 +307,7 @@ class _Bench:
         passes.pack(self._like, self._Y, 0, address_of(Y), *Y.shape)
 
     def unpack(self, l: int, name: str) -> np.ndarray:
-        out = np.empty((self.key[0][l + 1], self.m), self._like.dtype)
+        out = np.empty((self.key[0][l + 1], self.m), self.engine.plan.dtype)
         passes.unpack(out, self._where[l][name])
         return out
 

@@ -273,10 +273,11 @@ class Network(Model):
         that was never interrupted. The file is replaced atomically: after a crash it is the old one or the new one.
 
         Any reader of safetensors can open it, such as ``safetensors.numpy.load_file`` and
-        ``safetensors.torch.load_file``: it has tensors of the network's dtype, ``W1`` of shape (n_1, n_0), ``b1`` of shape (n_1,), …
-        ``WL``, ``bL``, in the layout of PyTorch's ``Linear(n_0, n_1)``. Of the same shapes are the optimizer's moments,
-        ``moments.0.W1``, …, and, of a fit with early stopping, the best parameters, ``best.W1``, …, and the last,
-        ``last.W1``, …. The history's lists are float64 tensors, ``history.loss``, …. All else is JSON in the metadata.
+        ``safetensors.torch.load_file``: it has tensors of the network's dtype, ``W1`` of shape (n_1, n_0), ``b1`` of
+        shape (n_1,), … ``WL``, ``bL``, in the layout of PyTorch's ``Linear(n_0, n_1)``. Of the same shapes are the
+        optimizer's moments, ``moments.0.W1``, …, and, of a fit with early stopping, the best parameters, ``best.W1``,
+        …, and the last, ``last.W1``, …. The history's lists are float64 tensors, ``history.loss``, …. All else is JSON
+        in the metadata.
 
         Parameters
         ----------

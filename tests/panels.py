@@ -21,9 +21,9 @@ def panel_stride(n):
 
 
 def pack(A):
-    """(m, n) → the flat panels [⌈m/16⌉][n, padded][16], zero beyond n and m."""
+    """(m, n) → the flat panels [⌈m/16⌉][n, padded][16] of the same dtype, zero beyond n and m."""
     m, n = A.shape
-    full = np.zeros((padded(m), padded(n)), np.float32)
+    full = np.zeros((padded(m), padded(n)), A.dtype)
     full[:m, :n] = A
     return np.ascontiguousarray(full.reshape(-1, LANES, padded(n)).transpose(0, 2, 1)).reshape(-1)
 
@@ -47,8 +47,8 @@ def transposed_blocks(flat, n):
 
 
 def pack_W(W):
-    """(n, n_prev) → flat rows of `row_stride(n_prev)`."""
-    flat = np.zeros((len(W), row_stride(W.shape[1])), np.float32)
+    """(n, n_prev) → flat rows of `row_stride(n_prev)`, of the same dtype."""
+    flat = np.zeros((len(W), row_stride(W.shape[1])), W.dtype)
     flat[:, : W.shape[1]] = W
     return flat.reshape(-1)
 
@@ -58,10 +58,10 @@ def unpack_W(flat, n, n_prev):
 
 
 class Guarded:
-    """A flat float32 array with guards before and behind it; `check` says whether they still stand."""
+    """A flat array with guards before and behind it; `check` says whether they still stand."""
 
     def __init__(self, content):
-        self._whole = np.full(len(content) + 8 * LANES, GUARD, np.float32)
+        self._whole = np.full(len(content) + 8 * LANES, GUARD, content.dtype)
         self.array = self._whole[4 * LANES : -4 * LANES]
         self.array[:] = content
 
@@ -71,12 +71,14 @@ class Guarded:
         return self.array
 
 
-def bound(terms, magnitude):
-    """How far a float32 sum of `terms` products may be from the exact one, `magnitude` being the sum of their sizes.
+def bound(terms, magnitude, dtype=np.float32):
+    """How far a sum of `terms` products may be from NumPy's in float64, `magnitude` being the sum of their sizes.
 
-    The textbook bound (Higham 2002, section 3.1), for any order of the sum; two roundings more for α and β.
+    The textbook bound (Higham 2002, section 3.1), for any order of the sum; two roundings more for α and β. In float64
+    NumPy's sum may be as far from the exact one.
     """
-    return (terms + 3) * np.finfo(np.float32).eps / 2 * magnitude * 1.01 + 1e-37
+    rounding = np.finfo(dtype).eps / (1 if dtype == np.float64 else 2)
+    return (terms + 3) * rounding * magnitude * 1.01 + 1e-37
 
 
 def assert_within(actual, exact, limit):

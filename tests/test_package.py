@@ -35,7 +35,7 @@ found |= {group: ("{}_{}".format(*group), tiles.tiles_of(*group)) for group in t
 """
 COMPILED = """
 print([name for name, value in found.values()
-       if (value._address if isinstance(value, Routine) else value.overloads)])
+       if (value._compiled if isinstance(value, Routine) else value.overloads)])
 """
 
 
@@ -50,7 +50,7 @@ from fastprop import SGD, Adam, Network
 from numba.core.caching import FunctionCache
 
 def compiled():
-    routines = {(name, "") for name, value in found.values() if isinstance(value, Routine) and value._address}
+    routines = {(name, "") for name, value in found.values() if isinstance(value, Routine) and value._compiled}
     entries = [pair for pair in found.values() if isinstance(getattr(pair[1], "_cache", None), FunctionCache)]
     return routines | {(name, str(types)) for name, value in entries for types in value.overloads}
 
@@ -69,7 +69,7 @@ print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
 NEW = {
     "first": (
         {},
-        "worker panels_of_chunk columns_of_chunk gather_floats relu_activation relu_derivative identity_mse "
+        "worker panels_of_chunk columns_of_chunk gather_reals relu_activation relu_derivative identity_mse "
         "sgd_prepare sgd_update launch_alone address_of both_fit first_outside",
     ),
     "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),
@@ -115,7 +115,9 @@ def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_par
 def test_a_network_asks_only_for_the_tiles_of_its_widths():
     full = simd.TILE_ROWS
     wide = 48  # whole tiles on every processor (16, 6 or 3 rows) and whole vectors, so that no half ones are needed
-    assert tiles.groups((wide, 2 * wide), False) == [("products", full), ("sums", tiles.DOT_ROWS), ("turn", 16)]
+    assert tiles.groups((wide, 2 * wide), False) == [
+        ("products", full), ("sums", simd.rows_of_dot(simd.ELEMENTS[0])), ("turn", 16),
+    ]  # fmt: skip
     assert [group for group in tiles.groups((2, 3, 1), False) if group[0] == "half"] == [("half", 3)]
     assert ("half", 1) not in tiles.groups((20, 1)), "a single unit sums by the dot tile"
     assert len(tiles.groups()) > 2 * full

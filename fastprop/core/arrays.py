@@ -16,7 +16,7 @@ from ..kernels.scan import FLOAT32_MAX, FLOAT64_MAX, MOST_SAMPLES
 from . import forms
 
 MOST = {FLOAT32: FLOAT32_MAX, FLOAT64: FLOAT64_MAX}  # the largest finite number of each dtype of a network
-LIKE = {dtype: dtype.type(0) for dtype in MOST}  # from which compiled functions of addresses learn the dtype
+LIKE = {FLOAT32: np.float32(0), FLOAT64: np.float64(0)}  # from which compiled functions of addresses learn the dtype
 
 
 def is_finite(a: np.ndarray) -> bool:
@@ -89,7 +89,12 @@ def reals(name: str, value: Any, dtype: np.dtype = FLOAT32) -> np.ndarray:
 
 def columns(name: str, value: Any, dtype: np.dtype, n: int, m: int | None = None) -> np.ndarray:
     """Return an array of the drop-in functions as C-contiguous (n, m) of a dtype: samples are columns."""
-    if is_matrix(value, dtype) and len(value) == n and scan.fits(value, value.shape[1] if m is None else m) and value.size:
+    if (
+        is_matrix(value, dtype)
+        and len(value) == n
+        and scan.fits(value, value.shape[1] if m is None else m)
+        and value.size
+    ):
         return value
     given = array(name, value)
     if given.ndim != 2 or given.shape[0] != n or given.shape[1] < 1 or (m is not None and given.shape[1] != m):

@@ -49,9 +49,7 @@ class Weights:
         return factor * (self.samples[:, None] if factor.ndim > self.values.ndim else self.values)
 
 
-def checked(
-    sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sample_weight"
-) -> Weights | None:
+def checked(sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sample_weight") -> Weights | None:
     """Return sample_weight of shape (m,), or (m, n), n being the number of outputs that may have weights of their own.
 
     No weight may be negative, and at least one must be positive.

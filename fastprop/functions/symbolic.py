@@ -497,7 +497,9 @@ class Lines:
         else:
             a = [self._names[arg.number] for arg in node.args]
             if node.op in FUNCTIONS:
-                a = [f"splat(Z, {code})" if arg.op == "number" else code for arg, code in zip(node.args, a, strict=True)]
+                a = [
+                    f"splat(Z, {code})" if arg.op == "number" else code for arg, code in zip(node.args, a, strict=True)
+                ]
                 code = f"{FUNCTIONS[node.op]}({', '.join(a)})"
             else:
                 code = f"{a[0]} {_ARITHMETIC[node.op]} {a[1]}"

@@ -17,18 +17,21 @@ from .jit import inlined, kernel, routine
 from .simd import (
     LANES,
     absolute,
+    by_element,
+    copysign,
     exponent,
     fma,
     load,
     mantissa,
     nearest,
+    polynomial,
     power_of_two,
     splat,
     store,
     total,
+    typed,
     where,
 )
-
 
 
 def ACTIVATION(element):
@@ -46,27 +49,69 @@ def LOSS(element):
     return types.float64(*[types.CPointer(element)] * 4, types.int64)
 
 
-LOG2_E = np.float32(1.4426950408889634)
-LN2_HIGH = np.float32(0.693359375)  # 9 bits: n·LN2_HIGH is exact
-LN2_LOW = np.float32(-2.12194440e-4)
-SMALLEST_NORMAL = np.finfo(np.float32).tiny
-TANH_LIMIT = np.float32(9.0)  # beyond it, 1 is the nearest float32, or is off by at most 0.52 ulp
+LOG2_E = 1.4426950408889634
+LN2_HIGH = typed(0.693359375, 0.6931471803691238)  # 9 bits, 33 bits: n·LN2_HIGH is exact
+LN2_LOW = typed(-2.12194440e-4, 1.9082149292705877e-10)
+SMALLEST_NORMAL = typed(np.finfo(np.float32).tiny, np.finfo(np.float64).tiny)
+DENORMAL_BITS = typed(24.0, 54.0)
+DENORMAL_SCALE = typed(2.0**24, 2.0**54)  # denormal numbers times this are normal
+EXP_OVERFLOWS = typed(89.0, 710.0)  # eˣ is infinity from here on
+EXP_VANISHES = typed(-104.0, -746.0)  # eˣ is 0 from here down
+EXPM1_IS_MINUS_ONE = typed(-18.0, -38.0)  # eˣ − 1 rounds to −1 from here down
+ERF_IS_ONE = typed(4.0, 6.0)
+TANH_LIMIT = 9.0  # beyond it, 1 is the nearest float32, or is off by at most 0.52 ulp
+
+# (eʳ − 1 − r)/r² for |r| ≤ ½·ln 2
+EXPM1_REST = polynomial(
+    single=(1.3814613e-3, 8.3687100e-3, 4.1668387e-2, 1.6666521e-1, 4.9999993e-1),
+    double=(
+        2.09146873519521e-09, 2.5105217542266557e-08, 2.7557273642187974e-07, 2.7557255398914854e-06,
+        2.4801587325548468e-05, 1.9841269874821643e-04, 1.3888888888883748e-03, 8.333333333326134e-03,
+        4.166666666666667e-02, 1.666666666666667e-01, 0.5,
+    ),
+)  # fmt: skip
+# (log((1 + s)/(1 − s)) − 2s)/s³ of z = s² for |s| ≤ 1/3
+LOG_RATIO_REST = polynomial(
+    single=(2.4289564e-1, 2.1430739e-1, 2.8616597e-1, 3.9998888e-1, 6.6666676e-1),
+    double=(
+        0.16164938169471338, 0.08800317650868773, 0.12001155182857778, 0.13314135550881162, 0.15385570592912243,
+        0.18181789417326447, 0.22222222717801782, 0.2857142856710506, 0.40000000000014596, 0.6666666666666666,
+    ),
+)  # fmt: skip
+# erf x/x of z = x² for |x| ≤ 1
+ERF_NEAR_ZERO = polynomial(
+    single=(7.853943e-05, -8.0102205e-04, 5.188331e-03, -2.6853815e-02, 1.1283585e-01, -3.7612627e-01, 1.1283791),
+    double=(
+        5.957176147748911e-11, -1.1372848856791674e-09, 1.4659775274047436e-08, -1.6350312701054695e-07,
+        1.6461000484121368e-06, -1.4925595266831182e-05, 1.205533111164271e-04, -8.54832698083379e-04,
+        5.2239776248180145e-03, -2.6866170645076792e-02, 0.11283791670954879, -0.3761263890318375, 1.1283791670955126,
+    ),
+)  # fmt: skip
+# −log(1 − erf x) for 1 ≤ x ≤ ERF_IS_ONE
+ERF_BEYOND_ONE = polynomial(
+    single=(
+        -1.8557446e-04, 2.9396117e-03, -2.1805337e-02, 1.0303741e-01, 6.3822562e-01, 1.12704, 3.5371295e-04,
+    ),
+    double=(
+        -1.0391046999531667e-12, 4.751955507827513e-11, -1.0170987000906033e-09, 1.3522878643989032e-08,
+        -1.2483647547649253e-07, 8.452282642036024e-07, -4.301947361598583e-06, 1.642209094920269e-05,
+        -4.477164558637616e-05, 6.975431275051727e-05, 4.5949048968546506e-05, -6.428238815444204e-04,
+        1.7709143047010126e-03, -2.822187344832023e-04, -1.907696217248479e-02, 0.10274664610024364,
+        0.636628702485083, 1.128377282670603, 1.8435736054246602e-07,
+    ),
+)  # fmt: skip
 
 
 @inlined
 def expm1_near_zero(r):
-    """Return eʳ − 1 for |r| ≤ ½·ln 2: a minimax polynomial of degree 6."""
-    p = fma(r, 1.3814613e-3, 8.3687100e-3)
-    p = fma(p, r, 4.1668387e-2)
-    p = fma(p, r, 1.6666521e-1)
-    p = fma(p, r, 4.9999993e-1)
-    return fma(p * r, r, r)
+    """Return eʳ − 1 for |r| ≤ ½·ln 2: a minimax polynomial of degree 6, in float64 of degree 12."""
+    return fma(EXPM1_REST(r) * r, r, r)
 
 
 @inlined
 def expm1_of_rest(x, n):
     """Return eʳ − 1 for r = x − n·ln 2, n the integer nearest to x/ln 2."""
-    return expm1_near_zero(fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x)))
+    return expm1_near_zero(fma(n, -LN2_LOW(x), fma(n, -LN2_HIGH(x), x)))
 
 
 @inlined
@@ -75,8 +120,8 @@ def exp(x):
 
     NaN stays NaN: the limits are selects, not min and max.
     """
-    x = where(x > 89.0, 89.0, x)
-    x = where(x < -104.0, -104.0, x)
+    x = where(x > EXP_OVERFLOWS(x), EXP_OVERFLOWS(x), x)
+    x = where(x < EXP_VANISHES(x), EXP_VANISHES(x), x)
     n = nearest(x * LOG2_E)
     p = expm1_of_rest(x, n) + 1.0
     half = nearest(n * 0.5)
@@ -87,32 +132,28 @@ def exp(x):
 def log_ratio(s):
     """Return log((1+s)/(1−s)) for 0 ≤ |s| ≤ 1/3: an odd minimax polynomial."""
     z = s * s
-    p = fma(z, 2.4289564e-1, 2.1430739e-1)
-    p = fma(p, z, 2.8616597e-1)
-    p = fma(p, z, 3.9998888e-1)
-    p = fma(p, z, 6.6666676e-1)
-    return fma(p * z, s, s + s)
+    return fma(LOG_RATIO_REST(z) * z, s, s + s)
 
 
 @inlined
 def expm1(x):
     """Return eˣ − 1 to full relative accuracy: like exp, with 2ⁿ·p + (2ⁿ − 1)."""
-    y = where(x > 89.0, 89.0, x)
-    y = where(y < -18.0, -18.0, y)
+    y = where(x > EXP_OVERFLOWS(x), EXP_OVERFLOWS(x), x)
+    y = where(y < EXPM1_IS_MINUS_ONE(x), EXPM1_IS_MINUS_ONE(x), y)
     n = nearest(y * LOG2_E)
-    power = power_of_two(n - 1.0)  # n − 1, since 2¹²⁸ is not a float32
+    power = power_of_two(n - 1.0)  # n − 1, since 2¹²⁸ is not a float32, nor 2¹⁰²⁴ a float64
     return fma(power, expm1_of_rest(y, n), power - 0.5) * 2.0
 
 
 @inlined
 def log(x):
     """Return the natural logarithm; −∞ for 0, NaN below 0."""
-    small = x < SMALLEST_NORMAL
-    y = where(small, x * 16777216.0, x)
+    small = x < SMALLEST_NORMAL(x)
+    y = where(small, x * DENORMAL_SCALE(x), x)
     e = exponent(y)
     m = mantissa(y)
-    e = where(small, e - 24.0, e)
-    y = fma(e, LN2_HIGH, fma(e, LN2_LOW, log_ratio((m - 1.0) / (m + 1.0))))
+    e = where(small, e - DENORMAL_BITS(x), e)
+    y = fma(e, LN2_HIGH(x), fma(e, LN2_LOW(x), log_ratio((m - 1.0) / (m + 1.0))))
     y = where(x < np.inf, y, x)
     return where(x > 0.0, y, where(x < 0.0, np.nan, where(x <= 0.0, -np.inf, x)))
 
@@ -126,13 +167,7 @@ def log1p(u):
 @inlined
 def erf_near_zero(x):
     """Return erf x for |x| ≤ 1: x·P(x²), a minimax fit."""
-    z = x * x
-    p = fma(z, 7.853943e-05, -8.0102205e-04)
-    p = fma(p, z, 5.188331e-03)
-    p = fma(p, z, -2.6853815e-02)
-    p = fma(p, z, 1.1283585e-01)
-    p = fma(p, z, -3.7612627e-01)
-    return fma(p, z, 1.1283791) * x
+    return ERF_NEAR_ZERO(x * x) * x
 
 
 @inlined
@@ -140,18 +175,13 @@ def erf(x):
     """Return 2/√π ∫₀ˣ e^(−t²) dt: x·P(x²) for |x| up to 1, ±(1 − e^(−Q(|x|))) beyond; minimax fits."""
     t = absolute(x)
     p = erf_near_zero(x)
-    t = where(t > 4.0, 4.0, t)
-    q = fma(t, -1.8557446e-04, 2.9396117e-03)
-    q = fma(q, t, -2.1805337e-02)
-    q = fma(q, t, 1.0303741e-01)
-    q = fma(q, t, 6.3822562e-01)
-    q = fma(q, t, 1.12704)
-    q = 1.0 - exp(0.0 - fma(q, t, 3.5371295e-04))
+    t = where(t > ERF_IS_ONE(x), ERF_IS_ONE(x), t)
+    q = 1.0 - exp(0.0 - ERF_BEYOND_ONE(t))
     return where(absolute(x) <= 1.0, p, where(x < 0.0, 0.0 - q, q))
 
 
 @inlined
-def tanh(x):
+def _tanh_of_float32(x):
     """Return x·P(x²)/Q(x²), a minimax fit on [−9, 9], and ±1 beyond."""
     z = x * x
     p = fma(z, -8.4886557e-14, 5.2779262e-11)
@@ -168,6 +198,19 @@ def tanh(x):
     t = where(t < -1.0, -1.0, t)
     t = where(x > TANH_LIMIT, 1.0, t)
     return where(x < -TANH_LIMIT, -1.0, t)
+
+
+@inlined
+def _tanh_of_float64(x):
+    """Return ±(1 − e^(−2|x|))/(1 + e^(−2|x|)), in which e^(−2|x|) − 1 has full relative accuracy."""
+    a = absolute(x)
+    u = expm1(0.0 - (a + a))
+    return copysign(u / (u + 2.0), x)
+
+
+tanh = by_element(
+    _tanh_of_float32, _tanh_of_float64, "Return the hyperbolic tangent; odd bit for bit, and never beyond ±1."
+)
 
 
 @inlined

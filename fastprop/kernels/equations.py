@@ -8,11 +8,11 @@ its lines are not in this module:
 - Equation 1 of the default relu is fused into the tile of equation 4: :func:`dA` with ``relu=1``. :func:`dZ` is for
   all other activations.
 
-All memory is flat float32 or float64, arrays or pointers, all of one element. Activations and their derivatives are stored in panels of 16 samples,
-[panel][feature, padded to 16][16], with ``panel_stride(n)`` numbers from one panel to the next. `A_prev_T` holds the
-same blocks of 16 × 16 transposed: samples down, features along. W is stored in rows of ``row_stride(n_prev)`` floats.
-Places beyond n and beyond the batch hold zeros. The parameters of a kernel are its outputs, then its inputs, then
-sizes. The kernels check nothing.
+All memory is flat, arrays or pointers, all of float32 or all of float64. Activations and their derivatives are stored
+in panels of 16 samples, [panel][feature, padded to 16][16], with ``panel_stride(n)`` numbers from one panel to the
+next. `A_prev_T` holds the same blocks of 16 × 16 transposed: samples down, features along. W is stored in rows of
+``row_stride(n_prev)`` numbers. Places beyond n and beyond the batch hold zeros. The parameters of a kernel are its
+outputs, then its inputs, then sizes. The kernels check nothing.
 
 The comments number the loops as BLIS does, from the outermost down to loop 1, the first one around the micro-kernel.
 ``README.md`` in this folder shows all of them, with block sizes and caches.

@@ -113,8 +113,9 @@ class Routine:
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
 
-    def address(self, dtype: np.dtype) -> int:
+    def address(self, dtype: Any) -> int:
         """Return the address of the machine code for an element; the first call compiles it or loads it."""
+        dtype = np.dtype(dtype)
         if dtype not in self._compiled:
             with compiling():
                 self._compile(dtype)
@@ -251,7 +252,7 @@ def _lightly_optimised() -> Iterator[None]:
 
 
 def routine(signature: Callable[[Any], Any]) -> Callable[[Callable], Routine]:
-    """Return a decorator that makes a function a :class:`Routine`, whose Numba signature is a function of the element."""
+    """Return a decorator that makes a function a :class:`Routine`; the signature is a function of the element."""
     return lambda function: Routine(function, signature)
 
 

@@ -46,8 +46,8 @@ def GATHER(element):
 def gather(A, A_T, X, order, start, count, n, scale=1.0):
     """Fill one panel, and its transpose, with `count` ≤ 16 rows of X times `scale`; zero elsewhere.
 
-    A [n][16], A_T its transposed blocks or None, X (n_samples, n) of A's element or uint8. The rows are start… of the epoch
-    (:func:`.prefetch.row_of`).
+    A [n][16], A_T its transposed blocks or None, X (n_samples, n) of A's element or uint8. The rows are start… of the
+    epoch (:func:`.prefetch.row_of`).
     """
     block = on_stack(A, BLOCK)
     for k in range(0, n, LANES):

@@ -139,8 +139,9 @@ N_TOTALS = 8
 NEXT, DONE, STOPPED = 0, 8, 16
 N_TICKETS = 24
 
-# `hyper`, of the network's element: the scalars that an optimizer's `prepare` writes and its `update` reads (see :mod:`.updates`), at
-# most 8. The first one of plain SGD, whose update may be fused into equation 2, is the learning rate.
+# `hyper`, of the network's element: the scalars that an optimizer's `prepare` writes and its `update` reads (see
+# :mod:`.updates`), at most 8. The first one of plain SGD, whose update may be fused into equation 2, is the learning
+# rate.
 LEARNING_RATE = 0
 N_HYPER = 16
 
@@ -212,9 +213,9 @@ MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, since it reads 16 columns of each. 4096 × 4096 over 512 samples: 87% of the
 # peak; with all rows at once 65 to 83%.
 ROW_BLOCK = 512
-# A tile of less than 64 bytes of columns leaves some of each line of W to the next tile, and hundreds of lines do not stay in
-# the L1 cache. So from PACKED_ROWS rows of W and PACKED_PANELS panels on, it reads a copy of its columns. Equation 4 of
-# 1024 × 1024 over 256 samples on a Zen 3: 75% of the peak without the copy, 81 with it.
+# A tile of less than 64 bytes of columns leaves some of each line of W to the next tile, and hundreds of lines do not
+# stay in the L1 cache. So from PACKED_ROWS rows of W and PACKED_PANELS panels on, it reads a copy of its columns.
+# Equation 4 of 1024 × 1024 over 256 samples on a Zen 3: 75% of the peak without the copy, 81 with it.
 PACKED_ROWS, PACKED_PANELS = 128, 4
 LINE = 64  # bytes of a cache line
 PACKED_BYTES = 32  # from one row of the copy to the next
@@ -398,7 +399,11 @@ class Plan:
 
     def threads_for(self, m: int) -> int:
         """Return the number of threads that share a call on m rows."""
-        return self.threads if m >= self.batch else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
+        return (
+            self.threads
+            if m >= self.batch
+            else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
+        )
 
 
 @cache

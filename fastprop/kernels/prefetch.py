@@ -56,7 +56,8 @@ def start_prefetch(record, job, first, last):
 def reach(n, size):
     """Return the number of bytes that the loads of a row of n numbers of `size` bytes span.
 
-    A single number is loaded as a scalar; a longer row as whole vectors and one narrow load (:func:`.simd.load_narrow`).
+    A single number is loaded as a scalar; a longer row as whole vectors and one narrow load
+    (:func:`.simd.load_narrow`).
     """
     left = n % LANES
     narrow = 0 if left == 0 else 4 if left <= 4 else 8 if left <= 8 else LANES

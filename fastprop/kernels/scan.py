@@ -19,13 +19,13 @@ def address_of(a):
 
 @entry
 def fits(X, n):
-    """Whether X, a matrix of floats, has at least one row, and all rows have n finite numbers."""
+    """Whether the matrix X has at least one row, and all rows have n finite numbers."""
     return _fits(X, n, -MOST(X), MOST(X))
 
 
 @entry
 def both_fit(X, n_0, Y, n_L, low, high):
-    """Whether matrices of floats X and Y have equally many rows, X of n_0 finite numbers, Y of n_L within [low, high]."""
+    """Whether matrices X and Y have equally many rows, X of n_0 finite numbers, Y of n_L numbers within [low, high]."""
     return len(X) == len(Y) and _fits(X, n_0, -MOST(X), MOST(X)) and _fits(Y, n_L, low, high)
 
 
@@ -38,7 +38,7 @@ def _fits(a, n, low, high):
 
 @entry
 def first_outside(like, address, count, low, high):
-    """Return the index of the first of `count` numbers like `like` outside [low, high], or −1; NaN counts as outside."""
+    """Return the index of the first of `count` numbers outside [low, high], or −1; NaN counts as outside."""
     return _first_outside(reals(like, address), count, low, high)
 
 
@@ -71,7 +71,7 @@ def first_label_outside(address, count, n):
 
 @entry
 def first_not_summing_to_one(like, address, rows, n, tolerance, finite):
-    """Return the first of `rows` rows of n numbers like `like` whose sum differs from 1 by more than the tolerance, or −1.
+    """Return the first of `rows` rows of n numbers whose sum differs from 1 by more than the tolerance, or −1.
 
     Without `finite`, a sum that is NaN or infinite is accepted.
     """

@@ -77,7 +77,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def tile_rows(features: dict[str, bool], machine: str) -> int:
-    """Return the rows of the register tile of float32: accumulators, one vector and one broadcast must fit the registers.
+    """Return the rows of the tile of float32: its accumulators, one vector and one broadcast must fit the registers.
 
     A tile of float64, whose vectors are twice as many registers, has half as many rows.
 
@@ -178,6 +178,39 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
 
         return x(x), codegen
 
+    return function
+
+
+def by_element(single: Any, double: Any, doc: str) -> Any:
+    """Return a function of one or two vectors that is one of two inlined functions, as they are float32 or float64.
+
+    It serves where the element decides more than constants; only the function that is used is compiled.
+    """
+
+    def chosen(typingctx: Any, *args: types.Type) -> Any:
+        element = element_of(args[0])
+        if element is None:
+            return None
+        function = typingctx.resolve_value_type(single if element == types.float32 else double)
+        signature = function.get_call_type(typingctx, args, {})
+
+        def codegen(context, builder, sig, values):
+            return context.get_function(function, signature)(builder, values)
+
+        return signature, codegen
+
+    if single.py_func.__code__.co_argcount == 1:
+
+        @intrinsic
+        def function(typingctx, a):
+            return chosen(typingctx, a)
+    else:
+
+        @intrinsic
+        def function(typingctx, a, b):
+            return chosen(typingctx, a, b)
+
+    function.__doc__ = doc
     return function
 
 
@@ -345,32 +378,32 @@ def first_of(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     return shuffle(builder, value, value, list(range(lanes)))
 
 
-# Rows of a block that `transpose_quads` takes: vectors of 8 float32, which are two quads, or of 4 float64.
+# Rows of a block of four columns that `transpose_quads` takes.
 QUAD_ROWS = {F32: 8, F64: 4}
 
 
 def load_quads(builder: ir.IRBuilder, addresses: list[ir.Value]) -> ir.Value:
     """Emit a vector of four numbers at each of one or two addresses."""
-    quads = [load_vector(builder, address, 4) for address in addresses]
-    return quads[0] if len(quads) == 1 else shuffle(builder, *quads, list(range(8)))
+    first, *others = (load_vector(builder, address, 4) for address in addresses)
+    return shuffle(builder, first, others[0], list(range(8))) if others else first
 
 
 def transpose_quads(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """Emit the transposes of the 4 × 4 numbers of 4 vectors of 4, or of the low and the high ones of 8: 8 shuffles.
-
-    The first four exchange pairs within 128 bits, and so do the others of float32; those of float64 exchange halves.
+    """Emit the transposes of the 4 × 4 float32 in the low and in the high halves of 4 vectors of 8, or that of 4 × 4
+    float64: 8 shuffles, each of which is one instruction of AVX.
     """
-    if rows[0].type.element == F32:
-        steps = [[0, 8, 1, 9], [2, 10, 3, 11]], [[0, 1, 8, 9], [2, 3, 10, 11]]
-        steps = tuple([[*low, *(lane + 4 for lane in low)] for low in step] for step in steps)
-    else:
-        steps = [[0, 4, 2, 6], [1, 5, 3, 7]], [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+    def both(low: list[int]) -> list[int]:
+        return [*low, *(lane + 4 for lane in low)]
+
     a, b, c, d = rows
-    ab, cd = ([shuffle(builder, *pair, lanes) for lanes in steps[0]] for pair in ((a, b), (c, d)))
-    columns = [[shuffle(builder, x, y, lanes) for x, y in zip(ab, cd, strict=True)] for lanes in steps[1]]
-    if rows[0].type.element == F32:
-        return [columns[i % 2][i // 2] for i in range(4)]
-    return [column for pair in columns for column in pair]
+    if a.type.element == F32:  # within 128 bits
+        first, second = (both([0, 8, 1, 9]), both([2, 10, 3, 11])), (both([0, 1, 8, 9]), both([2, 3, 10, 11]))
+    else:  # within 128 bits, then halves
+        first, second = ([0, 4, 2, 6], [1, 5, 3, 7]), ([0, 1, 4, 5], [2, 3, 6, 7])
+    ab, cd = ([shuffle(builder, *pair, lanes) for lanes in first] for pair in ((a, b), (c, d)))
+    columns = [shuffle(builder, x, y, lanes) for x, y in zip(ab, cd, strict=True) for lanes in second]
+    return columns if a.type.element == F32 else [columns[i] for i in (0, 2, 1, 3)]
 
 
 def row_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
@@ -732,7 +765,9 @@ for _real_type, _vector in VECTORS.items():
     ):
         _register_binary(_op, _emit, _vector, _vector)
     for _op, _symbol in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">=")):
-        _register_binary(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _vector, MaskType(_real_type))
+        _register_binary(
+            _op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _vector, MaskType(_real_type)
+        )
 
 
 @intrinsic
@@ -838,6 +873,37 @@ def copysign(typingctx, a, b):
     return a(a, a), codegen
 
 
+@intrinsic
+def remainder(typingctx, a, b):
+    """Return a − b·trunc(a/b), with the sign of a: a call of the C library's fmod for each lane."""
+    if not isinstance(a, VectorType) or b != a:
+        return None
+    return a(a, a), lambda context, builder, sig, args: builder.frem(*args)
+
+
+def lanewise(symbol: str) -> Any:
+    """Return a function of float64 vectors that calls a C function of one float64 for each lane.
+
+    The symbol must be one that Numba knows on every platform: of its own library, as ``numba_gamma``, or of C's.
+    """
+
+    @intrinsic
+    def function(typingctx, a):
+        if a != VECTORS[types.float64]:
+            return None
+
+        def codegen(context, builder, sig, args):
+            result = ir.Constant(args[0].type, ir.Undefined)
+            for lane in range(LANES):
+                x = builder.extract_element(args[0], ir.Constant(I32, lane))
+                result = builder.insert_element(result, intrinsic_call(builder, symbol, F64, x), ir.Constant(I32, lane))
+            return result
+
+        return a(a), codegen
+
+    return function
+
+
 MANTISSA_BITS = {F32: 23, F64: 52}
 BIAS = {F32: 127, F64: 1023}
 
@@ -845,6 +911,13 @@ BIAS = {F32: 127, F64: 1023}
 def _integers(value: int, vector: ir.VectorType) -> ir.Constant:
     """Return a constant vector of integers as wide as a vector's numbers."""
     return ir.Constant(integers_like(vector), [value] * vector.count)
+
+
+def _bits(value: float, vector: ir.VectorType) -> int:
+    """Return the bits of a number, as an integer."""
+    if vector.element == F32:
+        return int(np.float32(value).view(np.int32))
+    return int(np.float64(value).view(np.int64))
 
 
 @intrinsic
@@ -858,10 +931,8 @@ def power_of_two(typingctx, n):
         bits, bias = MANTISSA_BITS[kind.element], BIAS[kind.element]
         # n + 1.5·2²³ has n in its lowest bits; a conversion to integer would be undefined for NaN
         shifter = 1.5 * 2.0**bits
-        patterns = {F32: np.float32(shifter).view(np.int32), F64: np.float64(shifter).view(np.int64)}
-        pattern = int(patterns[kind.element])
         shifted = builder.bitcast(builder.fadd(args[0], constant(shifter, kind)), integers_like(kind))
-        biased = builder.add(shifted, _integers(bias - pattern, kind))
+        biased = builder.add(shifted, _integers(bias - _bits(shifter, kind), kind))
         return builder.bitcast(builder.shl(biased, _integers(bits, kind)), kind)
 
     return n(n), codegen
@@ -896,8 +967,7 @@ def mantissa(typingctx, a):
 
 def _exponent(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
     kind = a.type
-    roots = {F32: np.float32(0.5**0.5).view(np.int32), F64: np.float64(0.5**0.5).view(np.int64)}
-    beyond = builder.sub(builder.bitcast(a, integers_like(kind)), _integers(int(roots[kind.element]), kind))
+    beyond = builder.sub(builder.bitcast(a, integers_like(kind)), _integers(_bits(0.5**0.5, kind), kind))
     return builder.ashr(beyond, _integers(MANTISSA_BITS[kind.element], kind))
 
 

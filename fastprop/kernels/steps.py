@@ -101,10 +101,11 @@ SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7%
 SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
 # Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest number stays finite.
 UNIT = typed(2.0**-70, 2.0**-520)
+
+
 def PHASE(element):
     """Return the signature of a phase: (job, step, chunk, item, count, thread), where job points to the record."""
     return types.void(types.CPointer(element), *[types.int64] * 5)
-
 
 
 # ---- what the phases share ---------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ samples, and a tile goes over all `panels` while its rows of W stay in the L1 ca
 `half` is for the last block of columns if it has 2 to 8 of them (dW of 32 × 8 over 32 samples on Zen 4: 258 ns, padded
 to 16 columns 325 ns). A single last column is computed with `dot`.
 
-Each form is emitted once for every number of rows up to :func:`.simd.rows_of_tile`, as a function that is not inlined (inlining made
-small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums, because each step of
-a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on the tile's rows
-alone, so that the bits of a result never depend on how the work was shared. The table also has four other forms: `pack`
-(a copy of the columns of W that a tile of `dA` reads), `dot` (products of rows), `row_sum` (a vector times W, for one
-sample) and `transpose` (the form of A_prev that `dW` reads).
+Each form is emitted once for every number of rows up to :func:`.simd.rows_of_tile`, as a function that is not inlined
+(inlining made small shapes slower) and is called through a table. A tile of few rows keeps several sets of sums,
+because each step of a chain of fused multiply-adds waits four cycles for the one before. The number of sets depends on
+the tile's rows alone, so that the bits of a result never depend on how the work was shared. The table also has four
+other forms: `pack` (a copy of the columns of W that a tile of `dA` reads), `dot` (products of rows), `row_sum` (a
+vector times W, for one sample) and `transpose` (the form of A_prev that `dW` reads).
 """
 
 import ctypes
@@ -47,6 +47,7 @@ from .plan import FLOAT32
 from .simd import (
     ELEMENTS,
     F32,
+    F64,
     I64,
     LANES,
     QUAD_ROWS,
@@ -64,6 +65,7 @@ from .simd import (
     row_sums,
     rows_of_dot,
     rows_of_tile,
+    shuffle,
     store_masked,
     store_vector,
     transpose,
@@ -87,38 +89,71 @@ def _i64(value: int) -> ir.Constant:
 
 
 class _Sums:
-    """The accumulators of one tile, whose results are written to `out`."""
+    """The accumulators of one tile, whose results are written to `out`.
+
+    Those of float64 with AVX or on 64-bit Arm are four parts of four lanes, each with a vector of its own. Three rows
+    are 12 registers of AVX2; with the broadcasts of the rows and one part of a vector they are 16, all there are.
+    """
 
     def __init__(self, builder: Builder, out: Value, rows: int, lanes: int = LANES):
         real = out.type.pointee
         self.builder = builder
         self.rows = rows
-        self.vector = vector_of(real, lanes)
+        self.parts = lanes // 4 if real == F64 and TILE_ROWS == 6 else 1
+        self.vector = vector_of(real, lanes // self.parts)
         self.sets = sets_of(rows, TILE_ROWS if real == F32 else TILE_ROWS // 2)
-        self.cells = [[builder.alloca(self.vector) for _ in range(rows)] for _ in range(self.sets)]
+        self.cells = [
+            [[builder.alloca(self.vector) for _ in range(self.parts)] for _ in range(rows)] for _ in range(self.sets)
+        ]
 
     def start(self, initial: Callable[[int], Value] | None = None) -> None:
-        """Set the sums of row r to ``initial(r)``, or to 0."""
+        """Set the sums of row r to ``initial(r)``, a number or the address of a vector, or to 0."""
         zero = constant(0.0, self.vector)
-        for s, cells in enumerate(self.cells):
-            for r, cell in enumerate(cells):
-                self.builder.store(initial(r) if initial and s == 0 else zero, cell)
+        for s, rows in enumerate(self.cells):
+            for r, parts in enumerate(rows):
+                values = self._parts(initial(r)) if initial and s == 0 else [zero] * self.parts
+                for value, cell in zip(values, parts, strict=True):
+                    self.builder.store(value, cell)
 
     def add(self, step: int, vector: Value, factors: Callable[[int], Value]) -> None:
-        """Add `vector` times the row's factor, a scalar or a vector, to the sums of each row."""
-        for r, cell in enumerate(self.cells[step % self.sets]):
-            factor = factors(r)
-            if factor.type == self.vector.element:
-                factor = broadcast(self.builder, factor, self.vector.count)
-            self.builder.store(fmuladd(self.builder, factor, vector, self.builder.load(cell)), cell)
+        """Add `vector` times the row's factor to the sums of each row; each is a number or the address of a vector."""
+        rows = self.cells[step % self.sets]
+        if self.parts == 1:
+            (value,) = self._parts(vector)
+            for r, (cell,) in enumerate(rows):
+                (factor,) = self._parts(factors(r))
+                self._multiply_add(factor, value, cell)
+            return
+        factors_of_rows = [self._parts(factors(r)) for r in range(self.rows)]
+        for p, value in enumerate(self._parts(vector)):
+            for factor, cells in zip(factors_of_rows, rows, strict=True):
+                self._multiply_add(factor[p], value, cells[p])
+
+    def _multiply_add(self, factor: Value, vector: Value, cell: Value) -> None:
+        self.builder.store(fmuladd(self.builder, factor, vector, self.builder.load(cell)), cell)
+
+    def _parts(self, value: Value) -> list[Value]:
+        """Return the parts of a vector that is broadcast from a number or loaded from an address."""
+        lanes = self.vector.count
+        if isinstance(value.type, ir.PointerType):
+            addresses = [_offset(self.builder, value, _i64(p * lanes)) for p in range(self.parts)]
+            return [load_vector(self.builder, address, lanes) for address in addresses]
+        return [broadcast(self.builder, value, lanes)] * self.parts
 
     def result(self, row: int) -> Value:
         """Return the sums of a row, all sets added."""
-        parts = [self.builder.load(cells[row]) for cells in self.cells]
+        parts = [self._sum([self.builder.load(rows[row][p]) for rows in self.cells]) for p in range(self.parts)]
         while len(parts) > 1:
-            half = len(parts) // 2
-            parts = [self.builder.fadd(a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+            lanes = list(range(2 * parts[0].type.count))
+            parts = [shuffle(self.builder, a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
         return parts[0]
+
+    def _sum(self, values: list[Value]) -> Value:
+        """Return the sum of the vectors of the sets."""
+        while len(values) > 1:
+            half = len(values) // 2
+            values = [self.builder.fadd(a, b) for a, b in zip(values[:half], values[half:], strict=True)]
+        return values[0]
 
 
 def _offset(builder: Builder, address: Value, *terms: Value) -> Value:
@@ -146,10 +181,10 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
     with cgutils.for_range(builder, panels) as panel:
         source = _offset(builder, a, builder.mul(panel.index, a_stride))
         target = _offset(builder, out, builder.mul(panel.index, out_stride))
-        sums.start(lambda r: broadcast(builder, builder.load(_offset(builder, b, _i64(r)))))
+        sums.start(lambda r: builder.load(_offset(builder, b, _i64(r))))
 
         def step_of(k: Value, step: int) -> None:
-            vector = load_vector(builder, _offset(builder, source, builder.mul(k, _i64(LANES)), _i64(step * LANES)))
+            vector = _offset(builder, source, builder.mul(k, _i64(LANES)), _i64(step * LANES))
             sums.add(step, vector, lambda r: builder.load(_offset(builder, w_rows[r], k, _i64(step))))
 
         _unrolled(builder, steps, step_of)
@@ -175,10 +210,10 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
             with then:
                 sums.start()
             with otherwise:
-                sums.start(lambda r: load_vector(builder, _offset(builder, target, _i64(r * LANES))))
+                sums.start(lambda r: _offset(builder, target, _i64(r * LANES)))
 
         def step_of(i: Value, step: int) -> None:
-            vector = load_vector(builder, _offset(builder, source, builder.mul(i, _i64(LANES)), _i64(step * LANES)))
+            vector = _offset(builder, source, builder.mul(i, _i64(LANES)), _i64(step * LANES))
             row = _offset(builder, w, builder.mul(builder.add(i, _i64(step)), ld))
             sums.add(step, vector, lambda r: builder.load(_offset(builder, row, _i64(r))))
 
@@ -220,9 +255,8 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
         vectors = _offset(builder, a, builder.mul(panel.index, a_stride))
 
         def step_of(s: Value, step: int) -> None:
-            address = _offset(builder, vectors, builder.mul(s, _i64(LANES)), _i64(step * LANES))
+            vector = _offset(builder, vectors, builder.mul(s, _i64(LANES)), _i64(step * LANES))
             sample = _offset(builder, scalars, s)
-            vector = load_vector(builder, address, lanes)
             sums.add(step, vector, lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))
 
         _unrolled(builder, _i64(LANES), step_of)
@@ -249,8 +283,8 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
     def step_of(p: Value, step: int) -> None:
         panel = builder.add(p, _i64(step))
         shift = builder.mul(panel, row_stride)
-        factor = load_vector(builder, _offset(builder, a, builder.mul(panel, a_stride)))
-        sums.add(step, factor, lambda r: load_vector(builder, _offset(builder, source_rows[r], shift)))
+        factor = _offset(builder, a, builder.mul(panel, a_stride))
+        sums.add(step, factor, lambda r: _offset(builder, source_rows[r], shift))
 
     _unrolled(builder, panels, step_of)
     totals = builder.fmul(broadcast(builder, alpha), row_sums(builder, [sums.result(r) for r in range(rows)]))
@@ -274,9 +308,9 @@ def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None
     sums.start()
 
     def step_of(i: Value, step: int) -> None:
-        factor = broadcast(builder, builder.load(_offset(builder, s, i, _i64(step))))
+        factor = builder.load(_offset(builder, s, i, _i64(step)))
         row = _offset(builder, w, builder.mul(builder.add(i, _i64(step)), ld))
-        sums.add(step, factor, lambda c: load_vector(builder, _offset(builder, row, _i64(c * LANES))))
+        sums.add(step, factor, lambda c: _offset(builder, row, _i64(c * LANES)))
 
     _unrolled(builder, count, step_of)
     for c in range(blocks):
@@ -388,7 +422,9 @@ def _write_addresses(typingctx, like, table, group, rows):
     def codegen(context, builder, sig, args):
         for form in forms:
             parameters = [context.get_value_type(p) for p in _parameters(form, element)]
-            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), parameters), f"{form}_{count}_rows")
+            function = ir.Function(
+                builder.module, ir.FunctionType(ir.VoidType(), parameters), f"fastprop_tile_{form}_{count}"
+            )
             function.linkage = "internal"
             function.attributes.add("nounwind")
             inside = ir.IRBuilder(function.append_basic_block("entry"))
@@ -420,13 +456,12 @@ def _compile_group(group: str, rows: int, element: types.Float) -> None:
         ctypes.CFUNCTYPE(None, ctypes.c_void_p, _NAMES[element])(address)(_tables[element].ctypes.data, 0.0)
 
 
-def groups(
-    element: types.Float, sizes: Sequence[int] | None = None, vectors: bool = True
-) -> list[tuple[str, int]]:
+def groups(sizes: Sequence[int] | None = None, vectors: bool = True, dtype: Any = FLOAT32) -> list[tuple[str, int]]:
     """Return the groups of tiles, with their rows, that layers of these widths call; None: all.
 
     With `vectors`, those for one sample are included.
     """
+    element = from_dtype(np.dtype(dtype))
     counts: set[int] = set(_rows_of("forward", element))
     half = counts
     if sizes is not None:
@@ -450,13 +485,10 @@ def _split(n: int, element: types.Float) -> Iterator[int]:
 
 
 @cache
-def compile_tiles(
-    sizes: tuple[int, ...] | None = None, vectors: bool = True, dtype: np.dtype = FLOAT32
-) -> None:
-    """Compile the tiles of :func:`groups`, or load them from the cache."""
-    element = from_dtype(dtype)
-    for group, rows in groups(element, sizes, vectors):
-        _compile_group(group, rows, element)
+def compile_tiles(sizes: tuple[int, ...] | None = None, vectors: bool = True, dtype: Any = FLOAT32) -> None:
+    """Compile the tiles of :func:`groups` for float32 or float64, or load them from the cache."""
+    for group, rows in groups(sizes, vectors, dtype):
+        _compile_group(group, rows, from_dtype(np.dtype(dtype)))
 
 
 _NAMES = {types.float32: ctypes.c_float, types.float64: ctypes.c_double}
@@ -490,7 +522,10 @@ for _element, _table in _tables.items():
 def _tile(form: str) -> Any:
     @intrinsic
     def tile(typingctx, rows, arguments):
-        element = element_of(arguments[0])
+        elements = {element_of(a) for a in arguments if is_memory(a)}
+        if len(elements) != 1 or None in elements:
+            return None  # a tile of one element would read memory of another as its own
+        element = elements.pop()
         parameters = _parameters(form, element)
 
         def codegen(context, builder, sig, args):

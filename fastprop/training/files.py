@@ -1,10 +1,10 @@
 """Files of networks: one safetensors file holds a network, its optimizer, and where its fit stands.
 
-Parameters are tensors of the network's dtype under the derivation's names, W1, b1, …; the optimizer's moments are moments.0.W1, …;
-with early stopping the best parameters so far are best.W1, …, and the last ones, if the network went back to the best,
-last.W1, …. The history's lists are float64 tensors, history.loss, …, since a header may have at most 100 MB. All else
-is JSON in the file's metadata. Nothing in a file is executed, and no memory is allocated for what a header claims
-before the claim is checked.
+Parameters are tensors of the network's dtype under the derivation's names, W1, b1, …; the optimizer's moments are
+moments.0.W1, …; with early stopping the best parameters so far are best.W1, …, and the last ones, if the network went
+back to the best, last.W1, …. The history's lists are float64 tensors, history.loss, …, since a header may have at most
+100 MB. All else is JSON in the file's metadata. Nothing in a file is executed, and no memory is allocated for what a
+header claims before the claim is checked.
 """
 
 import json

@@ -106,7 +106,7 @@ def test_a_numeric_frame_is_not_taken_apart(monkeypatch):
     """Frames whose columns have one dtype, or a common one, are converted at once."""
     monkeypatch.setattr(forms, "_columns", None)
     for dtypes in (("float32",) * 3, ("int64", "float32", "float64"), ("bool",) * 3):
-        np.testing.assert_array_equal(arrays.features(frame(*dtypes), 3), X)
+        np.testing.assert_array_equal(arrays.features(frame(*dtypes), 3, np.dtype(np.float32)), X)
 
 
 def test_an_array_of_numbers_is_never_looked_at_as_objects(monkeypatch):

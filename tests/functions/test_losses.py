@@ -20,7 +20,7 @@ LOSSES = {
 def softmax(Z):
     """The activation routine on a panel (n, 16)."""
     A = np.full(Z.shape, np.nan, np.float32)
-    routine = ctypes.CFUNCTYPE(None, POINTER, POINTER, INT)(elementwise.softmax_activation.address)
+    routine = ctypes.CFUNCTYPE(None, POINTER, POINTER, INT)(elementwise.softmax_activation.address("float32"))
     routine(A.ctypes.data, np.ascontiguousarray(Z, np.float32).ctypes.data, len(Z))
     return A
 
@@ -30,7 +30,9 @@ def loss(output, Z, Y, weight=None):
     Z, Y = np.ascontiguousarray(Z, np.float32), np.ascontiguousarray(Y, np.float32)
     weight = np.ones(LANES, np.float32) if weight is None else np.asarray(weight, np.float32)
     dZ = np.full(Z.shape, np.nan, np.float32)
-    routine = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, POINTER, POINTER, POINTER, INT)(LOSSES[output].address)
+    routine = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, POINTER, POINTER, POINTER, INT)(
+        LOSSES[output].address("float32")
+    )
     cost = routine(dZ.ctypes.data, Z.ctypes.data, Y.ctypes.data, weight.ctypes.data, len(Z))
     return cost, dZ
 

@@ -13,7 +13,9 @@ ROWS = {"this": simd.TILE_ROWS, "AVX2": OTHERS["AVX2"]}  # of a full tile
 COMPILE = """
 from fastprop.kernels import jit, tiles
 jit._Files.load = lambda files, key: None  # no cache: what is loaded from one is not dumped
-[tiles.tiles_of(*group).address for group in tiles.groups()]
+for dtype in ("float32", "float64"):
+    print(dtype)
+    [tiles.tiles_of(*group).address(dtype) for group in tiles.groups(dtype=dtype)]
 """
 
 
@@ -46,7 +48,7 @@ def inner_loops(lines):
 
 def fmas(loop):
     """How many fused multiply-adds of vectors a loop has."""
-    return sum(re.match(r"vfn?m(add|sub)\d+ps\s", line) is not None for line in loop)
+    return sum(re.match(r"vfn?m(add|sub)\d+p[sd]\s", line) is not None for line in loop)
 
 
 def spills(lines, loop):
@@ -57,10 +59,10 @@ def spills(lines, loop):
     return [line for line in vectors if re.search(r"\)(\s*\{%k\d\})?$", line) or re.search(stack, line)]
 
 
-def faults(form, rows, lines, floats):
-    """What is wrong with a tile, where a register holds so many floats."""
+def faults(form, rows, lines, width):
+    """What is wrong with a tile, where a register holds so many numbers."""
     lanes = tiles.LANES // 2 if form == "half" else tiles.LANES
-    sums = rows * max(1, lanes // floats)
+    sums = rows * max(1, lanes // width)
     loops = [loop for loop in inner_loops(lines) if fmas(loop)]
     counts = [fmas(loop) for loop in loops]
     found = [spilt for loop in loops for spilt in spills(lines, loop)]
@@ -77,19 +79,26 @@ def test_the_sums_of_a_tile_stay_in_registers(run_python, tmp_path, name):
     fused multiply-add for each register of sums in each step, `UNROLL` steps in a turn: of 16 rows on AVX-512 64, of
     6 rows on AVX2, where a row is two registers, 48. (LLVM may unroll a loop further, and does for few rows.)
 
-    Whole numbers, such as the address of a row, may come from the stack. Of the forms that sum nothing, the transpose
-    of AVX2 keeps its vectors in registers too.
+    Whole numbers, such as the address of a row, may come from the stack. Of the forms that sum nothing, the transposes
+    of AVX2 keep their vectors in registers too.
     """
     variables = {} if name == "this" else environment_of(name)
-    floats = 16 if name == "this" and simd.cpu_features().get("avx512f") else 8
-    found = tiles_in(run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DUMP_ASSEMBLY="1", **variables))
+    width = 64 if name == "this" and simd.cpu_features().get("avx512f") else 32  # of a register, in bytes
+    assembly = run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DUMP_ASSEMBLY="1", **variables)
+    single, double = assembly.removeprefix("float32\n").split("\nfloat64\n")
+    assert wrong_tiles(tiles_in(single), ROWS[name], width // 4, blocks=width == 32) == {}
+    assert wrong_tiles(tiles_in(double), ROWS[name] // 2, width // 8, blocks=True) == {}
+
+
+def wrong_tiles(found, most, width, blocks):
+    """The faults of the tiles of one element, of up to `most` rows; with `blocks`, of its transpose too."""
     turned = found.pop(("transpose", tiles.LANES))
-    assert floats == 16 or not any(re.search(r"\(%rsp.*%[xy]mm|%[xy]mm.*\(%rsp", line) for line in turned)
-    every = range(1, ROWS[name] + 1)
+    assert not blocks or not any(re.search(r"\(%rsp.*%[xyz]mm|%[xyz]mm.*\(%rsp", line) for line in turned)
+    every = range(1, most + 1)
     for rows in every:
         found.pop(("pack", rows))
     powers = [rows for rows in every if rows & (rows - 1) == 0]
     wanted = {(form, rows) for form in ("forward", "dA", "dW", "half") for rows in every}
     assert found.keys() == wanted | {(form, rows) for form in ("dot", "row_sum") for rows in powers}
-    wrong = {f"{form} {rows}": faults(form, rows, lines, floats) for (form, rows), lines in found.items()}
-    assert {tile: faults for tile, faults in wrong.items() if faults} == {}
+    wrong = {f"{form} {rows}": faults(form, rows, lines, width) for (form, rows), lines in found.items()}
+    return {tile: faults for tile, faults in wrong.items() if faults}

@@ -10,18 +10,18 @@ from fastprop import kernels, reference
 from fastprop.activations import ACTIVATIONS
 from fastprop.kernels import Plan, elementwise
 
-SIGMOID = elementwise.sigmoid_activation.address
-SIGMOID_DERIVATIVE = elementwise.sigmoid_derivative.address
-
 
 @numba.njit(nogil=True)
-def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db2, sizes, panels, m, lr, steps):
+def train(
+    W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db2, routines, sizes, panels, m, lr, steps
+):  # fmt: skip
     """Gradient descent on a network of two layers, sigmoid and identity, written by a user on the equations alone."""
     n_0, n_1, n_2 = sizes
-    alpha, beta, floor = np.float32(1 / m), np.float32(0), np.float32(-np.inf)
+    sigmoid, derivative = routines
+    alpha, beta, floor = 1 / m, 0.0, -np.inf
     for _ in range(steps):
         kernels.forward(A1, W1, A0, b1, n_1, n_0, panels, floor)
-        kernels.activate(A1, A1, SIGMOID, n_1, panels)
+        kernels.activate(A1, A1, sigmoid, n_1, panels)
         kernels.transpose(A1_T, A1, n_1, panels)
         kernels.forward(A2, W2, A1, b2, n_2, n_1, panels, floor)
         for i in range(len(dZ2)):
@@ -32,39 +32,40 @@ def train(W1, b1, W2, b2, A0, A0_T, A1, A1_T, A2, Y, dZ1, dZ2, dW1, db1, dW2, db
                     if p * LANES + s >= m:
                         dZ2[(p * ((n_2 + 15) // 16 * 16) + i) * LANES + s] = 0
         kernels.dA(dZ1, W2, dZ2, A1, n_2, n_1, panels, 0)
-        kernels.dZ(dZ1, dZ1, A1, A1, SIGMOID_DERIVATIVE, n_1, panels)
+        kernels.dZ(dZ1, dZ1, A1, A1, derivative, n_1, panels)
         kernels.dW(dW2, dZ2, A1, A1_T, n_2, n_1, panels, alpha, beta, 0, (n_1 + 15) // 16)
         kernels.db(db2, dZ2, n_2, panels, alpha, beta)
         kernels.dW(dW1, dZ1, A0, A0_T, n_1, n_0, panels, alpha, beta, 0, (n_0 + 15) // 16)
         kernels.db(db1, dZ1, n_1, panels, alpha, beta)
         for theta, gradient in ((W1, dW1), (b1, db1), (W2, dW2), (b2, db2)):
             for i in range(len(theta)):
-                theta[i] -= np.float32(lr) * gradient[i]
+                theta[i] -= lr * gradient[i]
 
 
 @pytest.mark.slow
-def test_a_training_loop_of_ones_own_on_the_equations():
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-13)])
+def test_a_training_loop_of_ones_own_on_the_equations(dtype, tolerance):
     """40 steps of a user's compiled loop are 40 steps of the reference."""
     sizes, m, lr, steps = (7, 33, 3), 21, 0.3, 40
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((m, sizes[0])), rng.standard_normal((m, sizes[2]))
     parameters = reference.initialise_parameters(sizes, rng=1)
-    W1, b1, W2, b2 = (
-        pack_W(theta) if name[0] == "W" else theta.ravel().astype(np.float32) for name, theta in parameters.items()
-    )
-    A0, panels = pack(X), -(-m // LANES)
-    A1, A2 = (np.zeros(panels * panel_stride(n), np.float32) for n in sizes[1:])
-    train(W1, b1, W2, b2, A0, transposed_blocks(A0, sizes[0]), A1, np.zeros_like(A1), A2, pack(Y), np.zeros_like(A1),
-          np.zeros_like(A2), np.zeros_like(W1), np.zeros_like(b1), np.zeros_like(W2), np.zeros_like(b2), sizes, panels,
-          m, lr, steps)  # fmt: skip
+    W1, b1, W2, b2 = (pack_W(theta) if name[0] == "W" else theta.ravel() for name, theta in parameters.items())
+    W1, b1, W2, b2, A0, targets = (a.astype(dtype) for a in (W1, b1, W2, b2, pack(X), pack(Y)))
+    panels = -(-m // LANES)
+    A1, A2 = (np.zeros(panels * panel_stride(n), dtype) for n in sizes[1:])
+    routines = elementwise.sigmoid_activation.address(dtype), elementwise.sigmoid_derivative.address(dtype)
+    train(W1, b1, W2, b2, A0, transposed_blocks(A0, sizes[0]), A1, np.zeros_like(A1), A2, targets, np.zeros_like(A1),
+          np.zeros_like(A2), np.zeros_like(W1), np.zeros_like(b1), np.zeros_like(W2), np.zeros_like(b2), routines,
+          sizes, panels, m, lr, steps)  # fmt: skip
     for _ in range(steps):
         cache = reference.forward_propagation(X.T, parameters, "identity", "sigmoid")
         grads = reference.backpropagation(cache, Y.T, parameters, "sigmoid")
         parameters = reference.update_parameters(parameters, grads, lr)
-    assert_close(unpack_W(W1, 33, 7), parameters["W1"], what="W1")
-    assert_close(unpack_W(W2, 3, 33), parameters["W2"], what="W2")
-    assert_close(b1, parameters["b1"].ravel(), what="b1")
-    assert_close(b2, parameters["b2"].ravel(), what="b2")
+    assert_close(unpack_W(W1, 33, 7), parameters["W1"], tolerance, what="W1")
+    assert_close(unpack_W(W2, 3, 33), parameters["W2"], tolerance, what="W2")
+    assert_close(b1, parameters["b1"].ravel(), tolerance, what="b1")
+    assert_close(b2, parameters["b2"].ravel(), tolerance, what="b2")
 
 
 @numba.njit(nogil=True)
@@ -82,7 +83,9 @@ def test_the_whole_passes_from_ones_own_code():
     """forward_pass, backward_pass and gradients_pass give the network's own Ŷ and, to rounding, its gradients."""
     case = Case("own", (10, 33, 17, 3), ("relu", "tanh"), "identity", 48)  # whole panels: no sample is missing
     net, (X, Y) = network(case), data(case)
-    plan = Plan(case.sizes, [ACTIVATIONS[name].kind() for name in (*net.hidden, net.output)], case.batch, 1)
+    plan = Plan(
+        case.sizes, [ACTIVATIONS[name].kind(np.dtype(np.float32)) for name in (*net.hidden, net.output)], case.batch, 1
+    )
     work, gradients = np.zeros(plan.length, np.float32), np.zeros_like(net.parameters)
     A0, panels = pack(X), case.batch // LANES
     bottom = plan.layers[0]

@@ -12,12 +12,12 @@ from fastprop.kernels.prefetch import LINE, LINES_OF_ROW, PREFETCH, lines_of, pr
 
 @njit
 def start_after_chunk(record, job, step, chunk, item, count):
-    steps.start_prefetch_after_chunk(record, job_at(job, 0), step, chunk, item, count)
+    steps.start_prefetch_after_chunk(record, job_at(job), step, chunk, item, count)
 
 
 @njit
 def start(record, job, first, last):
-    start_prefetch(record, job_at(job, 0), first, last)
+    start_prefetch(record, job_at(job), first, last)
 
 
 @njit
@@ -52,14 +52,15 @@ def test_the_items_of_a_phase_prefetch_all_rows_of_the_next_step(trained, count,
 
 
 @pytest.mark.parametrize("n", [1, 3, 8, 10, 16, 17, 33, 64, 100, 113, 116, 150, 784])
-@pytest.mark.parametrize("offset", range(0, LINE, 4))
-def test_every_line_of_a_row_is_prefetched(n, offset):
+@pytest.mark.parametrize("size", [4, 8])
+def test_every_line_of_a_row_is_prefetched(n, size):
     """Wherever in a line the row begins: all its lines, or the first `LINES_OF_ROW` of them, and no other line."""
-    span = reach.py_func(n)
-    assert span >= 4 * n
-    prefetched = {(offset + min(line * LINE, span - 1)) // LINE for line in range(lines_of.py_func(span))}
-    touched = range(offset // LINE, (offset + span - 1) // LINE + 1)
-    assert prefetched == set(touched[:LINES_OF_ROW])
+    span = reach.py_func(n, size)
+    assert span >= size * n
+    for offset in range(0, LINE, size):
+        prefetched = {(offset + min(line * LINE, span - 1)) // LINE for line in range(lines_of.py_func(span))}
+        touched = range(offset // LINE, (offset + span - 1) // LINE + 1)
+        assert prefetched == set(touched[:LINES_OF_ROW]), offset
 
 
 def test_without_rows_nothing_is_prefetched():

@@ -14,7 +14,6 @@ from fastprop.kernels.simd import (
     doubles,
     exponent,
     fetch_add,
-    floats,
     fma,
     get,
     integers,
@@ -24,6 +23,7 @@ from fastprop.kernels.simd import (
     nearest,
     power_of_two,
     put,
+    reals,
     splat,
     sqrt,
     store,
@@ -104,7 +104,7 @@ def test_where_with_every_comparison_and_nan():
 def test_splat_is_sixteen_times_the_number():
     @numba.njit
     def run(out, x):
-        store(out, 0, splat(x))
+        store(out, 0, splat(out, x))
 
     out = np.zeros(LANES, np.float32)
     run(out, 0.1)
@@ -171,23 +171,24 @@ def test_load_first_and_store_first_keep_to_their_count(count):
 AT_THE_EDGE = """
 import ctypes, mmap
 import numba, numpy as np
-from fastprop.kernels.simd import floats, load_first, store_first
+from fastprop.kernels.simd import load_first, reals, store_first
 
 @numba.njit
-def copy_first(out, a, count):
-    store_first(floats(out), 0, load_first(floats(a), 0, count), count)
+def copy_first(like, out, a, count):
+    store_first(reals(like, out), 0, load_first(reals(like, a), 0, count), count)
 
 page = mmap.PAGESIZE
 memory = mmap.mmap(-1, 2 * page)
 start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + page), page, 0) == 0  # no access to the second page
-for count in range(17):
-    edge = start + page - 4 * count
-    values = np.arange(1, 17, dtype=np.float32)
-    copy_first(edge, values.ctypes.data, count)
-    out = np.zeros(16, np.float32)
-    copy_first(out.ctypes.data, edge, count)
-    assert (out[:count] == values[:count]).all() and not out[count:].any()
+for dtype in (np.float32, np.float64):
+    for count in range(17):
+        edge = start + page - np.dtype(dtype).itemsize * count
+        values = np.arange(1, 17, dtype=dtype)
+        copy_first(dtype(0), edge, values.ctypes.data, count)
+        out = np.zeros(16, dtype)
+        copy_first(dtype(0), out.ctypes.data, edge, count)
+        assert (out[:count] == values[:count]).all() and not out[count:].any()
 print("untouched")
 """
 
@@ -205,9 +206,9 @@ import numpy as np
 from fastprop.kernels.simd import get, load, load_first, put, splat, store, store_first
 
 functions_of = {
-    16: (numba.njit(lambda a, i: store(a, 0, load(a, i))), numba.njit(lambda a, i: store(a, i, splat(1.0)))),
+    16: (numba.njit(lambda a, i: store(a, 0, load(a, i))), numba.njit(lambda a, i: store(a, i, splat(a, 1.0)))),
     3: (numba.njit(lambda a, i: store(a, 0, load_first(a, i, 3))),
-        numba.njit(lambda a, i: store_first(a, i, splat(1.0), 3))),
+        numba.njit(lambda a, i: store_first(a, i, splat(a, 1.0), 3))),
     1: (numba.njit(lambda a, i: get(a, i)), numba.njit(lambda a, i: put(a, i, np.float32(1)))),
 }
 for width, functions in functions_of.items():
@@ -244,7 +245,7 @@ def test_at_get_put():
 def test_addresses_become_pointers():
     @numba.njit
     def run(f, d, i):
-        return get(floats(f), 1), get(doubles(d), 1), get(integers(i), 1)
+        return get(reals(np.float32(0), f), 1), get(doubles(d), 1), get(integers(i), 1)
 
     f, d, i = np.array([1, 2.5], np.float32), np.array([1, 1e300]), np.array([1, -(2**40)])
     assert run(f.ctypes.data, d.ctypes.data, i.ctypes.data) == (2.5, 1e300, -(2**40))
@@ -285,22 +286,23 @@ def test_this_process_compiles_for_the_tile_of_its_own_features():
 
 
 @pytest.mark.parametrize("n", [*range(1, 70), 100, 784, 4096])
-def test_all_rows_are_tiled_and_none_by_a_needlessly_small_tile(n):
+@pytest.mark.parametrize("element", simd.ELEMENTS)
+def test_all_rows_are_tiled_and_none_by_a_needlessly_small_tile(n, element):
     """As few tiles as there can be, all full but the last two, which differ by one at most."""
-    split = []
+    split, most = [], simd.rows_of_tile(element)
     while sum(split) < n:
-        split.append(int(next_rows(n - sum(split))))
+        split.append(int(next_rows(n - sum(split), most)))
     assert sum(split) == n
-    assert max(split) <= simd.TILE_ROWS
-    assert len(split) == -(-n // simd.TILE_ROWS), "more tiles than needed"
-    assert all(rows == simd.TILE_ROWS for rows in split[:-2])
+    assert max(split) <= most
+    assert len(split) == -(-n // most), "more tiles than needed"
+    assert all(rows == most for rows in split[:-2])
     assert max(split[-2:]) - min(split[-2:]) <= 1
 
 
 @pytest.mark.parametrize("rows", range(1, simd.TILE_ROWS + 1))
 def test_a_tile_keeps_no_more_sums_than_the_registers_hold(rows):
     """And always at least one set; a tile of one row keeps several, where there is room."""
-    sets = tiles.sets_of(rows)
+    sets = tiles.sets_of(rows, simd.TILE_ROWS)
     assert sets in (1, 2, 4)
     assert sets == 1 or sets * rows <= simd.TILE_ROWS
     assert sets == 4 or 2 * sets * rows > simd.TILE_ROWS

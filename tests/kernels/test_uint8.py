@@ -84,8 +84,8 @@ print(net.predict(X).shape, net.predict(X[-1:]).shape)
 def test_bytes_stay_where_they_are():
     """Argument validation passes uint8 on, and a fit makes no floats of it."""
     X, Y = images(20_000, 100)
-    assert arrays.features(X, 100) is X
-    assert arrays.features(np.asfortranarray(X), 100).dtype == np.uint8
+    assert arrays.features(X, 100, np.dtype(np.float32)) is X
+    assert arrays.features(np.asfortranarray(X), 100, np.dtype(np.float32)).dtype == np.uint8
     net = network(100, scale=SCALE)
     net.fit(X[:300], Y[:300], epochs=1)
     tracemalloc.start()

@@ -11,67 +11,70 @@ from fastprop import SGD, reference
 from fastprop.kernels import vectors
 
 widths = st.sampled_from((1, 3, 6, 10, 16, 17, 33, 100, 200, 273))
+dtypes = st.sampled_from((np.float32, np.float64))
 factors = st.sampled_from([1.0, 1 / 3, -0.01])
 
 
-def normal(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+def normal(dtype, *shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
 
 
 def vector(a, padding=0.0):
     """`a`, padded to 16 with what the padding of an activation may hold."""
-    flat = np.full(padded(len(a)), padding, np.float32)
+    flat = np.full(padded(len(a)), padding, a.dtype)
     flat[: len(a)] = a
     return flat
 
 
-@given(n=widths, n_prev=widths)
-def test_forward_is_W_a_plus_b(n, n_prev):
-    W, a, b = normal(n, n_prev), normal(n_prev, seed=1), normal(n, seed=2)
-    Z = Guarded(np.zeros(padded(n)))
+@given(dtype=dtypes, n=widths, n_prev=widths)
+def test_forward_is_W_a_plus_b(dtype, n, n_prev):
+    W, a, b = normal(dtype, n, n_prev), normal(dtype, n_prev, seed=1), normal(dtype, n, seed=2)
+    Z = Guarded(np.zeros(padded(n), dtype))
     vectors.forward(Z.array, Guarded(pack_W(W)).array, vector(a, 0.5), vector(b), n, n_prev)
     exact = W.astype(np.float64) @ a + b
     sizes = np.abs(W).astype(np.float64) @ np.abs(a) + np.abs(b)
-    assert_within(Z.check()[:n].astype(np.float64), exact, bound(n_prev + 1, sizes))
+    assert_within(Z.check()[:n].astype(np.float64), exact, bound(n_prev + 1, sizes, dtype))
 
 
-@given(n=widths, n_prev=widths)
-def test_dA_is_W_transposed_dZ(n, n_prev):
+@given(dtype=dtypes, n=widths, n_prev=widths)
+def test_dA_is_W_transposed_dZ(dtype, n, n_prev):
     """Equation 4; where W has no column, dA is zero."""
-    W, dZ = normal(n, n_prev), normal(n, seed=1)
-    dA = Guarded(np.zeros(padded(n_prev)))
+    W, dZ = normal(dtype, n, n_prev), normal(dtype, n, seed=1)
+    dA = Guarded(np.zeros(padded(n_prev), dtype))
     vectors.dA(dA.array, pack_W(W), vector(dZ), n, n_prev, row_stride(n_prev))
     exact = W.T.astype(np.float64) @ dZ
     sizes = np.abs(W).T.astype(np.float64) @ np.abs(dZ)
-    assert_within(dA.check()[:n_prev].astype(np.float64), exact, bound(n, sizes))
+    assert_within(dA.check()[:n_prev].astype(np.float64), exact, bound(n, sizes, dtype))
     assert (dA.array[n_prev:] == 0).all()
 
 
-@given(n=widths, n_prev=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]), cut=st.integers(0, 20))
-def test_dW_is_the_outer_product_in_shares_of_columns(n, n_prev, alpha, beta, cut):
+@given(dtype=dtypes, n=widths, n_prev=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]), cut=st.integers(0, 20))
+def test_dW_is_the_outer_product_in_shares_of_columns(dtype, n, n_prev, alpha, beta, cut):
     """Equation 2, as one thread does it or two; the padding of W is not written, whatever that of A holds."""
-    a, dZ, old = normal(n_prev, seed=1), normal(n, seed=2), normal(n, n_prev, seed=3)
+    a, dZ, old = normal(dtype, n_prev, seed=1), normal(dtype, n, seed=2), normal(dtype, n, n_prev, seed=3)
     blocks = padded(n_prev) // 16
-    alpha, beta, cut = np.float32(alpha), np.float32(beta), min(cut, blocks)
-    dW = Guarded(pack_W(old) if beta else np.full(n * row_stride(n_prev), np.nan, np.float32))
+    alpha, beta, cut = dtype(alpha), dtype(beta), min(cut, blocks)
+    dW = Guarded(pack_W(old) if beta else np.full(n * row_stride(n_prev), np.nan, dtype))
     outside = dW.array.reshape(n, -1)[:, n_prev:].copy()
     for first, last in ((0, cut), (cut, blocks)):
         vectors.dW(dW.array, vector(dZ), vector(a, 0.5), n, n_prev, alpha, beta, first, last)
     np.testing.assert_array_equal(dW.check().reshape(n, -1)[:, n_prev:], outside)
     change = float(alpha) * np.outer(dZ.astype(np.float64), a)
     exact = change + (old if beta else 0.0)
-    assert_within(unpack_W(dW.array, n, n_prev), exact, bound(2, np.abs(change) + (np.abs(old) if beta else 0.0)))
+    assert_within(
+        unpack_W(dW.array, n, n_prev), exact, bound(2, np.abs(change) + (np.abs(old) if beta else 0.0), dtype)
+    )
 
 
-@given(n=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]))
-def test_db_is_dZ(n, alpha, beta):
+@given(dtype=dtypes, n=widths, alpha=factors, beta=st.sampled_from([0.0, 1.0]))
+def test_db_is_dZ(dtype, n, alpha, beta):
     """Equation 3."""
-    dZ, old, alpha = normal(n, seed=1), normal(n, seed=2), np.float32(alpha)
-    db = Guarded(vector(old) if beta else np.full(padded(n), np.nan, np.float32))
-    vectors.db(db.array, vector(dZ), n, alpha, np.float32(beta))
+    dZ, old, alpha = normal(dtype, n, seed=1), normal(dtype, n, seed=2), dtype(alpha)
+    db = Guarded(vector(old) if beta else np.full(padded(n), np.nan, dtype))
+    vectors.db(db.array, vector(dZ), n, alpha, dtype(beta))
     change = float(alpha) * dZ.astype(np.float64)
     sizes = np.abs(change) + (np.abs(old) if beta else 0.0)
-    assert_within(db.check()[:n].astype(np.float64), change + (old if beta else 0.0), bound(2, sizes))
+    assert_within(db.check()[:n].astype(np.float64), change + (old if beta else 0.0), bound(2, sizes, dtype))
 
 
 @pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])

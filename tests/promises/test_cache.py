@@ -88,11 +88,11 @@ def test_compiling_is_announced_once_where_somebody_looks(screen, monkeypatch, t
     monkeypatch.setattr(sys, "stderr", screen())
     monkeypatch.setattr(jit, "_announced", False)
     for function in (mine.first, mine.second):
-        assert jit.routine("void()")(function).address
+        assert jit.routine(lambda _: "void()")(function).address("float32")
     said = sys.stderr.getvalue()
     assert said.count("\n") == said.count("compiling its kernels") == (screen is Terminal)
     monkeypatch.setattr(jit, "_announced", False)
-    assert jit.routine("void()")(mine.first).address
+    assert jit.routine(lambda _: "void()")(mine.first).address("float32")
     assert sys.stderr.getvalue() == said
 
 

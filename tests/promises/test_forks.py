@@ -177,14 +177,14 @@ def first(x):
 def second(x):
     return x + 1
 
-compiled = threading.Thread(target=lambda: jit.Routine(first, "int64(int64)").address)
+compiled = threading.Thread(target=lambda: jit.Routine(first, lambda _: "int64(int64)").address("float32"))
 compiled.start()
 while compiled.is_alive() and global_compiler_lock._lock.acquire(blocking=False):
     global_compiler_lock._lock.release()
 child = os.fork()
 if not child:
     signal.alarm(60)  # ends a child that hangs
-    os._exit(0 if jit.Routine(second, "int64(int64)").address else 3)
+    os._exit(0 if jit.Routine(second, lambda _: "int64(int64)").address("float32") else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 compiled.join()
 """

@@ -68,13 +68,17 @@ def test_on_any_number_of_threads_with_a_large_W(name, options):
 def test_the_cases_take_every_path_of_the_planner(monkeypatch):
     """Each choice of layout and of shares in the plan is made by some of the cases above, and not by others."""
     plans = [
-        plan_for(case.sizes, [a.kind() for a in network(case).architecture.activations], case.batch)
+        plan_for(case.sizes, [a.kind(np.dtype(np.float32)) for a in network(case).architecture.activations], case.batch)
         for case in (*SHARED, LARGE)
     ]
     monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
     case = SHARED[-1]
     plans.append(
-        plan_for(case.sizes, [a.kind() for a in network(case).architecture.hidden] + [LayerKind()], case.batch)
+        plan_for(
+            case.sizes,
+            [a.kind(np.dtype(np.float32)) for a in network(case).architecture.hidden] + [LayerKind()],
+            case.batch,
+        )
     )
     layers = [layer for plan in plans for layer in plan.layers]
     taken = {
