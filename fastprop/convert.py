@@ -1,8 +1,8 @@
 """Conversion of networks to PyTorch and back, and to ONNX files (extras ``torch`` and ``onnx``).
 
-Converted is what `predict` computes: scale, W, b and the activations, and for PyTorch also dropout. Modules and models
-have no loss, penalty or optimizer. The PyTorch module and the ONNX operators of each activation stand in
-:mod:`fastprop.activations`.
+Converted is what `predict` computes, in the network's dtype: scale, W, b and the activations, and for PyTorch also
+dropout. Modules and models have no loss, penalty or optimizer. The PyTorch module and the ONNX operators of each
+activation stand in :mod:`fastprop.activations`, and here what takes their place in float64.
 """
 
 import os
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activations import ACTIVATIONS, RESULT, Z
+from .activations import ACTIVATIONS, RESULT, SELU_ALPHA, SELU_SCALE, Z
 from .checks import number
 from .core.arrays import reals
 from .distribution import missing
+from .kernels.plan import FLOAT32
 from .network import Network
 from .training.files import replace_file
 from .versions import __version__
@@ -29,6 +30,16 @@ __all__ = ["from_torch", "to_onnx", "to_torch"]
 
 OPSET = 13
 MOST_BYTES = 2**31 - 2**20  # of parameters: protobuf's limit, less the rest of the model
+# ONNX has these activations in float64, but ONNX Runtime 1.32 has not: the operators that compute the same, if there
+# are any. An argument that is a tuple is another operator.
+_EXPM1 = ("Sub", ("Exp", ("Min", Z, 0.0)), 1.0)  # of z < 0; otherwise 0
+IN_FLOAT64: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "leaky_relu": (("Max", Z, ("Mul", Z, 0.01)),),
+    "elu": (("Add", ("Relu", Z), _EXPM1),),
+    "selu": (("Mul", ("Add", ("Relu", Z), ("Mul", _EXPM1, SELU_ALPHA)), SELU_SCALE),),
+    "softplus": (("Add", ("Relu", Z), ("Log", ("Add", ("Exp", ("Neg", ("Abs", Z))), 1.0))),),
+    "gelu": (),
+}
 
 
 def _torch() -> Any:
@@ -66,29 +77,32 @@ def _check(net: Any) -> None:
 @cache
 def _scale_class() -> Any:
     """Return the class of the module X·scale, which is made on demand, since its base class is PyTorch's."""
-    base: Any = _torch().nn.Module
+    torch = _torch()
+    base: Any = torch.nn.Module
 
     class Scale(base):
-        """X·scale, for X of float32 or uint8: how a network reads its rows."""
+        """X·scale, for X of the module's dtype or uint8: how a network reads its rows."""
 
-        def __init__(self, scale: float):
+        def __init__(self, scale: float, dtype: Any):
             super().__init__()
             self.scale = scale
+            like = torch.empty(0, dtype=dtype, device="cpu")  # of the dtype that the module is converted to
+            self.register_buffer("like", like, persistent=False)
 
         def forward(self, X: Any) -> Any:
-            return X * self.scale
+            return X.to(self.like.dtype) * self.scale
 
         def extra_repr(self) -> str:
             return f"{self.scale:g}"
 
         def __reduce__(self) -> Any:
-            return _scale, (self.scale,), self.__dict__
+            return _scale, (self.scale, self.like.dtype), self.__dict__
 
     return Scale
 
 
-def _scale(scale: float) -> Any:
-    return _scale_class()(scale)
+def _scale(scale: float, dtype: Any) -> Any:
+    return _scale_class()(scale, dtype)
 
 
 def to_torch(net: Network) -> "nn.Sequential":
@@ -104,8 +118,9 @@ def to_torch(net: Network) -> "nn.Sequential":
     module : torch.nn.Sequential
         For each layer a Linear and its activation, unless that is the identity, and after hidden layers Dropout, if the
         network has it. A scale other than 1 becomes a module ``Scale`` of fastprop before them all, which also takes
-        uint8. The module is in eval mode, on the CPU, in float32; its parameters are copies, and can be trained. The
-        outputs are those of ``net.predict``, after the softmax or sigmoid, up to float32 rounding.
+        uint8. The module is in eval mode, on the CPU, in the network's dtype: that of a float64 network takes X of
+        ``torch.double``. Its parameters are copies, and can be trained. The outputs are those of ``net.predict``, after
+        the softmax or sigmoid, up to rounding.
 
     Raises
     ------
@@ -133,7 +148,7 @@ def to_torch(net: Network) -> "nn.Sequential":
     """
     _check(net)
     torch = _torch()
-    modules = [] if net.scale == 1 else [_scale(net.scale)]
+    modules = [] if net.scale == 1 else [_scale(net.scale, getattr(torch, net.dtype.name))]
     for layer, activation in zip(net.layers, (*net.hidden, net.output), strict=True):
         linear = torch.nn.Linear(layer.n_prev, layer.n, device="meta")  # which draws no random weights
         linear.weight, linear.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (layer.W, layer.b))
@@ -181,8 +196,9 @@ def from_torch(module: "nn.Module") -> Network:
     Returns
     -------
     net : Network
-        With copies of the weights, in float32 whatever their dtype and device were, and the loss that is paired with
-        its output. A Linear without bias has biases of zero, which training moves.
+        With copies of the weights, and the loss that is paired with its output. It is of float64 if any of the weights
+        or biases is, and of float32 if they are float32, float16 or bfloat16. A Linear without bias has biases of zero,
+        which training moves.
 
     Raises
     ------
@@ -222,6 +238,7 @@ def from_torch(module: "nn.Module") -> Network:
         init="zeros",
         dropout=_dropout_of(hidden, output),
         scale=scale,
+        dtype=np.result_type(*(part for layer in layers for part in (layer.W, layer.b))),
     )
     for to, layer in zip(net.layers, layers, strict=True):
         to.W[:], to.b[:] = layer.W, layer.b
@@ -347,10 +364,11 @@ def _misplaced(what: str) -> ValueError:
 
 
 def _values(name: str, tensor: Any) -> np.ndarray:
-    """Return a parameter as finite float32."""
+    """Return a parameter as finite numbers, of float64 if it is, otherwise of float32."""
     torch = _torch()
     dtype = torch.promote_types(tensor.dtype, torch.float32)  # NumPy has no bfloat16
-    return reals(name, tensor.detach().cpu().to(dtype).numpy())
+    values = tensor.detach().cpu().to(dtype).numpy()
+    return reals(name, values, values.dtype)
 
 
 # ---- ONNX --------------------------------------------------------------------------------------------------------
@@ -371,8 +389,8 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     ModuleNotFoundError
         If onnx is not installed.
     ValueError
-        If an activation or the loss is a custom function, or there are more parameters than the 2 GB of an ONNX file
-        can hold.
+        If an activation or the loss is a custom function, if a network of float64 has a gelu, whose erf ONNX Runtime
+        has in float32 only, or if there are more parameters than the 2 GB of an ONNX file can hold.
     TypeError
         If net is no network.
     OSError
@@ -380,10 +398,11 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    The model's input is ``X``, float32 of shape (m, n_0) for any m, which the model multiplies by the network's scale;
-    its output is ``Y_hat``, of shape (m, n_L), equal to ``net.predict`` up to float32 rounding. The weights are
-    initializers ``W1``, ``b1``, …. Each layer is a Gemm and its activation; silu, gelu and gelu_tanh, which later
-    opsets have, are composed of smaller operators, so that older runtimes can read the file too.
+    The model's input is ``X``, of the network's dtype (FLOAT or DOUBLE) and of shape (m, n_0) for any m, which the
+    model multiplies by the network's scale; its output is ``Y_hat``, of that dtype and of shape (m, n_L), equal to
+    ``net.predict`` up to rounding. The weights are initializers ``W1``, ``b1``, …. Each layer is a Gemm and its
+    activation; silu, gelu and gelu_tanh, which later opsets have, are composed of smaller operators, so that older
+    runtimes can read the file too, and so in float64 are leaky_relu, elu, selu and softplus.
 
     Examples
     --------
@@ -392,9 +411,25 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     """
     _check(net)
     onnx = _onnx()
-    if 4 * net.n_parameters > MOST_BYTES:
-        raise ValueError(f"net has {net.n_parameters:,} parameters; an ONNX file holds at most {MOST_BYTES // 4:,}.")
+    if net.n_parameters > (most := MOST_BYTES // net.dtype.itemsize):
+        raise ValueError(
+            f"net has {net.n_parameters:,} parameters of {net.dtype.name}; an ONNX file holds at most {most:,}."
+        )
     replace_file(Path(path), _model(onnx, net).SerializeToString())
+
+
+def _operators(activation: str, dtype: np.dtype) -> tuple[tuple[Any, ...], ...]:
+    """Return the operators of an activation, each with its arguments."""
+    lines = ACTIVATIONS[activation].onnx
+    assert lines is not None, f"{activation} has no ONNX operators"
+    if dtype == FLOAT32 or activation not in IN_FLOAT64:
+        return lines
+    if not IN_FLOAT64[activation]:
+        raise ValueError(
+            f"net has {activation} in float64, which ONNX Runtime cannot compute. Use gelu_tanh instead, or copy the "
+            f"parameters to a network of float32 with the same settings: other.parameters[:] = net.parameters."
+        )
+    return IN_FLOAT64[activation]
 
 
 def _model(onnx: Any, net: Network) -> Any:
@@ -404,25 +439,35 @@ def _model(onnx: Any, net: Network) -> Any:
     constants: dict[float, str] = {}
 
     def node(operator: str, arguments: list[Any], result: str, **attributes: Any) -> str:
-        """Add a node, with the numbers among its arguments as constants; return the name of its result."""
-        names = [x if isinstance(x, str) else constants.setdefault(x, f"c{len(constants) + 1}") for x in arguments]
+        """Add a node, after those of operators among its arguments, and return the name of its result."""
+        names = [argument(x, f"{result}_{i}") for i, x in enumerate(arguments, start=1)]
         nodes.append(make.make_node(operator, names, [result], **attributes))
         return result
+
+    def argument(x: Any, result: str) -> str:
+        """Return the name of an argument, which may be a name, a number, or an operator."""
+        if isinstance(x, tuple):
+            return node(x[0], list(x[1:]), result)
+        return x if isinstance(x, str) else constants.setdefault(x, f"c{len(constants) + 1}")
+
+    def given(x: Any, **names: str) -> Any:
+        """Return an argument with the names of Z and of the result before."""
+        return (x[0], *(given(each, **names) for each in x[1:])) if isinstance(x, tuple) else names.get(x, x)
 
     if net.scale != 1:
         A = node("Mul", [A, net.scale], "A0")
     for l, (layer, activation) in enumerate(zip(net.layers, (*net.hidden, net.output), strict=True), start=1):
         last = "Y_hat" if l == len(net.layers) else f"A{l}"
-        lines = ACTIVATIONS[activation].onnx
-        assert lines is not None, f"{activation} has no ONNX operators"
+        lines = _operators(activation, net.dtype)
         arrays[f"W{l}"], arrays[f"b{l}"] = layer.W, layer.b
         A = of = node("Gemm", [A, f"W{l}", f"b{l}"], f"Z{l}" if lines else last, transB=1)
-        for i, (operator, *arguments) in enumerate(lines, start=1):
-            given = [{Z: of, RESULT: A}.get(x, x) for x in arguments]
-            A = node(operator, given, last if i == len(lines) else f"{last}_{i}")
-    arrays |= {name: np.array(value, np.float32) for value, name in constants.items()}
+        for i, line in enumerate(lines, start=1):
+            operator, *arguments = given(line, **{Z: of, RESULT: A})
+            A = node(operator, arguments, last if i == len(lines) else f"{last}_{i}")
+    arrays |= {name: np.array(value, net.dtype) for value, name in constants.items()}
+    kind = onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
     ends = (
-        [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["m", n])]
+        [make.make_tensor_value_info(name, kind, ["m", n])]
         for name, n in (("X", net.sizes[0]), ("Y_hat", net.sizes[-1]))
     )
     initializers = [onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()]

@@ -244,9 +244,9 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
 
     The findings:
 
-    - *inputs far from 0*: the mean of a feature is above ten times its standard deviation, or float32 keeps less than
-      half of its different values, such as timestamps in seconds since 1970 (1.7e9) or values of 1 ± 1e-5. X is
-      examined as it was given, with all the digits of float64 or int64.
+    - *inputs far from 0*: the mean of a feature is above ten times its standard deviation, or the network's dtype
+      keeps less than half of its different values, as float32 does of timestamps in seconds since 1970 (1.7e9) or of
+      values of 1 ± 1e-5. X is examined as it was given, with all the digits of float64 or int64.
     - *inputs not scaled*: the root mean square of a feature is above 10, or no |x| is above 0.01. Inputs should have
       means near 0 and variances of about 1 (LeCun et al. 1998, Efficient BackProp, section 4.3).
     - *targets not scaled*: an output without bounds has a loss such as mse, mae or huber, the mean or standard
@@ -351,7 +351,7 @@ def _layer(model: Model, layer: Layer, Y: np.ndarray) -> LayerHealth:
 
 
 def _norm(values: np.ndarray) -> float:
-    """Return √Σx², summed in float64, in which no square of a float32 overflows."""
+    """Return √Σx², summed in float64, in which no square of a float32 overflows, and one of a float64 beyond 1e154."""
     return math.sqrt(np.einsum("ij,ij->", values, values, dtype=np.float64))
 
 

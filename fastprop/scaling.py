@@ -1,4 +1,4 @@
-"""Scales and offsets of the data: which X and Y float32 and an optimizer of usual learning rates can work with.
+"""Scales and offsets of the data: which X and Y a network and an optimizer of usual learning rates can work with.
 
 :func:`fastprop.diagnose` reports what is found here, and the warnings of ``fit`` say what to scale.
 """
@@ -103,7 +103,7 @@ class Rows:
 
 
 class Columns:
-    """The means and spreads of the columns of X, as it was given, and the digits that float32 drops.
+    """The means and spreads of the columns of X, as it was given, and the digits that the network drops.
 
     Attributes
     ----------
@@ -111,19 +111,21 @@ class Columns:
     offset : ndarray of shape (n,), float64
         |mean|/std; 0 for a column with at most two values.
     lost : dict of int to (int, int)
-        The columns of which float32 keeps less than half of the different values: how many there are, and are kept.
+        The columns of which the network's dtype keeps less than half of the different values: how many there are, and
+        are kept.
     """
 
     def __init__(self, given: Any, X: np.ndarray):
-        """Examine X; `given` is the same as the user passed it."""
-        self.given = given
+        """Examine X, as the kernels read it; `given` is the same as the user passed it."""
+        self.given, self.dtype = given, X.dtype
         values = _some(arrays.array("X", given), as_float64=False)
         self.mean, self.std = _mean_and_std(values)
         self.offset = np.divide(np.abs(self.mean), self.std, out=np.zeros(len(self.std)), where=self.std > 0)
         for j in np.flatnonzero(self.offset > LARGE_OFFSET):
             if len(np.unique(values[:, j])) <= 2:  # 0 and 1 for what nearly all rows have
                 self.offset[j] = 0
-        self.lost = {} if np.can_cast(values.dtype, np.float32) else _lost(values, _some(X, as_float64=False))
+        kept = values.dtype == X.dtype or np.can_cast(values.dtype, np.float32)
+        self.lost = {} if kept else _lost(values, _some(X, as_float64=False))
 
     @property
     def far(self) -> np.ndarray:
@@ -142,7 +144,8 @@ class Columns:
             f"{self.std[j]:.3g}"
         )
         if j in self.lost:
-            text += "; of its {:,} different values float32 keeps {:,}".format(*self.lost[j])
+            count, kept = self.lost[j]
+            text += f"; of its {count:,} different values {self.dtype.name} keeps {kept:,}"
         if others:
             text += f"; {others} other column{'s are' if others > 1 else ' is'} like it"
         centre = "mean" if self.offset[j] > LARGE_OFFSET else "median"
@@ -150,7 +153,7 @@ class Columns:
 
 
 def _lost(values: np.ndarray, X: np.ndarray) -> dict[int, tuple[int, int]]:
-    """Return the columns of which float32 keeps less than half of the distinct values, with both counts.
+    """Return the columns of which X keeps less than half of the distinct values, with both counts.
 
     An offset does that, or values that lie close together beside a few that lie far away.
     """

@@ -8,14 +8,13 @@ each output or label.
 
 Differences:
 
-- The network computes in float32, and `coefs_` and `intercepts_` are views of its float32 parameters: they may be
-  written in place, or be replaced. Predictions for a float32 X are float32, also after a fit on float64. A weight of 2
-  and a row given twice are equivalent up to rounding, which relu's kinks and the line searches of lbfgs may amplify to
-  1e-3.
-- eᶻ of a Poisson regression is infinite at z > 88, in training and for a float32 X.
+- The network computes in the dtype of X, float32 or float64, as scikit-learn's does, but with lbfgs too: there
+  scikit-learn's parameters become float64. A `warm_start` or `partial_fit` keeps the dtype of the first fit.
+- `coefs_` and `intercepts_` are views of the network's parameters: they may be written in place, or be replaced, by
+  arrays that are converted to the dtype of the fit.
 - The loss takes probabilities as they are, whereas scikit-learn clips them to [ε, 1 − ε]: saturated outputs that are
   wrong cost more.
-- A sparse X is converted to dense float32: as a whole for training, some rows at a time for predictions.
+- A sparse X is made dense in the dtype of the fit: as a whole for training, some rows at a time for predictions.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
 - A loss that is no longer finite ends the training at once.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
@@ -59,6 +58,7 @@ from .core import arrays
 from .core.engine import Engine
 from .core.engines import Engines
 from .kernels import updates
+from .kernels.plan import FLOAT32
 from .kernels.scan import FLOAT32_MAX
 from .losses import Loss
 from .network import Network
@@ -89,9 +89,7 @@ OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
 SPARSE_ROWS = 4096  # rows of a sparse X that are made dense at a time, for predictions
 LEAST_RATE = 1e-30  # so that a rate, and a velocity in units of it, stay in the range of float32
 SEEDS = 2**31 - 1
-# If the line search of L-BFGS finds nothing lower and the gradient is this small beside the loss, the minimum is
-# reached: with a relative error ε, the loss cannot resolve gradients below about √ε.
-ABNORMAL, RESOLVED = 2, np.sqrt(np.finfo(np.float32).eps)
+ABNORMAL = 2  # the status of an L-BFGS whose line search finds nothing lower
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
@@ -138,9 +136,9 @@ class _Rows(NamedTuple):
     weights: np.ndarray | None
 
 
-def _dense(X: Any) -> np.ndarray:
-    """Return a sparse X as dense float32, and any other X as it is."""
-    return X.astype(np.float32).toarray() if scipy.sparse.issparse(X) else X
+def _dense(X: Any, dtype: np.dtype) -> np.ndarray:
+    """Return a sparse X as a dense one of a dtype, and any other X as it is."""
+    return X.astype(dtype).toarray() if scipy.sparse.issparse(X) else X
 
 
 class _AfterEpoch:
@@ -232,12 +230,15 @@ class _AfterEpoch:
 class _Estimator:
     """The common part of both estimators, which precedes scikit-learn's classes in the order of inheritance."""
 
+    _dtype = FLOAT32  # of the network; every first fit sets it
+
     # ---- the network ---------------------------------------------------------------------------------------------
 
-    def _initialize(self: Any, sizes: list[int]) -> None:
+    def _initialize(self: Any, sizes: list[int], dtype: np.dtype) -> None:
         """Reset the estimator, and draw the initial parameters as scikit-learn does, from the same generator."""
         for name in ("loss_curve_", "_optimizer", "_held_out_seed"):
             vars(self).pop(name, None)
+        self._dtype = dtype
         self.n_iter_ = self.t_ = 0
         self.n_layers_, self.n_outputs_ = len(sizes), sizes[-1]
         if is_classifier(self):
@@ -247,15 +248,15 @@ class _Estimator:
         self.coefs_, self.intercepts_ = [], []
         for n_prev, n in zip(sizes[:-1], sizes[1:], strict=True):
             bound = np.sqrt((2 if self.activation in ("logistic", "sigmoid") else 6) / (n_prev + n))
-            self.coefs_.append(self._random_state.uniform(-bound, bound, (n_prev, n)))
-            self.intercepts_.append(self._random_state.uniform(-bound, bound, n))
+            self.coefs_.append(self._random_state.uniform(-bound, bound, (n_prev, n)).astype(dtype, copy=False))
+            self.intercepts_.append(self._random_state.uniform(-bound, bound, n).astype(dtype, copy=False))
 
     def _networked(self: Any, seed: int = 0) -> _Network:
-        """Return the network whose parameters are coefs_ and intercepts_.
+        """Return the network whose parameters are coefs_ and intercepts_, in the dtype of the fit.
 
         It is a new one, with `seed` for its dropout, if they or its settings were replaced.
         """
-        settings = (self.activation, self.out_activation_, self.alpha, self.dropout)
+        settings = (self.activation, self.out_activation_, self.alpha, self.dropout, self._dtype)
         arrays = (*self.coefs_, *self.intercepts_)
         net, views, before = getattr(self, "_network", (None, (), ()))
         if net and before == settings and len(views) == len(arrays) and all(a is b for a, b in zip(arrays, views)):
@@ -264,7 +265,7 @@ class _Estimator:
         hidden = "sigmoid" if self.activation == "logistic" else self.activation
         net = _Network(
             [len(self.coefs_[0]), *(len(b) for b in self.intercepts_)], hidden, output, loss, init="zeros",
-            l2=self.alpha, dropout=self.dropout, rng=seed,
+            l2=self.alpha, dropout=self.dropout, dtype=self._dtype, rng=seed,
         )  # fmt: skip
         layers = net.layers
         for layer, W, b in zip(layers, self.coefs_, self.intercepts_, strict=True):
@@ -285,17 +286,17 @@ class _Estimator:
             self._networked()
 
     def _forward_pass_fast(self: Any, X: Any, check_input: bool = True) -> np.ndarray:
-        """Return the predictions of all outputs: float32 for a float32 X, else float64."""
+        """Return the predictions of all outputs, in the dtype of X and the parameters together."""
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         net = self._networked()
         if scipy.sparse.issparse(X):
             X = X.tocsr()
-            runs = (_dense(X[first : first + SPARSE_ROWS]) for first in range(0, X.shape[0], SPARSE_ROWS))
+            runs = (_dense(X[first : first + SPARSE_ROWS], net.dtype) for first in range(0, X.shape[0], SPARSE_ROWS))
             Z = np.concatenate([_Z(net, run) for run in runs])
         else:
             Z = _Z(net, X)
-        return OUTPUTS[self.out_activation_][2](Z.astype(np.float32 if X.dtype == np.float32 else np.float64))
+        return OUTPUTS[self.out_activation_][2](Z.astype(np.result_type(X.dtype, net.dtype), copy=False))
 
     # ---- training ------------------------------------------------------------------------------------------------
 
@@ -345,7 +346,7 @@ class _Estimator:
         held_out = self._validated(*validation)
         self._random_state = check_random_state(self.random_state)
         if first:
-            self._initialize([X.shape[1], *hidden, Y.shape[1]])
+            self._initialize([X.shape[1], *hidden, Y.shape[1]], X.dtype)
         if self.solver == "lbfgs":
             self._minimize(self._rows(X, Y, self._class_weighted(Y, weights, incremental)))
         else:
@@ -359,7 +360,7 @@ class _Estimator:
             raise ValueError(f"{name} has negative values, down to {y.min():g}; loss='poisson' takes none.")
 
     def _rows(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None) -> _Rows:
-        return _Rows(_dense(X), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
+        return _Rows(_dense(X, self._dtype), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
 
     def _validated(self: Any, X: Any, y: Any, weights: Any) -> tuple[Any, np.ndarray, np.ndarray | None] | None:
         """Return the validation set that the user gave, checked, with y as `_validate_input` returns it."""
@@ -497,7 +498,7 @@ class _Estimator:
         rate = min(self.learning_rate_init, FLOAT32_MAX)
         if self.solver == "adam":
             return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
-        momentum = min(self.momentum, np.nextafter(1, 0))  # which is 1 in float32; fastprop requires a momentum below 1
+        momentum = min(self.momentum, np.nextafter(1, 0))  # fastprop requires a momentum below 1
         return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
@@ -525,7 +526,9 @@ class _Estimator:
             cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,
             options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
         )  # fmt: skip
-        if result.status == ABNORMAL and np.abs(result.jac).max() <= RESOLVED * max(1.0, result.fun):
+        # With a relative error ε the loss cannot resolve gradients below about √ε: the minimum is reached.
+        resolved = np.sqrt(np.finfo(net.dtype).eps) * max(1.0, result.fun)
+        if result.status == ABNORMAL and np.abs(result.jac).max() <= resolved:
             result.status = 0
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
         net.parameters[:] = result.x
@@ -578,7 +581,8 @@ def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
         Y, Y_hat, weights = Y[:, known], Y_hat[:, known], weights[:, known]
     average = partial(np.average, axis=0, weights=weights)
     total = average((Y - average(Y)) ** 2)
-    residual = average((Y - Y_hat) ** 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # as a training diverges
+        residual = average((Y - Y_hat) ** 2)
     varies = total > 0
     return float(np.mean(np.where(varies, 1 - residual / np.where(varies, total, 1), residual == 0)))
 
@@ -653,7 +657,8 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
     ----------
     classes_ : ndarray, or list of ndarray
     coefs_, intercepts_ : list of ndarray
-        W of each layer, (n_prev, n), and its b: views of the network's float32 parameters.
+        W of each layer, (n_prev, n), and its b: views of the network's parameters, in the dtype of X, float32 or
+        float64.
     loss_, best_loss_ : float
         The last loss and the least; the least is None with early stopping.
     loss_curve_ : list of float

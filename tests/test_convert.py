@@ -15,9 +15,11 @@ from fastprop.activations import ACTIVATIONS, HIDDEN
 from fastprop.convert import from_torch, to_onnx, to_torch
 
 TOLERANCE = 5e-6  # of the largest output: float32's rounding in two orders of summation
+TOLERANCES = {"float32": TOLERANCE, "float64": 1e-13}
 SPREADS = {1: TOLERANCE, 30: 2e-5}  # of X; where most units saturate, the outputs are those of Z of some hundreds
 WIDTHS = (1, 3, 17, 33, 100)
 each_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
+each_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
 each_hidden = pytest.mark.parametrize("hidden", HIDDEN)
 each_output = pytest.mark.parametrize("output", ACTIVATIONS)
 each_depth = pytest.mark.parametrize("sizes", [WIDTHS[-1 - l :] for l in range(1, 5)] + [(*WIDTHS, *WIDTHS[::-1])])
@@ -48,7 +50,7 @@ def run_onnx(onnx, tmp_path):
         onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
         session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
         (Y_hat,) = session.run(["Y_hat"], {"X": X})
-        assert Y_hat.dtype == np.float32
+        assert Y_hat.dtype == net.dtype
         return Y_hat
 
     return run
@@ -71,7 +73,7 @@ def of(sizes, hidden="relu", output="identity", **settings):
 
 
 def rows(net, m=40, spread=1.0):
-    return np.random.default_rng(2).normal(0, spread, (m, net.sizes[0])).astype(np.float32)
+    return np.random.default_rng(2).normal(0, spread, (m, net.sizes[0])).astype(net.dtype)
 
 
 def kinds(module):
@@ -94,6 +96,21 @@ def test_a_module_has_them_with_every_activation_and_output(hidden, output, torc
     for spread, tolerance in SPREADS.items():
         X = rows(net, spread=spread)
         assert_close(outputs(to_torch(net), X), net.predict(X), tolerance)
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "identity"])
+def test_a_module_of_float64_has_them_too(activation, torch):
+    """With every activation in all layers, and from bytes; converted to float32 it still scales as its weights are."""
+    hidden = activation if activation in HIDDEN else "relu"
+    net = of((7, 18, 4), hidden, activation, scale=1 / 255, dtype="float64")
+    module = to_torch(net)
+    X = np.random.default_rng(0).integers(0, 256, (50, 7), dtype=np.uint8)
+    for given in (X, X.astype(np.float64)):
+        assert outputs(module, given).dtype == np.float64
+        assert_close(outputs(module, given), net.predict(X), 1e-13)
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    assert_close(outputs(copy.deepcopy(module).float(), X), net.predict(X), TOLERANCE)
+    assert same(net, from_torch(module), X)
 
 
 @each_depth
@@ -211,7 +228,7 @@ def test_a_module_is_copied_saved_and_loaded(torch, tmp_path):
 
 def same(net, again, X):
     """Whether a network has the settings of another, and its predictions to the bit."""
-    for name in ("sizes", "hidden", "output", "loss_name", "dropout", "scale"):
+    for name in ("sizes", "hidden", "output", "loss_name", "dropout", "scale", "dtype"):
         assert getattr(again, name) == getattr(net, name)
     return bits(again.parameters, again.predict(X)) == bits(net.parameters, net.predict(X))
 
@@ -239,7 +256,7 @@ def test_there_and_back_every_depth_and_width_is_the_same(sizes, torch):
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_a_module_that_pytorch_trained_predicts_the_same(activation, depth, torch):
     """Made and trained with PyTorch alone, with each of its activations; within 1e-6 of outputs of size 1."""
-    kind, settings = convert.MODULES[activation]
+    kind, settings = ACTIVATIONS[activation].torch
     make = getattr(torch.nn, kind)
     layers, n = [], 6
     with torch.random.fork_rng():
@@ -315,13 +332,19 @@ def test_a_softmax_that_does_not_say_over_what_is_one_over_the_features(nn):
     assert_close(net.predict(rows(net)), expected, TOLERANCE)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-def test_weights_of_other_floats_are_taken(dtype, torch):
-    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
-    module.to(getattr(torch, dtype))
+@pytest.mark.parametrize("dtypes", [
+    ("float64", "float64"), ("float32", "float64"), ("float64", "float16"), ("float32", "float16"),
+    ("float16", "float16"), ("bfloat16", "bfloat16"),
+])  # fmt: skip
+def test_weights_of_other_floats_are_taken(dtypes, torch):
+    """In float64 if there are any of them."""
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3, bias=False))
+    for layer, dtype in zip((module[0], module[2]), dtypes):
+        layer.to(getattr(torch, dtype))
     net = from_torch(module)
+    assert net.dtype == ("float64" if "float64" in dtypes else "float32")
     expected = outputs(module.double(), rows(net).astype(np.float64))
-    assert_close(net.predict(rows(net)), expected, TOLERANCE)
+    assert_close(net.predict(rows(net)), expected, TOLERANCES[net.dtype.name])
 
 
 def test_no_bias_is_one_of_zero(nn):
@@ -475,10 +498,10 @@ def test_a_module_without_its_hooks_is_taken(nn):
     assert_close(net.predict(X), expected, TOLERANCE)
 
 
-@pytest.mark.parametrize(("value", "said"), [(math.nan, "is nan"), (math.inf, "is inf"), (1e300, "range of float32")])
+@pytest.mark.parametrize(("value", "said"), [(math.nan, "is nan"), (math.inf, "is inf")])
 @pytest.mark.parametrize(("name", "index"), [("weight", (1, 2)), ("bias", (1,))])
-def test_weights_that_are_no_float32_are_told_by_their_place(value, said, name, index, torch):
-    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).double()
+def test_weights_that_are_not_finite_are_told_by_their_place(value, said, name, index, torch):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     with torch.no_grad():
         getattr(module[2], name)[index] = value
     with pytest.raises(ValueError, match=rf"module\[2\]\.{name}\[{', '.join(map(str, index))}\] .*{said}"):
@@ -526,19 +549,36 @@ def test_onnxruntime_does_at_every_depth_and_width(sizes, run_onnx):
         assert_close(run_onnx(net, rows(net, m)), net.predict(rows(net, m)), TOLERANCE)
 
 
+@each_dtype
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_onnxruntime_does_for_every_z(activation, run_onnx):
-    """The activation from large negative to large positive z is within 1e-6 of 1 + |z|."""
-    net = Network((2, 2), output=activation, init=lambda n, n_prev, rng: np.eye(n))
+def test_onnxruntime_does_for_every_z(activation, dtype, run_onnx):
+    """The activation from large negative to large positive z is within rounding of 1 + |z|."""
+    if (activation, dtype) == ("gelu", "float64"):
+        return  # which is refused
+    net = Network((2, 2), output=activation, init=lambda n, n_prev, rng: np.eye(n), dtype=dtype)
     z = np.concatenate([np.linspace(-12, 12, 2001), [-1e30, -1e4, -100, -0.0, 0.0, 100, 1e4, 1e30]])
-    X = np.stack([z, -z], axis=1).astype(np.float32)
-    assert np.all(np.abs(run_onnx(net, X) - net.predict(X)) <= 1e-6 * (1 + np.abs(X)))
+    X = np.stack([z, -z], axis=1).astype(dtype)
+    within = {"float32": 1e-6, "float64": 1e-15}[dtype]
+    assert np.all(np.abs(run_onnx(net, X) - net.predict(X)) <= within * (1 + np.abs(X)))
 
 
-def test_the_file_scales_and_drops_nothing(run_onnx):
-    net = of((9, 8, 3), output="softmax", scale=1 / 255, dropout=0.5)
+@each_dtype
+def test_the_file_scales_and_drops_nothing(dtype, run_onnx):
+    net = of((9, 8, 3), "selu", output="softmax", scale=1 / 255, dropout=0.5, dtype=dtype)
     X = np.random.default_rng(0).integers(0, 256, (50, 9), dtype=np.uint8)
-    assert_close(run_onnx(net, X.astype(np.float32)), net.predict(X), TOLERANCE)
+    assert_close(run_onnx(net, X.astype(dtype)), net.predict(X), TOLERANCES[dtype])
+
+
+def test_a_gelu_of_float64_is_refused(onnx, tmp_path):
+    """onnxruntime has no erf of float64: what is said helps."""
+    net = of((9, 8, 3), "gelu", dtype="float64")
+    with pytest.raises(ValueError, match=r"net has gelu in float64, which .* cannot compute\. Use gelu_tanh"):
+        to_onnx(net, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+    other = of((9, 8, 3), "gelu")
+    other.parameters[:] = net.parameters
+    to_onnx(other, tmp_path / "net.onnx")
+    assert_close(other.predict(rows(net)), net.predict(rows(net)), TOLERANCE)
 
 
 def test_the_file_says_what_it_is(onnx, tmp_path):
@@ -575,8 +615,10 @@ def test_the_file_is_replaced_at_once_or_left(onnx, tmp_path, monkeypatch):
     written = path.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
     monkeypatch.setattr(convert, "MOST_BYTES", 30)
-    with pytest.raises(ValueError, match="net has 8 parameters; an ONNX file holds at most 7"):
+    with pytest.raises(ValueError, match="net has 8 parameters of float32; an ONNX file holds at most 7"):
         to_onnx(of((3, 2)), path)
+    with pytest.raises(ValueError, match="net has 4 parameters of float64; an ONNX file holds at most 3"):
+        to_onnx(of((3, 1), dtype="float64"), path)
     with pytest.raises(FileNotFoundError):
         to_onnx(of((3, 1)), tmp_path / "nowhere" / "net.onnx")
     assert path.read_bytes() == written

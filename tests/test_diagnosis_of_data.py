@@ -109,6 +109,17 @@ def test_values_that_lie_close_together_beside_others_are_found():
     assert "Subtract the median" in finding.remedy
 
 
+def test_what_float64_keeps_is_not_lost():
+    """Of the numbers of the last test. Of nanoseconds as int64 it drops digits too: it has a value every 256."""
+    X = normal()
+    X[:, 3] = 1.7e9 + np.arange(M)
+    X[::10, 3] = 0
+    assert "of its 451 different values float32 keeps 6" in about_X(X)["inputs far from 0"].text
+    assert "inputs far from 0" not in about_X(X, dtype="float64")
+    whole = np.full((M, 4), 1_700_000_000_000_000_000) + np.arange(4 * M).reshape(M, 4)
+    assert "of its 500 different values float64 keeps 9;" in about_X(whole, dtype="float64")["inputs far from 0"].text
+
+
 @pytest.mark.parametrize("name", ["constant", "ones", "a rare zero", "a rare zero of uint8", "ids", "float64 in 0 … 1"])
 def test_columns_without_harm_are_not_reported(name):
     rng = np.random.default_rng(0)

@@ -60,6 +60,40 @@ def test_kinks_of_losses_and_of_custom_activations_are_found():
     assert net.gradient_check([[2.0], [1.0]], [1.0, 0.0]).skipped == ()
 
 
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "softplus", "identity"])
+def test_gradients_of_float64_are_right_to_eight_digits(hidden):
+    rng = np.random.default_rng(0)
+    net = Network((5, 9, 3), hidden, "softmax", l2=0.1, rng=0, dtype="float64")
+    found = net.gradient_check(rng.standard_normal((50, 5)), rng.integers(3, size=50))
+    assert found < 1e-8
+    assert found.skipped == ()
+
+
+def test_of_float64_smaller_kinks_are_found():
+    """b's slope jumps by a millionth, which is within the rounding of float32, and within no rounding of float64."""
+    x, y = [[2.0], [0.5]], [0.5, -1e-6]
+    for dtype in ("float32", "float64"):
+        net = Network((1, 1, 1), init="zeros", dtype=dtype)
+        for layer, b in zip(net.layers, (-0.5, 0.0)):
+            layer.W[:], layer.b[:] = 1, b
+        found = net.gradient_check(x, y)
+        assert ("b1[0]" in found.skipped) == (dtype == "float64")
+        assert found < (1e-4 if dtype == "float32" else 1e-8)
+
+
+def test_of_float64_smaller_errors_are_found(monkeypatch):
+    net = xor("tanh", dtype="float64")
+    backward = net.backward
+
+    def wrong(targets):
+        backward(targets)
+        net.layers[0].dW[7, 1] *= 1 + 1e-5
+
+    monkeypatch.setattr(net, "backward", wrong)
+    found = net.gradient_check(X, Y)
+    assert (found.worst, float(found)) == ("W1[7, 1]", pytest.approx(1e-5, rel=0.1))
+
+
 def test_a_wrong_gradient_is_named_with_both_values(monkeypatch):
     net = xor("tanh")
     right = net.gradient_check(X, Y)

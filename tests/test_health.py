@@ -57,6 +57,18 @@ def test_norms_and_ranges_are_those_of_the_layers(case):
             np.testing.assert_allclose(list(vars(getattr(found, name)).values()), expected, rtol=1e-5, err_msg=name)
 
 
+def test_a_network_of_float64_has_the_report_of_the_same_in_float32():
+    sizes = (7, 17, 5, 3)
+    X, Y = rows(sizes)
+    reports = []
+    for dtype in ("float32", "float64"):
+        net = Network(sizes, ("relu", "tanh"), "softmax", rng=0, dtype=dtype)
+        reports.append(diagnose(net, X, Y, Adam(0.01)).to_dict())
+    numbers = [re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", str({**report, "network": ""})) for report in reports]
+    np.testing.assert_allclose(*[np.array(found, float) for found in numbers], rtol=1e-4, atol=1e-6)
+    assert len(numbers[0]) > 50
+
+
 def test_inputs_are_reported_as_the_first_layer_sees_them():
     X = np.random.default_rng(0).integers(0, 256, (M, 5), dtype=np.uint8)
     report = diagnose(Network((5, 8, 1), scale=1 / 255, rng=0), X, np.ones(M))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -189,13 +190,12 @@ class Architecture:
 
 def checked_dtype(value: Any) -> np.dtype:
     """Return float32 or float64."""
-    try:
-        dtype = np.dtype(value)
-    except TypeError:
-        dtype = None
-    if value is None or dtype not in DTYPES:
-        raise ValueError(f'dtype is {value!r}; it must be "float32" or "float64".')
-    return DTYPES[DTYPES.index(dtype)]
+    if value is not None:  # which NumPy takes for float64
+        with suppress(TypeError, ValueError, SyntaxError, OverflowError):
+            dtype = np.dtype(value)
+            if dtype in DTYPES:
+                return DTYPES[DTYPES.index(dtype)]
+    raise ValueError(f'dtype is {value!r}; it must be "float32" or "float64".')
 
 
 def checked_sizes(value: Any, dtype: np.dtype = FLOAT32) -> tuple[int, ...]:

@@ -180,8 +180,8 @@ class Fit:
         self._warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
-                f"the parameters are no longer finite: the last step overflowed float32. {self._remedy()}, and begin "
-                f"with another network, or one that was saved."
+                f"the parameters are no longer finite: the last step overflowed {self.model.dtype.name}. "
+                f"{self._remedy()}, and begin with another network, or one that was saved."
             )
         return self.history
 
@@ -189,7 +189,7 @@ class Fit:
         """Compile what the steps need, or load it from the cache, and show the bar."""
         engine = self.model.engines.training(self.batch)
         engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
-        self.pace = Pace(self.model.sizes, self.batch, engine.fit_choices[self.batch])
+        self.pace = Pace(self.model.sizes, self.batch, engine.fit_choices[self.batch], self.model.dtype.itemsize)
         self.bar.show()
         if done := self.state.epoch * self.m + self._samples(self.state.step):
             self.bar.add(done)

@@ -7,10 +7,10 @@ SLICE_SECONDS = 0.07  # of compiled work between two returns to Python, which mo
 
 
 class Pace:
-    """Choose slices of steps that last about `SLICE_SECONDS` each."""
+    """Choose slices of steps that last about `SLICE_SECONDS` each; `size` is that of a number, in bytes."""
 
-    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice):
-        self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1))
+    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int = 4):
+        self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1, size))
         self.choice = choice
 
     @staticmethod

@@ -61,6 +61,15 @@ class Bench:
 
 CASES = {
     # ---- Network ----
+    "dtype none": (lambda t: Network((5, 3), dtype=None), ValueError, r'dtype is None; it must be "float32" or "fl'),
+    "a half dtype": (lambda t: Network((5, 3), dtype="float16"), ValueError, r"dtype is 'float16'; it must be"),
+    "a big-endian dtype": (lambda t: Network((5, 3), dtype=">f8"), ValueError, r"dtype is '>f8'; it must be"),
+    "a dtype unknown": (lambda t: Network((5, 3), dtype="double64"), ValueError, r"dtype is 'double64'; it must be"),
+    "a dtype of a bracket": (lambda t: Network((5, 3), dtype="("), ValueError, r"dtype is '\('; it must be"),
+    "a dtype of bits": (lambda t: Network((5, 3), dtype=64), ValueError, r"dtype is 64; it must be"),
+    "from_dict of int32": (
+        lambda t: Network.from_dict(t.net.to_dict(), dtype="int32"), ValueError, r"dtype is 'int32'; it must be"
+    ),
     "sizes of one": (lambda t: Network((5,)), ValueError, r"needs at least two widths"),
     "sizes of none": (lambda t: Network(()), ValueError, r"needs at least two widths"),
     "sizes a number": (lambda t: Network(5), TypeError, r"sizes is 5; it must be a sequence"),

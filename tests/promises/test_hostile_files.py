@@ -202,9 +202,9 @@ def test_hostile_metadata_is_refused(part, value, good, tmp_path):
 
 @pytest.mark.parametrize("part", WITH_VALID_VALUES)
 def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
-    """Except `missing` of the network, which files of 0.1.0 have not."""
+    """Except `missing` and `dtype` of the network, which files of 0.1.0 have not."""
     length = int.from_bytes(good[:8], "little")
-    for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {"missing"}:
+    for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {"missing", "dtype"}:
         assert refused(tmp_path / "net", with_metadata(good, part, lambda content, key=key: content.pop(key))), key
 
 
@@ -223,6 +223,55 @@ def test_flags_are_true_or_false(value, path, good, tmp_path):
 def test_a_file_of_before_targets_could_be_missing(good, tmp_path):
     (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("missing")))
     assert Network.load(tmp_path / "net").missing is False
+
+
+def test_a_file_of_before_there_was_float64(good, tmp_path):
+    (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("dtype")))
+    net = Network.load(tmp_path / "net")
+    assert net.dtype == net.optimizer.moments.dtype == net.fit_state.best.parameters.dtype == np.float32
+
+
+@pytest.fixture(scope="module")
+def good64(tmp_path_factory):
+    """The bytes of a file of float64, with optimizer and fit."""
+    net = network(dtype="float64")
+    fit(net, 1, Adam(), validation=0.2, early_stopping=5)
+    path = tmp_path_factory.mktemp("files") / "net64.safetensors"
+    net.save(path)
+    return path.read_bytes()
+
+
+DTYPES = {
+    "of float32 that claims float64": (lambda network: network.update(dtype="float64"), "W1 is F32 .* need F64"),
+    "of float64 that claims float32": (lambda network: network.update(dtype="float32"), "W1 is F64 .* need F32"),
+    "of float64 that claims nothing": (lambda network: network.pop("dtype"), "W1 is F64 .* need F32"),
+    "of float16": (lambda network: network.update(dtype="float16"), "dtype is 'float16'"),
+    "of a bracket": (lambda network: network.update(dtype="("), r"dtype is '\('"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DTYPES)
+def test_a_dtype_that_the_tensors_do_not_have_is_refused(what, good, good64, tmp_path):
+    change, message = DTYPES[what]
+    content = with_metadata(good64 if "of float64" in what else good, "network", change)
+    assert refused(tmp_path / "net", content)
+    with pytest.raises(ValueError, match=message):
+        Network.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize("name", ["b2", "moments.1.W1", "best.W3"])
+def test_a_tensor_of_the_other_dtype_is_refused(name, good, good64, tmp_path):
+    for content, other in ((good, np.float64), (good64, np.float32)):
+
+        def change(tensors, metadata, other=other):
+            tensors[name] = tensors[name].astype(other)
+
+        assert refused(tmp_path / "net", with_tensors(content, change))
+
+
+def test_a_file_of_float64_is_truncated_to_no_network(good64, tmp_path):
+    assert not refused(tmp_path / "net", good64)
+    assert all(refused(tmp_path / "net", good64[:length]) for length in range(0, len(good64), 4001))
 
 
 def test_sizes_that_the_tensors_do_not_have_are_refused(good, tmp_path):

@@ -152,11 +152,12 @@ def test_a_gradient_that_float32_does_not_hold_is_no_step():
     assert not net.parameters.any()
 
 
-def test_parameters_that_overflow_are_told(rows):
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e3), ("float64", 1e150)])
+def test_parameters_that_overflow_are_told(rows, dtype, size):
     """The cost of the last step was finite; the cost of the next step would not be."""
     X, Y = rows
-    with pytest.warns(RuntimeWarning, match="the parameters are no longer finite"):
-        Network((5, 8, 3), rng=0).fit(1e3 * X, Y, epochs=1, optimizer=SGD(3e38))
+    with pytest.warns(RuntimeWarning, match=f"the parameters are no longer finite: the last step overflowed {dtype}"):
+        Network((5, 8, 3), rng=0, dtype=dtype).fit(size * X.astype(dtype), Y, epochs=1, optimizer=SGD(3e38))
 
 
 @pytest.mark.parametrize("rate", [1e39, 1e300])

@@ -51,7 +51,7 @@ def test_short_fits_learn_from_those_before(monkeypatch):
     assert used[0] == 2
     assert used[-20:].count(1) > 15, used
     net, (X, Y), choices = network(case), data(case, 50), []
-    monkeypatch.setattr(fits, "Pace", lambda *arguments: choices.append(arguments[-1]) or Pace(*arguments))
+    monkeypatch.setattr(fits, "Pace", lambda *arguments: choices.append(arguments[2]) or Pace(*arguments))
     for batch in (16, 16, 8):
         net.fit(X, Y, epochs=1, batch_size=batch, progress=False)
     assert choices[0] is choices[1]

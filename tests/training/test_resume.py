@@ -1,6 +1,8 @@
 """Files of networks: loading restores what was saved, and a resumed fit has the bits of one that never stopped."""
 
+import copy
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -42,6 +44,40 @@ def test_a_resumed_schedule_has_the_bits_of_one_that_never_stopped(name, tmp_pat
     for lr in rates:
         for kind in (SGD, AdamW):
             assert_resumes(lambda lr=lr, kind=kind: kind(lr()), tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("again", ["a file", "a pickle", "a deep copy"])
+def test_a_resumed_fit_of_float64_has_the_bits_of_one_that_never_stopped(again, tmp_path):
+    """From the best parameters and the last, and from the moments, all of float64."""
+    settings = {"validation": 0.2, "early_stopping": 15}
+    whole, parts = network(dtype="float64"), network(dtype="float64")
+    fit(whole, 12, Adam(0.03), **settings)
+    fit(parts, 7, Adam(0.03), **settings)
+    other = {
+        "a file": lambda: through_a_file(parts, tmp_path / "net.safetensors"),
+        "a pickle": lambda: pickle.loads(pickle.dumps(parts)),
+        "a deep copy": lambda: copy.deepcopy(parts),
+    }[again]()
+    assert repr(other) == repr(parts)
+    for values in (other.parameters, other.optimizer.moments, other.fit_state.best.parameters, other.fit_state.last):
+        assert values.dtype == np.float64
+    assert same(parts, other)
+    fit(other, 12, resume=True, **settings)
+    assert same(whole, other)
+    if again == "a file":
+        tensors = safetensors.load_file(tmp_path / "net.safetensors")
+        assert {values.dtype.name for values in tensors.values()} == {"float64"}
+
+
+def test_moments_of_the_other_dtype_are_refused():
+    """Of a copy of an optimizer, which a network of its own dtype would adopt."""
+    net, other = network(), network(dtype="float64")
+    net.partial_fit(*data())
+    before = other.parameters.copy()
+    with pytest.raises(ValueError, match="holds the moments of another network"):
+        other.partial_fit(*data(), optimizer=copy.deepcopy(net.optimizer))
+    np.testing.assert_array_equal(other.parameters, before)
+    network(dtype="float32").partial_fit(*data(), optimizer=copy.deepcopy(net.optimizer))
 
 
 @pytest.mark.parametrize("lr", [
