@@ -4,6 +4,7 @@
 
     python -m fastprop.compile 784 256 128 10   # all that networks of these widths call
     python -m fastprop.compile --all            # all that networks of any widths call
+    python -m fastprop.compile --all --dtype float64
     python -m fastprop.compile --clear          # remove compiled code, as before an uninstallation
 
 With widths, the tiles of these widths are compiled, all built-in activations and optimizers, and the losses that are
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm(None if given.all else tuple(given.sizes), np.dtype(given.dtype))
     folder = jit.writable_folder(steps.launch_alone)
     what = "networks of any widths" if given.all else "-".join(map(str, given.sizes))
-    print(f"compiled or loaded all for {what} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}")
+    print(f"compiled or loaded all for {what} of {given.dtype} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}")
     if folder is None:
         print("cache: none, since no folder can be written; set NUMBA_CACHE_DIR to one that can")
         return 1

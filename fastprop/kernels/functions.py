@@ -50,7 +50,7 @@ from .simd import (
     wide,
 )
 
-MOST = typed(np.finfo(np.float32).max, np.finfo(np.float64).max)
+MOST = typed(float(np.finfo(np.float32).max), float(np.finfo(np.float64).max))
 PI = typed(3.14159274, 3.141592653589793)
 PI_REST = typed(-8.7422777e-08, 1.2246467991473532e-16)  # π − PI
 HALF_PI = typed(1.57079637, 1.5707963267948966)
