@@ -13,6 +13,7 @@ from fastprop import compile as warming
 pytestmark = pytest.mark.slow
 
 FIT = """
+import sys
 import numpy as np
 import fastprop
 from fastprop import Adam, Network
@@ -22,24 +23,25 @@ missed = []
 save = jit._Cache.save_overload
 jit._Cache.save_overload = lambda self, sig, data: missed.append(self._py_func.__qualname__) or save(self, sig, data)
 rng = np.random.default_rng(0)
-X, labels = rng.random((200, 21), np.float32), rng.integers(0, 3, 200)
+X, labels = rng.random((200, 21)).astype(sys.argv[1]), rng.integers(0, 3, 200)
 for threads in (1, 2):
     fastprop.set_num_threads(threads)
     for hidden, batch in (("relu", 32), ("tanh", 1), ("gelu", 200)):
-        net = Network((21, 35, 3), hidden, "softmax", rng=0)
+        net = Network((21, 35, 3), hidden, "softmax", dtype=sys.argv[1], rng=0)
         net.fit(X, labels, epochs=2, batch_size=batch, optimizer=Adam(), validation=0.2, progress=False)
         net.predict(X), net.predict(X[:1]), net.loss(X, labels)
 print(missed)
 """
 
 
-def test_after_it_a_fit_compiles_nothing(run_python, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_after_it_a_fit_compiles_nothing(run_python, tmp_path, dtype):
     where = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     code = "import sys\nfrom fastprop.compile import main\nsys.exit(main(sys.argv[1:]))"
-    said = run_python(code, 21, 35, 3, timeout=900, **where)
-    assert "compiled or loaded all for 21-35-3" in said
+    said = run_python(code, 21, 35, 3, "--dtype", dtype, timeout=900, **where)
+    assert f"compiled or loaded all for 21-35-3 of {dtype}" in said
     assert str(tmp_path / "cache") in said
-    assert run_python(FIT, **where) == "[]\n"
+    assert run_python(FIT, dtype, **where) == "[]\n"
 
 
 def run(*arguments, **environment):
@@ -71,7 +73,7 @@ def test_clear_removes_compiled_code_and_nothing_else(tmp_path):
 
 
 def test_where_nothing_can_be_kept_it_says_so_and_fails(monkeypatch, capsys):
-    monkeypatch.setattr(warming, "warm", lambda sizes: None)
+    monkeypatch.setattr(warming, "warm", lambda sizes, dtype: None)
     monkeypatch.setattr(warming.jit, "writable_folder", lambda function: None)
     assert warming.main(["3", "4"]) == 1
     assert "NUMBA_CACHE_DIR" in capsys.readouterr().out
