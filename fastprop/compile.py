@@ -4,6 +4,7 @@
 
     python -m fastprop.compile 784 256 128 10   # all that networks of these widths call
     python -m fastprop.compile --all            # all that networks of any widths call
+    python -m fastprop.compile --all --dtype float64
     python -m fastprop.compile --clear          # remove compiled code, as before an uninstallation
 
 With widths, the tiles of these widths are compiled, all built-in activations and optimizers, and the losses that are
@@ -24,6 +25,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .core import threads
+from .core.architecture import DTYPES
 from .kernels import jit, steps
 from .kernels.plan import FLOAT32
 from .kernels.tiles import compile_tiles
@@ -93,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, 1 if compiled code cannot be kept."""
     parser = argparse.ArgumentParser(prog="python -m fastprop.compile", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("sizes", metavar="width", nargs="*", type=int, help="widths of a network, such as 784 256 10")
+    parser.add_argument("--dtype", default="float32", choices=[dtype.name for dtype in DTYPES], help="of the networks")
     parser.add_argument("--all", action="store_true", help="what networks of any widths call")
     parser.add_argument("--clear", action="store_true", help="remove compiled code from all folders, first")
     given = parser.parse_args(arguments)
@@ -105,10 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (given.all or given.sizes):
         return 0
     started = time.perf_counter()
-    warm(None if given.all else tuple(given.sizes))
+    warm(None if given.all else tuple(given.sizes), np.dtype(given.dtype))
     folder = jit.writable_folder(steps.launch_alone)
     what = "networks of any widths" if given.all else "-".join(map(str, given.sizes))
-    print(f"compiled or loaded all for {what} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}")
+    print(f"compiled or loaded all for {what} of {given.dtype} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}")
     if folder is None:
         print("cache: none, since no folder can be written; set NUMBA_CACHE_DIR to one that can")
         return 1

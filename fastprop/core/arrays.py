@@ -55,10 +55,11 @@ def _reals(
     """
     result = value
     most = MOST[dtype]
+    low, high = max(low, -most), min(high, most)
     if value.dtype != dtype or not value.flags.c_contiguous:
         with np.errstate(over="ignore"):
             result = np.ascontiguousarray(value, dtype=dtype).reshape(value.shape)
-    where = scan.first_outside(LIKE[dtype], scan.address_of(result), result.size, max(low, -most), min(high, most))
+    where = scan.first_outside(LIKE[dtype], scan.address_of(result), result.size, low, high)
     if where >= 0 and (missing or not finite):
         outside = (result < low) | (result > high)  # NaN is neither
         if not finite:

@@ -1,7 +1,8 @@
-"""The compiled half of fastprop, from vectors of 16 floats (`simd`) to whole epochs (`steps`).
+"""The compiled half of fastprop, from vectors of 16 numbers (`simd`) to whole epochs (`steps`).
 
 The forward pass, each of the four equations and the whole backward pass are plain `@njit(nogil=True)` functions of flat
-float32 arrays. A user's compiled code can call them, for training loops that fastprop does not have:
+arrays, all of float32 or all of float64. A user's compiled code can call them, for training loops that fastprop does
+not have:
 
 - one layer: `forward`, `activate`, `dZ`, `dW`, `db`, `dA`, `transpose`, documented in `fastprop.kernels.equations`;
 - a whole network, over the layers of a `Plan`: `forward_pass`, `backward_pass`, `gradients_pass`, and `gather` for the

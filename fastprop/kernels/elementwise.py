@@ -52,7 +52,7 @@ def LOSS(element):
 LOG2_E = 1.4426950408889634
 LN2_HIGH = typed(0.693359375, 0.6931471803691238)  # 9 bits, 33 bits: n·LN2_HIGH is exact
 LN2_LOW = typed(-2.12194440e-4, 1.9082149292705877e-10)
-SMALLEST_NORMAL = typed(np.finfo(np.float32).tiny, np.finfo(np.float64).tiny)
+SMALLEST_NORMAL = typed(float(np.finfo(np.float32).tiny), float(np.finfo(np.float64).tiny))
 DENORMAL_BITS = typed(24.0, 54.0)
 DENORMAL_SCALE = typed(2.0**24, 2.0**54)  # denormal numbers times this are normal
 EXP_OVERFLOWS = typed(89.0, 710.0)  # eˣ is infinity from here on

@@ -1,15 +1,15 @@
 """Functions of :mod:`math` on vectors, for custom activations and losses; `elementwise.py` has exp, log, tanh, erf.
 
-Every function is computed in registers, without tables and without calls, except for gamma, lgamma and fmod of float64,
-which are called for each lane. NaN gives NaN, and infinities give what NumPy gives. Odd functions are odd bit for bit,
+Every function is computed in registers, without tables and without calls; but gamma, lgamma and fmod of float64 call
+the C library's for each lane. NaN gives NaN, and infinities give what NumPy gives. Odd functions are odd bit for bit,
 and keep the sign of zero. A step of a float32 function that needs more than 24 bits is taken in float64, and a step of
 a float64 function that needs more than 53 bits in two parts, which also are exact on a processor without fused
 multiply-adds.
 
 A docstring gives the largest error in ulp. In float32 it is that against float64, with fused multiply-adds (over every
 17th float32; erfc, gamma and lgamma: every 101st) and without (every 101st). In float64 it is that of some hundred
-thousand random numbers against 140 bits, half of them uniform and half uniform in their bits, with and without. Where
-no range is given, it is that of the function. Polynomials are minimax fits of the relative error.
+thousand random numbers against 140 bits, some uniform and some uniform in their bits, with and without. Where no range
+is given, it is that of the function. Polynomials are minimax fits of the relative error.
 """
 
 import numpy as np
@@ -50,7 +50,7 @@ from .simd import (
     wide,
 )
 
-MOST = typed(np.finfo(np.float32).max, np.finfo(np.float64).max)
+MOST = typed(float(np.finfo(np.float32).max), float(np.finfo(np.float64).max))
 PI = typed(3.14159274, 3.141592653589793)
 PI_REST = typed(-8.7422777e-08, 1.2246467991473532e-16)  # π − PI
 HALF_PI = typed(1.57079637, 1.5707963267948966)
@@ -141,26 +141,6 @@ ERFC_FACTOR = polynomial(
         0.09751909515337114, -0.010555596332223261, -0.14000918013762031, 1.2423492448711544,
     ),
 )  # fmt: skip
-# log Γ(1 + t)/t for |t| ≤ ¼
-LGAMMA_NEAR_ONE = polynomial(
-    single=(),  # float32 does not use it
-    double=(
-        -0.06929940528807496, 0.07304420362903541, -0.056628554059470086, 0.060197925025988364, -0.0668227295010986,
-        0.07159450232316572, -0.07692616203036022, 0.08334717581186364, -0.09095417474252394, 0.10009962280030728,
-        -0.11133426358092796, 0.12550966712447933, -0.14404989678681035, 0.1695571770162483, -0.20738555102861,
-        0.2705808084277174, -0.4006856343865315, 0.8224670334241133, -0.5772156649015329,
-    ),
-)  # fmt: skip
-# log Γ(2 + t)/t for |t| ≤ ¼
-LGAMMA_NEAR_TWO = polynomial(
-    single=(),  # float32 does not use it
-    double=(
-        -2.1479920236505454e-06, 4.6060850890607935e-06, -9.429176701673097e-06, 2.0485295695028848e-05,
-        -4.4926731888020285e-05, 9.945856517950501e-05, -0.00022315474574803669, 0.0005096694977390326,
-        -0.0011927539118704292, 0.002890510331096814, -0.007385551028673016, 0.02058080842778249, -0.0673523010531981,
-        0.3224670334241132, 0.42278433509846713,
-    ),
-)  # fmt: skip
 
 
 # ---- trigonometry ------------------------------------------------------------------------------------------------
@@ -220,7 +200,10 @@ def _cos_of_rest(r):
 
 @inlined
 def sin(x):
-    """Return the sine: 1.55 ulp, 1.55 without, for |x| ≤ 4.2e8; beyond, a number in [−1, 1]."""
+    """Return the sine; a number in [−1, 1] for |x| > 4.2e8.
+
+    1.55 ulp, 1.55 without; float64 1.48, 1.51.
+    """
     n, r = _quarter_turns(x)
     s = _sin_of_rest(r)
     c = _cos_of_rest(r)
@@ -230,7 +213,10 @@ def sin(x):
 
 @inlined
 def cos(x):
-    """Return the cosine: 1.55 ulp, 1.56 without, for |x| ≤ 4.2e8; beyond, a number in [−1, 1]."""
+    """Return the cosine; a number in [−1, 1] for |x| > 4.2e8.
+
+    1.55 ulp, 1.56 without; float64 1.46, 1.46.
+    """
     n, r = _quarter_turns(x)
     s = _sin_of_rest(r)
     c = _cos_of_rest(r)
@@ -239,9 +225,9 @@ def cos(x):
 
 @inlined
 def tan(x):
-    """Return the tangent: sin r/cos r, or −cos r/sin r after an odd number of quarter turns.
+    """Return the tangent, sin r/cos r or −cos r/sin r; any number for |x| > 4.2e8.
 
-    3.57 ulp, 3.60 without, for |x| ≤ 4.2e8; beyond, any number.
+    3.57 ulp, 3.60 without; float64 3.22, 3.22.
     """
     n, r = _quarter_turns(x)
     s = _sin_of_rest(r)
@@ -267,7 +253,7 @@ def _arc(y, x):
 
 @inlined
 def atan(x):
-    """Return the arc tangent: 1.86 ulp, 1.80 without."""
+    """Return the arc tangent: 1.86 ulp, 1.80 without; float64 1.55, 1.55."""
     return copysign(_arc(absolute(x), splat(x, 1.0)), x)
 
 
@@ -275,7 +261,7 @@ def atan(x):
 def atan2(y, x):
     """Return the angle of the point (x, y), in [−π, π]; a zero counts with its sign.
 
-    1.81 ulp, 1.83 without, over two million pairs.
+    1.81 ulp, 1.83 without, over two million pairs; float64 1.90, 1.90.
     """
     a = absolute(y)
     b = absolute(x)
@@ -302,7 +288,7 @@ def _asin_or_its_rest(a, far):
 
 @inlined
 def asin(x):
-    """Return the arc sine; NaN beyond ±1: 2.27 ulp, 2.31 without."""
+    """Return the arc sine; NaN beyond ±1: 2.27 ulp, 2.31 without; float64 2.08, 2.13."""
     a = absolute(x)
     far = a > 0.5
     y = _asin_or_its_rest(a, far)
@@ -311,7 +297,7 @@ def asin(x):
 
 @inlined
 def acos(x):
-    """Return the arc cosine; NaN beyond ±1: 1.12 ulp, 1.16 without."""
+    """Return the arc cosine; NaN beyond ±1: 1.12 ulp, 1.16 without; float64 1.07, 1.07."""
     a = absolute(x)
     far = a > 0.5
     y = _asin_or_its_rest(a, far)
@@ -339,7 +325,7 @@ def _halves(a):
 def sinh(x):
     """Return (eˣ − e⁻ˣ)/2, without cancellation near 0 and without overflow before the result's.
 
-    2.27 ulp, 2.34 without.
+    2.27 ulp, 2.34 without; float64 1.93, 2.01.
     """
     a = absolute(x)
     P, M, u, v = _halves(a)
@@ -349,7 +335,7 @@ def sinh(x):
 
 @inlined
 def cosh(x):
-    """Return (eˣ + e⁻ˣ)/2, without overflow before the result's: 1.64 ulp, 1.63 without."""
+    """Return (eˣ + e⁻ˣ)/2, without overflow before the result's: 1.64 ulp, 1.63 without; float64 1.04, 1.05."""
     a = absolute(x)
     P, M, u, v = _halves(a)
     return where(a > COSH_OVERFLOWS(x), np.inf, (P + M + fma(P, u, 0.0 - M * v)) * 2.0)
@@ -364,7 +350,10 @@ def _log1p_of_sum(a, rest):
 
 @inlined
 def asinh(x):
-    """Return log(x + √(x² + 1)) = log(1 + x + x²/(1 + √(x² + 1))): 2.71 ulp, 2.81 without."""
+    """Return log(x + √(x² + 1)) = log(1 + x + x²/(1 + √(x² + 1))).
+
+    2.71 ulp, 2.81 without; float64 2.30, 2.30.
+    """
     a = absolute(x)
     z = a * a
     return where(a < NO_SQUARE(x), x, copysign(_log1p_of_sum(a, a + z / (sqrt(z + 1.0) + 1.0)), x))
@@ -372,14 +361,17 @@ def asinh(x):
 
 @inlined
 def acosh(x):
-    """Return log(x + √(x² − 1)) = log(1 + t + √(t² + 2t)), t = x − 1; NaN below 1: 2.73 ulp, 2.77 without."""
+    """Return log(x + √(x² − 1)) = log(1 + t + √(t² + 2t)), t = x − 1; NaN below 1.
+
+    2.73 ulp, 2.77 without; float64 3.15, 3.15.
+    """
     t = x - 1.0
     return where(x < 1.0, np.nan, _log1p_of_sum(x, t + sqrt(fma(t, t, t + t))))
 
 
 @inlined
 def atanh(x):
-    """Return ½·log((1 + x)/(1 − x)); NaN beyond ±1: 3.19 ulp, 3.11 without."""
+    """Return ½·log((1 + x)/(1 − x)); NaN beyond ±1: 3.19 ulp, 3.11 without; float64 2.42, 2.42."""
     a = absolute(x)
     return copysign(where(a < 0.33, log_ratio(a), log((a + 1.0) / (1.0 - a))) * 0.5, x)
 
@@ -389,7 +381,7 @@ def atanh(x):
 
 @inlined
 def exp2(x):
-    """Return 2ˣ = 2ⁿ·eʳ, r = (x − n)·ln 2; exact for integers: 1.02 ulp, 0.99 without."""
+    """Return 2ˣ = 2ⁿ·eʳ, r = (x − n)·ln 2; exact for integers: 1.02 ulp, 0.99 without; float64 1.01, 0.97."""
     x = where(x > EXP2_OVERFLOWS(x), EXP2_OVERFLOWS(x), x)
     x = where(x < EXP2_VANISHES(x), EXP2_VANISHES(x), x)
     n = nearest(x)
@@ -416,14 +408,20 @@ def _with_ends_of_log(x, y):
 
 @inlined
 def log2(x):
-    """Return the logarithm to base 2, e + log m·log₂ e; exact for powers of 2: 2.74 ulp, 2.95 without."""
+    """Return the logarithm to base 2, e + log m·log₂ e; exact for powers of 2.
+
+    2.74 ulp, 2.95 without; float64 2.70, 2.70.
+    """
     e, l = _exponent_and_log(x)
     return _with_ends_of_log(x, fma(l, LOG2_E_HIGH(x), fma(l, LOG2_E_LOW(x), e)))
 
 
 @inlined
 def log10(x):
-    """Return the logarithm to base 10, e·log₁₀ 2 + log m·log₁₀ e: 3.03 ulp, 3.28 without."""
+    """Return the logarithm to base 10, e·log₁₀ 2 + log m·log₁₀ e.
+
+    3.03 ulp, 3.28 without; float64 2.68, 2.99.
+    """
     e, l = _exponent_and_log(x)
     y = fma(e, LOG10_2_LOW(x), fma(l, LOG10_E_HIGH(x), l * LOG10_E_LOW(x)))
     return _with_ends_of_log(x, fma(e, LOG10_2_HIGH(x), y))
@@ -451,7 +449,7 @@ _better_root = by_element(_better_root_of_float32, _better_root_of_float64, "Ret
 def cbrt(x):
     """Return ∛x: a polynomial of degree 4, in float64 7, in the mantissa, and one step of an iteration.
 
-    0.51 ulp, 0.51 without.
+    0.51 ulp, 0.51 without; float64 0.66, 0.66.
     """
     a = absolute(x)
     small = a < SMALLEST_NORMAL(x)
@@ -493,7 +491,7 @@ _root_of_squares = by_element(_root_of_squares_of_float32, _root_of_squares_of_f
 def hypot(x, y):
     """Return √(x² + y²), in which no square leaves the range; infinity if one is, even beside NaN.
 
-    0.51 ulp, 0.51 without, over two million pairs.
+    0.51 ulp, 0.51 without, over two million pairs; float64 1.09, 1.16.
     """
     a = absolute(x)
     b = absolute(y)
@@ -530,7 +528,7 @@ def erfc(x):
     """Return 1 − erf x, from x = ½ on as e^(−x²)·P((x − c)/(x + c))/(1 + 2x) (after Shepherd and Laframboise 1981).
 
     x² and its exponential are taken in two parts, since an error in x² is one of the same size in the result.
-    3.88 ulp, 3.89 without.
+    3.88 ulp, 3.89 without; float64 3.07, 3.25.
     """
     a = absolute(x)
     a = where(a > ERFC_IS_ZERO(x), ERFC_IS_ZERO(x), a)
@@ -584,22 +582,12 @@ def _gamma_of_float32(x):
     return where(x < 0.0, where(floor(x) < x, y, np.nan), where(absolute(x) <= 0.0, 1.0 / x, y))
 
 
-_gamma_of_each = lanewise("numba_gamma")
-_lgamma_of_each = lanewise("numba_lgamma")
-
-
-@inlined
-def _gamma_of_float64(x):
-    """Return Γ(x) by the function of the standard library."""
-    return _gamma_of_each(x)
-
-
 gamma = by_element(
     _gamma_of_float32,
-    _gamma_of_float64,
-    """Return Γ(x); ±∞ for ±0, NaN for negative integers: 0.51 ulp, 0.51 without; float64 GAMMA64.
+    lanewise("numba_gamma"),
+    """Return Γ(x); ±∞ for ±0, NaN for negative integers: 0.51 ulp, 0.51 without.
 
-    In float64 it is the function of :mod:`math`, which Numba has for every platform, called for each lane.
+    In float64 it is the C library's: 5.7 ulp with glibc.
     """,
 )
 
@@ -625,22 +613,12 @@ def _lgamma_of_float32(x):
     return where(far, outer, inner)
 
 
-@inlined
-def _lgamma_of_float64(x):
-    """Return log |Γ(x)| by the function of the standard library, within ¼ of 1 and 2 by polynomials."""
-    two = x > 1.5
-    t = x - where(two, splat(x, 2.0), 1.0)
-    near = fma(where(two, LGAMMA_NEAR_TWO(t), LGAMMA_NEAR_ONE(t)), t, 0.0)
-    return where(absolute(t) <= 0.25, near, _lgamma_of_each(x))
-
-
 lgamma = by_element(
     _lgamma_of_float32,
-    _lgamma_of_float64,
-    """Return log |Γ(x)|; infinity for 0, −1, −2, … and for ±∞: 2.60 ulp, 2.60 without; float64 LGAMMA64.
+    lanewise("numba_lgamma"),
+    """Return log |Γ(x)|; infinity for 0, −1, −2, … and for ±∞: 2.60 ulp, 2.60 without.
 
-    In float64 it is the function of :mod:`math`, which Numba has for every platform, called for each lane; but beside
-    1 and 2, where it has zeros, it is accurate relative to its values.
+    In float64 it is the C library's: 2.8 ulp with glibc.
     """,
 )
 
@@ -657,18 +635,12 @@ def _fmod_of_float32(x, y):
     return copysign(narrow(x, where(q > 536870912.0, r * 0.0, r)), x)
 
 
-@inlined
-def _fmod_of_float64(x, y):
-    """Return x − y·trunc(x/y) by the function of the C library."""
-    return remainder(x, y)
-
-
 fmod = by_element(
     _fmod_of_float32,
-    _fmod_of_float64,
-    """Return x − y·trunc(x/y).
+    remainder,
+    """Return x − y·trunc(x/y), with the sign of x.
 
-    It is exact for |x/y| < 2²⁹, and 0 beyond, where neighbouring x are more than 32 y apart. In float64 it is exact for
-    all numbers, by the function of the C library, which is called for each lane.
+    It is exact for |x/y| < 2²⁹, and 0 beyond, where neighbouring x are more than 32 y apart. In float64 it is the C
+    library's, which is exact for all numbers.
     """,
 )

@@ -71,16 +71,9 @@ def entry(function: Callable | None = None, **flags: bool) -> Any:
 
 
 def _dispatcher(function: Callable, flags: dict[str, Any]) -> Any:
-    """Return Numba's dispatcher of `function`, which holds back signals while it compiles or loads machine code.
-
-    NUMBA_DISABLE_JIT=1, which is meant for the user's functions, does not apply: intrinsics have no Python form.
-    """
-    before = numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = 0
-    try:
+    """Return Numba's dispatcher of `function`, which holds back signals while it compiles or loads machine code."""
+    with _jit_enabled():
         dispatcher = numba.njit(**flags)(function)
-    finally:
-        numba.config.DISABLE_JIT = before
     compile_or_load = dispatcher.compile
 
     def compile(signature: Any) -> Any:
@@ -143,10 +136,22 @@ def compiling() -> Iterator[None]:
     with Held(), global_compiler_lock:
         with _quiet_loggers():
             _accept_environment()
-            yield
+            with _jit_enabled():
+                yield
         error, _unsaved = _unsaved, None
     if error is not None:
         _warn_unsaved(error)
+
+
+@contextmanager
+def _jit_enabled() -> Iterator[None]:
+    """Ignore NUMBA_DISABLE_JIT=1, which is meant for the user's functions: intrinsics have no Python form."""
+    before = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = 0
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = before
 
 
 @contextmanager

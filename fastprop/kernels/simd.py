@@ -884,7 +884,7 @@ def remainder(typingctx, a, b):
 def lanewise(symbol: str) -> Any:
     """Return a function of float64 vectors that calls a C function of one float64 for each lane.
 
-    The symbol must be one that Numba knows on every platform: of its own library, as ``numba_gamma``, or of C's.
+    The symbol must be one that Numba knows on every platform, as those of its own library, which begin with "numba_".
     """
 
     @intrinsic

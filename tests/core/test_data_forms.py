@@ -11,6 +11,7 @@ import pytest
 
 from fastprop import Adam, Health, Network, diagnose, dropin
 from fastprop.core import arrays, forms
+from fastprop.kernels.plan import FLOAT32
 
 pd = pytest.importorskip("pandas", reason="frames are those of pandas")
 WHOLE = np.random.default_rng(0).integers(0, 2, (12, 3))
@@ -106,13 +107,13 @@ def test_a_numeric_frame_is_not_taken_apart(monkeypatch):
     """Frames whose columns have one dtype, or a common one, are converted at once."""
     monkeypatch.setattr(forms, "_columns", None)
     for dtypes in (("float32",) * 3, ("int64", "float32", "float64"), ("bool",) * 3):
-        np.testing.assert_array_equal(arrays.features(frame(*dtypes), 3, np.dtype(np.float32)), X)
+        np.testing.assert_array_equal(arrays.features(frame(*dtypes), 3, FLOAT32), X)
 
 
 def test_an_array_of_numbers_is_never_looked_at_as_objects(monkeypatch):
     monkeypatch.setattr(forms, "numbers", None)
     for dtype in ("f4", "f8", "i8", "u1", "?"):
-        assert arrays.features(WHOLE.astype(dtype), 3).shape == (12, 3)
+        assert arrays.features(WHOLE.astype(dtype), 3, FLOAT32).shape == (12, 3)
 
 
 # ---- what is missing ---------------------------------------------------------------------------------------------

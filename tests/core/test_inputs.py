@@ -7,6 +7,7 @@ from networks import Case, bits, data, network
 from fastprop import SGD
 from fastprop.core import arrays
 from fastprop.core.architecture import Architecture
+from fastprop.kernels.plan import FLOAT32
 
 M = 37
 CASE = Case("inputs", (5, 8, 3), "relu", "softmax", M)
@@ -121,16 +122,16 @@ def test_a_float32_array_is_not_copied():
     """C-contiguous float32 is not copied, writable or not; neither are a slice of its rows, and labels of int64."""
     X, Y = data(CASE)
     for given in (X, read_only(X), X[3:20]):
-        assert np.shares_memory(arrays.features(given, 5), given)
+        assert np.shares_memory(arrays.features(given, 5, FLOAT32), given)
     assert np.shares_memory(Architecture.checked((5, 8, 3), output="softmax").check_targets(Y, M), Y)
     numbers = data(NUMBERS)[1]
     assert np.shares_memory(Architecture.checked((5, 8, 3)).check_targets(numbers, M), numbers)
-    assert not np.shares_memory(arrays.features(np.asfortranarray(X), 5), X)
+    assert not np.shares_memory(arrays.features(np.asfortranarray(X), 5, FLOAT32), X)
 
 
 @pytest.mark.parametrize("form", ["float64", "Fortran order", "strided", "read-only", "int64"])
 def test_what_comes_through_is_contiguous_float32(form):
-    X = arrays.features(FORMS[form](WHOLE.astype(np.float32)), 5)
+    X = arrays.features(FORMS[form](WHOLE.astype(np.float32)), 5, FLOAT32)
     assert X.dtype == np.float32
     assert X.flags.c_contiguous
     np.testing.assert_array_equal(X, WHOLE)
@@ -182,10 +183,10 @@ def test_not_one_bad_value_gets_through(row, value):
         X = np.zeros((2045, width), np.float32)  # no whole number of vectors, but for the last width
         X[row, width - 1] = value
         with pytest.raises(ValueError, match=rf"X\[{row}, {width - 1}\] is"):
-            arrays.features(X, width)
+            arrays.features(X, width, FLOAT32)
 
 
 def test_the_largest_and_the_smallest_values_get_through():
     X = np.array([[np.finfo(np.float32).max, -np.finfo(np.float32).max, 1e-45, -0.0, 0.0]], np.float32)
-    assert arrays.features(X, 5) is X
-    assert arrays.features(np.tile(X, (1000, 1)), 5).shape == (1000, 5)
+    assert arrays.features(X, 5, FLOAT32) is X
+    assert arrays.features(np.tile(X, (1000, 1)), 5, FLOAT32).shape == (1000, 5)

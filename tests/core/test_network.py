@@ -25,6 +25,7 @@ from networks import (
     names,
     network,
     reference_forward,
+    tolerance,
 )
 
 import fastprop
@@ -34,9 +35,13 @@ each_case = pytest.mark.parametrize("case", CASES, ids=names(CASES))
 each_small_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
 
 
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@each_dtype
 @each_case
-def test_forward_and_backward(case):
-    net, (X, Y) = network(case), data(case)
+def test_forward_and_backward(case, dtype):
+    net, (X, Y) = network(case, dtype=dtype), data(case, dtype=dtype)
     check_forward(net, X)
     check_backward(net, X, Y)
 
@@ -49,24 +54,35 @@ def random_cases(draw):
     return Case("random", sizes, hidden, draw(st.sampled_from(outputs)), draw(st.integers(1, 70)))
 
 
-@given(case=random_cases(), seed=st.integers(0, 1000), weighted=st.booleans())
-def test_random_architectures(case, seed, weighted):
-    net, (X, Y) = network(case, rng=seed), data(case, seed=seed)
-    weights = np.random.default_rng(seed).uniform(0.1, 3, case.batch).astype(np.float32) if weighted else None
+@given(
+    case=random_cases(),
+    seed=st.integers(0, 1000),
+    weighted=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_random_architectures(case, seed, weighted, dtype):
+    net, (X, Y) = network(case, rng=seed, dtype=dtype), data(case, seed=seed, dtype=dtype)
+    weights = np.random.default_rng(seed).uniform(0.1, 3, case.batch).astype(dtype) if weighted else None
     check_forward(net, X)
     check_backward(net, X, Y, weights)
 
 
+@each_dtype
 @pytest.mark.parametrize("m", [511, 513, 2000])
-def test_batches_of_more_than_one_chunk(m):
+def test_batches_of_more_than_one_chunk(m, dtype):
     """Batch sizes around the borders of chunks of 512, for the passes and for the training step."""
     case = Case("chunks", (9, 33, 5), "tanh", "softmax", m)
-    net, (X, Y) = network(case), data(case)
+    net, (X, Y) = network(case, dtype=dtype), data(case, dtype=dtype)
     check_forward(net, X)
     check_backward(net, X, Y)
     before, gradients = net.parameters.copy(), net.gradients.copy()
     net.train_step(X, Y, SGD(lr=0.5))
-    assert_close(before - net.parameters, 0.5 * gradients, 1e-4, "a step of one learning rate times the gradients")
+    assert_close(
+        before - net.parameters,
+        0.5 * gradients,
+        5 * tolerance(net.dtype),
+        "a step of one learning rate times the gradients",
+    )
 
 
 @each_small_case
@@ -108,16 +124,17 @@ def test_predict_and_loss_leave_the_cache_and_the_gradients_alone():
     assert after == before
 
 
+@each_dtype
 @pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])
 @pytest.mark.parametrize("hidden", ["relu", "sigmoid", "tanh", "identity", ("relu", "tanh")])
-def test_gradients_against_central_differences(hidden, output):
+def test_gradients_against_central_differences(hidden, output, dtype):
     """In float64, for every parameter of every pair of activations: the four equations themselves.
 
-    The largest error is that of gradients a thousand times smaller than their neighbours: 2e-4 at most here.
+    The largest error is that of gradients a thousand times smaller than their neighbours: 2e-4 at most here in float32.
     """
     case = Case("check", (5, 9, 8, 3), hidden, output, 12)
-    net, (X, Y) = network(case), data(case)
-    assert net.gradient_check(X, Y) < 5e-4
+    net, (X, Y) = network(case, dtype=dtype), data(case, dtype=dtype)
+    assert net.gradient_check(X, Y) < (5e-4 if dtype == "float32" else 1e-6)
 
 
 def test_the_gradient_check_sees_a_wrong_gradient(monkeypatch):

@@ -50,7 +50,12 @@ def test_predict_finds_out_how_many_threads_are_the_fastest(monkeypatch):
     monkeypatch.setattr(thread_choice, "TRIALS_APART", 0.0)
     net, used = Network((784, 256, 10), rng=0), []
     launch = threads.launch
-    monkeypatch.setattr(threads, "launch", lambda job, n, *call: used.append(n) or launch(job, n, *call))
+
+    def noted(worker, job, n, *call):
+        used.append(n)
+        return launch(worker, job, n, *call)
+
+    monkeypatch.setattr(threads, "launch", noted)
     X = np.random.default_rng(0).random((512, 784), np.float32)
     expected = bits(net.predict(X))
     for _ in range(50):

@@ -102,34 +102,34 @@ def test_error_over_the_whole_range(name, low, high, most):
     check(name, every_so_many(low, high), most)
 
 
-# Behind each bound, the largest error of 60,000 random numbers against 140 bits, with and without fused multiply-adds.
-# erf has no function of long double to be compared with, and 1 ulp more.
+# Behind a bound, the largest error of a hundred thousand random numbers against 140 bits, with fused multiply-adds and
+# without. The exact values of erf are those of math, which are within 1 ulp.
 @pytest.mark.parametrize(
     ("name", "low", "high", "most"),
     [
-        ("exp", 0.0, 709.78, 1.1),
+        ("exp", 0.0, 709.78, 1.1),  # 0.95, 0.92
         ("exp", -0.0, -708.39, 1.1),
         ("exp", -708.39, -745.5, 1.1),  # results are denormal
-        ("expm1", 0.0, 709.78, 2.0),
-        ("expm1", -0.0, -1000.0, 2.0),
-        ("erf", 0.0, FLOAT64_MAX, 2.8),
+        ("expm1", 0.0, 709.78, 2.2),  # 1.79, 1.92
+        ("expm1", -0.0, -1000.0, 2.2),
+        ("erf", 0.0, FLOAT64_MAX, 2.8),  # 1.39, 1.45
         ("erf", -0.0, -FLOAT64_MAX, 2.8),
         ("log", 5e-324, SMALLEST_NORMAL_64, 0.6),
-        ("log", SMALLEST_NORMAL_64, FLOAT64_MAX, 2.1),
-        ("log1p", 0.0, 1.0, 2.1),
+        ("log", SMALLEST_NORMAL_64, FLOAT64_MAX, 2.1),  # 1.93, 1.93
+        ("log1p", 0.0, 1.0, 2.1),  # 1.85, 1.85
         ("log1p", 1.0, FLOAT64_MAX, 2.1),
         ("log1p", -0.0, -0.9999999999999999, 2.1),
-        ("tanh", 0.0, FLOAT64_MAX, 2.8),
+        ("tanh", 0.0, FLOAT64_MAX, 2.8),  # 2.46, 2.46
         ("tanh", -0.0, -FLOAT64_MAX, 2.8),
         ("sigmoid", 0.0, FLOAT64_MAX, 1.8),
-        ("sigmoid", -0.0, -708.3, 2.8),
+        ("sigmoid", -0.0, -708.3, 2.8),  # 1.91, 1.91
     ],
 )
 def test_error_of_float64_over_the_whole_range(name, low, high, most):
     check(name, every_so_many(low, high, np.float64), most + SLACK)
 
 
-MOST = {"exp": (1.1, 1.1), "expm1": (1.6, 2.0), "log": (2.1, 2.1), "log1p": (2.1, 2.1), "tanh": (6.5, 2.8)}
+MOST = {"exp": (1.1, 1.1), "expm1": (1.6, 2.2), "log": (2.1, 2.1), "log1p": (2.1, 2.1), "tanh": (6.5, 2.8)}
 MOST |= {"erf": (3.0, 2.8), "sigmoid": (1.6, 1.8)}
 
 

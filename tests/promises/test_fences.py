@@ -22,12 +22,13 @@ counted = 0
 
 def use(case, m, batch, make, options):
     global counted
-    X, Y = map(fences.copy, data(case, m))
+    dtype = ("float32", "float64")[counted // 2 % 2]
+    X, Y = map(fences.copy, data(case, m, dtype=dtype))
     n = case.sizes[-1]
     by_output = counted % 2 and n > 1 and case.output != "softmax"
-    weights = np.linspace(0.5, 1, m * n, dtype=np.float32).reshape(m, n)
+    weights = np.linspace(0.5, 1, m * n, dtype=dtype).reshape(m, n)
     weights = fences.copy(weights if by_output else weights[:, 0])
-    net, optimizer = Network(case.sizes, case.hidden, case.output, rng=0, **options), make()
+    net, optimizer = Network(case.sizes, case.hidden, case.output, dtype=dtype, rng=0, **options), make()
     fence = min(m, batch)
     net.fit(X, Y, epochs=2, batch_size=batch, optimizer=optimizer, sample_weight=weights, rng=0)
     net.train_step(X[-fence:], Y[-fence:], optimizer)
@@ -62,7 +63,7 @@ def use_dropin(case, m):
 for threads in (1, 3):
     fastprop.set_num_threads(threads)
     if threads > 1:
-        estimate.threads_for = lambda sizes, batch, available, train=True: available
+        estimate.threads_for = lambda sizes, batch, available, size=4, train=True: available
     for i, case in enumerate((*AWKWARD, *SHAPES[:3])[: int(sys.argv[2])]):
         for j, (m, batch) in enumerate(((1, 1), (15, 16), (33, 16), (130, 100), (1300, 1300))):
             use(case, m, batch, VARIANTS[(i + j) % len(VARIANTS)], OPTIONS[(i + 2 * j) % len(OPTIONS)])
@@ -76,8 +77,8 @@ from fences import Fences
 from fastprop.kernels import scan
 
 a = Fences(behind=True).copy(np.ones(40, np.float32))
-print(scan.first_outside(a.ctypes.data, 40, 0.0, 2.0), flush=True)
-scan.first_outside(a.ctypes.data, 41, 0.0, 2.0)
+print(scan.first_outside(np.float32(0), a.ctypes.data, 40, 0.0, 2.0), flush=True)
+scan.first_outside(np.float32(0), a.ctypes.data, 41, 0.0, 2.0)
 print("went on")
 """
 

@@ -163,7 +163,7 @@ import numpy as np
 from fastprop.kernels import jit, scan
 jit._Cache.load_overload = lambda *_: None
 X = np.zeros(100, np.float32)
-scan.first_outside(X.ctypes.data, 100, -1.0, 1.0)
+scan.first_outside(X[0], X.ctypes.data, 100, -1.0, 1.0)
 print(stream.getvalue().count("\\n"), logging.getLogger("numba").level, logging.getLogger("numba.core.ssa").level)
 import numba
 numba.njit(lambda x: x + 1)(1)
@@ -176,9 +176,21 @@ def test_numbas_loggers_are_quiet_only_while_kernels_are_compiled(run_python):
     assert run_python(LOGGED) == "0 0 10\nTrue\n"
 
 
+COMPILED_ANEW = """
+import numba
+import numpy as np
+from fastprop.kernels import scan
+X = np.zeros(100, np.float32)
+print(scan.first_outside(X[0], X.ctypes.data, 100, 1.0, 2.0), numba.njit(lambda x: x + 1).__class__.__name__)
+"""
+
+
 @pytest.mark.slow
-def test_numba_disable_jit_is_for_the_users_functions(run_python):
+def test_numba_disable_jit_is_for_the_users_functions(run_python, tmp_path):
+    """Kernels are compiled and loaded as ever, and a user's function stays one of Python."""
     assert run_python(PARALLEL + "print(trained(0) == trained(0))", NUMBA_DISABLE_JIT="1") == "True\n"
+    variables = {"NUMBA_DISABLE_JIT": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run_python(COMPILED_ANEW, **variables) == "0 function\n"
 
 
 NO_THREADS = (

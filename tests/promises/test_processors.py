@@ -14,12 +14,13 @@ from networks import SMALL, check_backward, check_forward, data, network
 from fastprop import Adam
 from fastprop.kernels import simd
 
-for case in SMALL:
-    net, (X, Y) = network(case), data(case)
-    check_forward(net, X)
-    check_backward(net, X, Y)
-    net.fit(X, Y, epochs=2, batch_size=16, optimizer=Adam())
-    check_forward(net, X)
+for dtype in ("float32", "float64"):
+    for case in SMALL:
+        net, (X, Y) = network(case, dtype=dtype), data(case, dtype=dtype)
+        check_forward(net, X)
+        check_backward(net, X, Y)
+        net.fit(X, Y, epochs=2, batch_size=16, optimizer=Adam())
+        check_forward(net, X)
 print(simd.TILE_ROWS)
 """
 

@@ -90,7 +90,7 @@ def test_the_cases_take_every_path_of_the_planner(monkeypatch):
         "dA in place of A": [l["dZ"] == l["Z"] for l in layers],
         "activation apart": [bool(l["activation"]) for l in layers],
         "a ragged last panel": [plan.batch % 16 > 0 for plan in plans],
-        "a large W": [l["n"] * l["n_prev"] > plan_module.SMALL_WEIGHTS for l in layers],
+        "a large W": [4 * l["n"] * l["n_prev"] > plan_module.SMALL_WEIGHTS for l in layers],
         "equation 4 in runs": [l["n"] > plan_module.ROW_BLOCK for l in layers],
         "relu with dZ apart": [bool(l["relu"]) and l["dZ"] != l["Z"] for l in layers],
         "rows of dW in blocks": [l["n"] > plan_module.ROWS_TOGETHER for l in layers],

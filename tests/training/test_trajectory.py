@@ -20,14 +20,14 @@ STEPS = 200
 each_network = pytest.mark.parametrize("case", NETWORKS, ids=[case.name for case in NETWORKS])
 
 
-def learnable(case):
+def learnable(case, dtype="float32"):
     """Data with something to learn: targets from a network of another start."""
-    X, _ = data(case, M)
-    teacher = network(case, rng=99)
+    X, _ = data(case, M, dtype=dtype)
+    teacher = network(case, rng=99, dtype=dtype)
     Y = teacher.predict(3 * X)
     if case.output == "softmax":
         return X, Y.argmax(axis=1)
-    return X, (Y > 0.5).astype(np.float32) if case.output == "sigmoid" else Y
+    return X, (Y > 0.5).astype(dtype) if case.output == "sigmoid" else Y
 
 
 def batches(case, m=M):
@@ -39,11 +39,12 @@ def assert_same_parameters(net, parameters, tolerance=2e-4):
         assert_close(value, parameters[name], tolerance, name)
 
 
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 2e-4), ("float64", 1e-9)])
 @each_network
 @each_optimizer
-def test_fit_walks_the_path_of_numpy(name, case):
+def test_fit_walks_the_path_of_numpy(name, case, dtype, near):
     """200 steps and more: the same loss in every epoch, and the same parameters at the end."""
-    net, (X, Y) = network(case), learnable(case)
+    net, (X, Y) = network(case, dtype=dtype), learnable(case, dtype)
     trainer = Trainer(reference_parameters(net), case.hidden, case.output, OPTIMIZERS[name])
     epochs = -(-STEPS // len(batches(case)))
     history = net.fit(X, Y, epochs=epochs, batch_size=case.batch, optimizer=OPTIMIZERS[name].make(), shuffle=False)
@@ -51,8 +52,8 @@ def test_fit_walks_the_path_of_numpy(name, case):
     for _ in range(epochs):
         costs = [(trainer.step(X[rows], Y[rows]), len(X[rows])) for rows in batches(case)]
         losses.append(sum(J * m for J, m in costs) / M)
-    assert_close(history.loss, losses, 1e-4, "loss of each epoch")
-    assert_same_parameters(net, trainer.parameters)
+    assert_close(history.loss, losses, near / 2, "loss of each epoch")
+    assert_same_parameters(net, trainer.parameters, near)
     assert history.loss[-1] < history.loss[0], "nothing was learnt: the test would prove little"
 
 
