@@ -149,6 +149,18 @@ def test_the_same_steps_as_scikit_learn(name, way, weighted):
     assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
 
 
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name != "numbers"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_lbfgs_takes_the_steps_of_scikit_learn(name, activation):
+    """In float64 the line searches see the same losses. Of "numbers" scikit-learn's loss is not its gradient's."""
+    ours, theirs, X, y = both(name, solver="lbfgs", alpha=3.0, activation=activation, max_iter=10)
+    ours.fit(X, y)
+    theirs.fit(X, y)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=WITHIN)
+    for actual, expected in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        assert_close(actual, expected, WITHIN)
+
+
 @pytest.mark.parametrize("name", slow_but(["two classes"], PROBLEMS))
 @pytest.mark.parametrize("weighted", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "weighted"])
 def test_lbfgs_finds_what_scikit_learns_finds(name, weighted):
