@@ -81,8 +81,8 @@ def test_where_nothing_can_be_kept_it_says_so_and_fails(monkeypatch, capsys):
 
 def test_all_is_of_any_widths(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(warming, "warm", asked.append)
+    monkeypatch.setattr(warming, "warm", lambda sizes, dtype: asked.append((sizes, dtype.name)))
     assert warming.main(["--all"]) == 0
-    assert warming.main(["3", "4"]) == 0
-    assert asked == [None, (3, 4)]
+    assert warming.main(["3", "4", "--dtype", "float64"]) == 0
+    assert asked == [(None, "float32"), ((3, 4), "float64")]
     assert "networks of any widths" in capsys.readouterr().out
