@@ -111,9 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm(None if given.all else tuple(given.sizes), np.dtype(given.dtype))
     folder = jit.writable_folder(steps.launch_alone)
     what = "networks of any widths" if given.all else "-".join(map(str, given.sizes))
-    print(
-        f"compiled or loaded all for {what} of {given.dtype} in {time.perf_counter() - started:.1f} s, for {jit.cpu_name()}"
-    )
+    taken = time.perf_counter() - started
+    print(f"compiled or loaded all for {what} of {given.dtype} in {taken:.1f} s, for {jit.cpu_name()}")
     if folder is None:
         print("cache: none, since no folder can be written; set NUMBA_CACHE_DIR to one that can")
         return 1

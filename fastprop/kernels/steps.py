@@ -93,14 +93,14 @@ from .simd import (
     store,
     store_first,
     total,
-    typed,
     yield_core,
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
-# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest number stays finite.
-UNIT = typed(2.0**-70, 2.0**-520)
+# Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest float32 stays finite. Those
+# of float64 stay infinite, as no wider type can hold them.
+UNIT = 2.0**-70
 
 
 def PHASE(element):
@@ -541,12 +541,12 @@ def squares_of_blocks(address, step, chunk, item, count, thread):
             g = load(gradients, i)
             squares = fma(g, g, squares)
         norm = np.float64(total(squares))
-        if norm == np.inf:  # once more, in a unit in which it is finite; it stays infinite beyond float64
+        if norm == np.inf:  # in float32: once more, in a unit in which it is finite
             squares = splat(job, 0.0)
             for i in range(first, last, LANES):
-                g = load(gradients, i) * UNIT(job)
+                g = load(gradients, i) * UNIT
                 squares = fma(g, g, squares)
-            norm = np.float64(total(squares)) / np.float64(UNIT(job)) ** 2
+            norm = np.float64(total(squares)) / UNIT**2
         put(late, place, norm)
 
 
