@@ -226,7 +226,7 @@ Activation.add(
     "softplus",
     lambda z: max(z, 0.0) + math.log1p(math.exp(-abs(z))),
     _sigmoid,
-    torch=("Softplus", {"beta": (1.0,), "threshold": (20.0,)}),  # beyond 20, z is the nearest float32
+    torch=("Softplus", {"beta": (1.0,), "threshold": (20.0, 40.0)}),  # beyond, z is the nearest float32, float64
     onnx=(("Softplus", Z),),
 )
 Activation.add(

@@ -154,7 +154,7 @@ def to_torch(net: Network) -> "nn.Sequential":
         linear.weight, linear.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (layer.W, layer.b))
         modules.append(linear)
         if activation != "identity":
-            modules.append(_module_of(activation))
+            modules.append(_module_of(activation, net.dtype))
         if net.dropout:
             modules.append(torch.nn.Dropout(net.dropout))
     if net.dropout:
@@ -162,11 +162,13 @@ def to_torch(net: Network) -> "nn.Sequential":
     return torch.nn.Sequential(*modules).eval()
 
 
-def _module_of(activation: str) -> Any:
+def _module_of(activation: str, dtype: np.dtype) -> Any:
+    """Return the module of an activation: with the first of each setting's values in float32, the last in float64."""
     form = ACTIVATIONS[activation].torch
     assert form is not None, f"{activation} has no PyTorch module"
     kind, settings = form
-    return getattr(_torch().nn, kind)(**{name: values[0] for name, values in settings.items()})
+    which = 0 if dtype == FLOAT32 else -1
+    return getattr(_torch().nn, kind)(**{name: values[which] for name, values in settings.items()})
 
 
 @dataclass

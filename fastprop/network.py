@@ -149,8 +149,9 @@ class Network(Model):
         Parameters
         ----------
         X : array_like of shape (m, n_0)
-            C-contiguous float32 is used as it is; anything else is converted once: other dtypes, lists, frames of
-            pandas or polars whose columns are bool, numbers or nullable, and objects that hold numbers.
+            C-contiguous and of the network's dtype, it is used as it is; anything else is converted once: other dtypes,
+            lists, frames of pandas or polars whose columns are bool, numbers or nullable, and objects that hold
+            numbers.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         epochs, batch_size : int
         optimizer : Optimizer, optional

@@ -203,7 +203,7 @@ def _of_objects(a: np.ndarray, place: Place) -> np.ndarray:
     except OverflowError:
         i = next(i for i, item in enumerate(objects) if _overflows(item))
         raise ValueError(
-            f"{_named(a, i, place)} is {_short(objects[i])}, beyond the range of float32 (3.4e38). Scale it down."
+            f"{_named(a, i, place)} is {_short(objects[i])}, beyond the range of float64 (1.8e308). Scale it down."
         ) from None
 
 
