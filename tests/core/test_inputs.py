@@ -7,9 +7,9 @@ from networks import Case, bits, data, network
 from fastprop import SGD
 from fastprop.core import arrays
 from fastprop.core.architecture import Architecture
-from fastprop.kernels.plan import FLOAT32
 
 M = 37
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 CASE = Case("inputs", (5, 8, 3), "relu", "softmax", M)
 NUMBERS = Case("inputs", (5, 8, 3), "relu", "identity", M)
 WHOLE = np.random.default_rng(0).integers(0, 100, (M, 5))  # values that every dtype below holds exactly
@@ -118,21 +118,25 @@ def test_every_kind_of_labels(dtype):
     assert net.loss(X[::2], np.asarray(given)[::2]) == net.loss(X[::2], Y[::2].copy())
 
 
-def test_a_float32_array_is_not_copied():
-    """C-contiguous float32 is not copied, writable or not; neither are a slice of its rows, and labels of int64."""
-    X, Y = data(CASE)
-    for given in (X, read_only(X), X[3:20]):
-        assert np.shares_memory(arrays.features(given, 5, FLOAT32), given)
+@each_dtype
+def test_an_array_of_the_networks_dtype_is_not_copied(dtype, tmp_path):
+    """C-contiguous, it is not copied, writable or not; neither are rows of it, a mapped file, and labels of int64."""
+    X, Y = data(CASE, dtype=dtype)
+    mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=X.shape)
+    for given in (X, read_only(X), X[3:20], mapped):
+        assert np.shares_memory(arrays.features(given, 5, np.dtype(dtype)), given)
     assert np.shares_memory(Architecture.checked((5, 8, 3), output="softmax").check_targets(Y, M), Y)
-    numbers = data(NUMBERS)[1]
-    assert np.shares_memory(Architecture.checked((5, 8, 3)).check_targets(numbers, M), numbers)
-    assert not np.shares_memory(arrays.features(np.asfortranarray(X), 5, FLOAT32), X)
+    numbers = data(NUMBERS, dtype=dtype)[1]
+    assert np.shares_memory(Architecture.checked((5, 8, 3), dtype=dtype).check_targets(numbers, M), numbers)
+    assert not np.shares_memory(arrays.features(np.asfortranarray(X), 5, np.dtype(dtype)), X)
 
 
-@pytest.mark.parametrize("form", ["float64", "Fortran order", "strided", "read-only", "int64"])
-def test_what_comes_through_is_contiguous_float32(form):
-    X = arrays.features(FORMS[form](WHOLE.astype(np.float32)), 5, FLOAT32)
-    assert X.dtype == np.float32
+@each_dtype
+@pytest.mark.parametrize("form", ["float32", "float64", "Fortran order", "strided", "read-only", "int64"])
+def test_what_comes_through_is_contiguous_and_of_the_networks_dtype(form, dtype):
+    given = WHOLE.astype(np.float32) if form == "float32" else FORMS[form](WHOLE.astype(np.float32))
+    X = arrays.features(given, 5, np.dtype(dtype))
+    assert X.dtype == dtype
     assert X.flags.c_contiguous
     np.testing.assert_array_equal(X, WHOLE)
 
@@ -177,16 +181,19 @@ def test_results_are_the_callers_own():
 
 @pytest.mark.parametrize("row", [0, 15, 16, 1023, 1024, 1500, 2044])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_one_bad_value_gets_through(row, value):
+@each_dtype
+def test_not_one_bad_value_gets_through(row, value, dtype):
     """At any place: at the ends, in the ragged rest, and in each block of the scan."""
     for width in (1, 3, 5, 16):
-        X = np.zeros((2045, width), np.float32)  # no whole number of vectors, but for the last width
+        X = np.zeros((2045, width), dtype)  # no whole number of vectors, but for the last width
         X[row, width - 1] = value
         with pytest.raises(ValueError, match=rf"X\[{row}, {width - 1}\] is"):
-            arrays.features(X, width, FLOAT32)
+            arrays.features(X, width, np.dtype(dtype))
 
 
-def test_the_largest_and_the_smallest_values_get_through():
-    X = np.array([[np.finfo(np.float32).max, -np.finfo(np.float32).max, 1e-45, -0.0, 0.0]], np.float32)
-    assert arrays.features(X, 5, FLOAT32) is X
-    assert arrays.features(np.tile(X, (1000, 1)), 5, FLOAT32).shape == (1000, 5)
+@each_dtype
+def test_the_largest_and_the_smallest_values_get_through(dtype):
+    limits = np.finfo(dtype)
+    X = np.array([[limits.max, -limits.max, limits.smallest_subnormal, -0.0, 0.0]], dtype)
+    assert arrays.features(X, 5, np.dtype(dtype)) is X
+    assert arrays.features(np.tile(X, (1000, 1)), 5, np.dtype(dtype)).shape == (1000, 5)
