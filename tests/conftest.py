@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: the same random cases in every run, and the default number of threads."""
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,10 @@ from processes import BENCHMARKS, TESTS, environment
 
 import fastprop
 from fastprop.kernels import estimate
+
+# OpenMP's threads sleep while they wait: as many workers as cores share the cores, and each may have as many threads.
+# Three files of tests of threads: 37 s on two cores, 46 with threads that spin. It is read when OpenMP is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples in every run, and no deadline: the first example of a test may have to compile.
 hypothesis.settings.register_profile("fastprop", deadline=None, derandomize=True, max_examples=80)

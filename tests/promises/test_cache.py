@@ -51,7 +51,7 @@ from fastprop.kernels import scan
 
 X = np.zeros(100, np.float32)
 X[70] = np.nan
-print(scan.first_outside(X.ctypes.data, 100, -1.0, 1.0), sum(scan.first_outside.stats.cache_hits.values()))
+print(scan.first_outside(X[0], X.ctypes.data, 100, -1.0, 1.0), sum(scan.first_outside.stats.cache_hits.values()))
 """
 
 

@@ -104,7 +104,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     X = np.zeros(100, np.float32)
-    scan.first_outside(X.ctypes.data, 100, -1.0, 1.0)
+    scan.first_outside(X[0], X.ctypes.data, 100, -1.0, 1.0)
     scan.address_of(X)
     said = [str(w.message) for w in caught]
 print(len(said), "NUMBA_CACHE_DIR" in said[0])
