@@ -101,7 +101,7 @@ class _Sums:
         self.rows = rows
         self.parts = lanes // 4 if real == F64 and TILE_ROWS == 6 else 1
         self.vector = vector_of(real, lanes // self.parts)
-        self.sets = sets_of(rows, TILE_ROWS if real == F32 else TILE_ROWS // 2)
+        self.sets = sets_of(rows, rows_of_tile(types.float32 if real == F32 else types.float64))
         self.cells = [
             [[builder.alloca(self.vector) for _ in range(self.parts)] for _ in range(rows)] for _ in range(self.sets)
         ]

@@ -145,7 +145,7 @@ CASES = {
     "X beyond float32": (lambda t: t.net.forward(t.with_value(t.X, (2, 1), 1e39, float)), ValueError,
                          r"X\[2, 1\] is 1e\+39, beyond the range of float32"),
     "X a huge whole number": (lambda t: t.net.forward([[10**400] * 5]), ValueError,
-                              r"X\[0, 0\] is 1000.*beyond the range of float32"),
+                              r"X\[0, 0\] is 1000.*beyond the range of float64"),
     # ---- targets, in backward and loss ----
     "labels too few": (lambda t: t.net.backward(t.labels[:-1]), ValueError, r"Y has 11 rows; X has 12"),
     "labels too many": (lambda t: t.net.backward(np.append(t.labels, 0)), ValueError, r"Y has 13 rows; X has 12"),

@@ -218,7 +218,9 @@ def test_a_network_is_trained_where_no_folder_can_be_written_to(copied, run_pyth
         folder = Path("/proc/self")  # for root, whom no mode stops
     where = {**NOWHERE, "NUMBA_CACHE_DIR": str(folder)}
     said = run_python(
-        NO_TEMPORARY + TRAINED + "print(steps.launch_alone._cache.folder, steps.worker._compiled._cache.folder)",
+        NO_TEMPORARY
+        + TRAINED
+        + "print(steps.launch_alone._cache.folder, *(each._cache.folder for each in steps.worker._compiled.values()))",
         folder=copied.parent,
         **where,
     )

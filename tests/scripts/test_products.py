@@ -8,13 +8,14 @@ TINY = Case("tiny", (9, 8, 3), "relu", "identity", 32)
 
 
 @pytest.mark.slow
-def test_both_tables_are_printed(monkeypatch, capsys):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_tables_are_printed(monkeypatch, capsys, dtype):
     """A share of the peak for each layer's products; equation 4 has one layer less."""
     for name, value in {"SECONDS": 1e-4, "TURNS": 1, "named": lambda name: TINY, "rows_of": lambda *_: 64}.items():
         monkeypatch.setattr(products, name, value)
-    monkeypatch.setattr("sys.argv", ["products.py", "tiny"])
+    monkeypatch.setattr("sys.argv", ["products.py", "--dtype", dtype, "tiny"])
     products.main()
-    tables = capsys.readouterr().out.strip().split("\n\nThe best turns, one thread\n\n")
+    tables = capsys.readouterr().out.strip().split(f"\n\nThe best turns, {dtype}, one thread\n\n")
     assert len(tables) == 2
     for table in tables:
         head, _, cells = ([cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[-3:])
