@@ -120,13 +120,14 @@ def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, alpha, beta, first, last, pr
     columns = n_prev - (last - 1) * LANES
     n_whole = last if columns > LANES // 2 else max(first, last - 1)
     n_blocks = last if columns > 1 else n_whole
+    panel_block = PANEL_BLOCK * 4 // size_of(dW)
     far = n * ld * size_of(dW) > SMALL_WEIGHTS  # W does not fit the cache
     end = 0
     while end < n:  # loop 4: rows of dW, `ROWS_TOGETHER` at once
         begin = end
         end = end_of_rows(begin, n, most_rows(dW))
-        for p in range(0, panels, PANEL_BLOCK):  # loop 3: samples, `PANEL_BLOCK` panels at once
-            some = min(PANEL_BLOCK, panels - p)
+        for p in range(0, panels, panel_block):  # loop 3: samples, `panel_block` panels at once
+            some = min(panel_block, panels - p)
             beta_here = beta if p == 0 else real(dW, 1.0)
             for block in range(first, n_blocks):  # loop 2: columns of dW, 16 at once
                 here = at(dW, block * LANES)
