@@ -55,7 +55,7 @@ def check(case, parameters, X, Y):
     for i in (0, 2, 3):
         assert_alike(ours[i], theirs[i], tolerance)
     assert isinstance(ours[1], float)
-    assert ours[1] == pytest.approx(theirs[1], rel=tolerance, abs=tolerance / 100)
+    assert ours[1] == pytest.approx(theirs[1], rel=tolerance, abs=tolerance / 200)
 
 
 @each_case
@@ -169,7 +169,8 @@ def test_a_float64_update_keeps_its_digits():
     _, _, grads, _ = all_of_it(reference, MIXED, parameters, X, Y)
     updated = dropin.update_parameters(parameters, grads, 1e-12)
     for name, value in parameters.items():
-        np.testing.assert_allclose(updated[name] - value, -1e-12 * grads["d" + name], rtol=1e-3, atol=3e-16)
+        np.testing.assert_array_max_ulp(updated[name], value - 1e-12 * grads["d" + name], 1)
+        assert (updated[name] != value).any(), name
 
 
 # ---- what a script counts on -------------------------------------------------------------------------------------
