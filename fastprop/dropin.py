@@ -208,8 +208,7 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
         updated = {}
         for name, theta in parameters.items():
             gradient = grads.get(f"d{name}")
-            dtype = theta.dtype if type(theta) is np.ndarray else None
-            if dtype not in DTYPES or not (arrays.is_matrix(theta, dtype) and arrays.is_matrix(gradient, dtype)):
+            if not any(arrays.is_matrix(theta, dtype) and arrays.is_matrix(gradient, dtype) for dtype in DTYPES):
                 break
             updated[name] = out = np.empty_like(theta)
             if not updates.descend(out, theta, gradient, rate):
@@ -226,12 +225,16 @@ def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: flo
     """Update one array of any dtype and layout."""
     dtype = _dtype(theta, gradient, learning_rate)
     compute = _computed_in(dtype)
-    theta, gradient = arrays.reals(name, theta, compute), arrays.reals(f"d{name}", gradient, compute)
-    if gradient.shape != theta.shape:
-        raise ValueError(f"d{name} has shape {gradient.shape}; {name} has {theta.shape}. They must be the same.")
-    out = np.empty(theta.shape, compute)
-    updates.descend(out.reshape(-1, 1), theta.reshape(-1, 1), gradient.reshape(-1, 1), rate)
-    return out.astype(dtype, copy=False)
+    checked_theta, checked_gradient = arrays.reals(name, theta, compute), arrays.reals(f"d{name}", gradient, compute)
+    if checked_gradient.shape != checked_theta.shape:
+        raise ValueError(
+            f"d{name} has shape {checked_gradient.shape}; {name} has {checked_theta.shape}. They must be the same."
+        )
+    if dtype not in DTYPES:  # half or extended precision, whose rounding is NumPy's
+        return (np.asarray(theta) - learning_rate * np.asarray(gradient)).astype(dtype, copy=False)
+    out = np.empty(checked_theta.shape, compute)
+    updates.descend(out.reshape(-1, 1), checked_theta.reshape(-1, 1), checked_gradient.reshape(-1, 1), rate)
+    return out
 
 
 def _paired(output: Activation, dtype: np.dtype) -> int:
@@ -327,10 +330,9 @@ _kept = _Kept()
 
 def _precision(*operands: Any) -> tuple[np.dtype, bool]:
     """Return the dtype to compute in, and whether all operands are arrays of it, so that every result is one."""
-    found = {type(a) is np.ndarray and a.dtype for a in operands}
-    dtype = found.pop() if len(found) == 1 else False
-    if dtype in DTYPES:
-        return DTYPES[DTYPES.index(dtype)], True
+    for dtype in DTYPES:
+        if all(type(a) is np.ndarray and a.dtype == dtype for a in operands):
+            return dtype, True
     return _computed_in(_dtype(*operands)), False
 
 
@@ -340,8 +342,14 @@ def _computed_in(dtype: np.dtype) -> np.dtype:
 
 
 def _dtype(*operands: Any) -> np.dtype:
-    """Return the dtype of NumPy's arithmetic: a float64 operand widens, a plain Python number does not."""
-    dtype = np.result_type(*(a if isinstance(a, int | float) else np.asarray(a).dtype for a in operands))
+    """Return the dtype of NumPy's arithmetic: a float64 operand widens, a plain Python number does not.
+
+    For what NumPy cannot compute with it is float64: the validation that follows says what is wrong.
+    """
+    try:
+        dtype = np.result_type(*(a if isinstance(a, int | float) else np.asarray(a).dtype for a in operands))
+    except (TypeError, ValueError):
+        return FLOAT64
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
