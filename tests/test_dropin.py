@@ -268,3 +268,17 @@ def test_a_training_script_with_its_import_swapped(dtype):
     assert_alike(ours["parameters"], theirs["parameters"], near)
     assert theirs["costs"][-1] < 0.5 * theirs["costs"][0]
     assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.02)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="this platform has no extended precision")
+def test_an_update_in_extended_precision_keeps_its_digits():
+    updated = dropin.update_parameters({"w": np.ones(3, np.longdouble)}, {"dw": np.ones(3, np.longdouble)}, 1e-18)
+    assert (updated["w"] != 1).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "message"), [(np.array([["2020"]], "M8[D]"), "it holds dates"), ([[1, 2], [3]], "rows of different lengths")]
+)
+def test_what_has_no_dtype_of_numbers_is_refused_by_name(X, message):
+    with pytest.raises((TypeError, ValueError), match=rf"^X .*{message}"):
+        dropin.forward_propagation(X, dropin.initialise_parameters((2, 3), 0))
