@@ -1,21 +1,45 @@
-"""The machine's FMA peak, the unit of all shares: independent chains of fused multiply-adds in registers."""
+"""What one core can do: the FMA peak, the unit of all shares; the same with a tile's loads; and its empty instructions.
+
+The peak is of independent chains of fused multiply-adds in registers. A neighbour on the same physical core leaves it
+nearly as it is, but takes a good part of the instructions and of the loads: the other two figures tell such moments.
+"""
 
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import llvmlite.binding as llvm
+import numba
 import numpy as np
 from llvmlite import ir
+from numba import from_dtype
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastprop.kernels.jit import entry
-from fastprop.kernels.simd import LANES, TILE_ROWS, VECTORS, constant, element_of, fmuladd
+from fastprop.kernels.simd import (
+    LANES,
+    TILE_ROWS,
+    VECTORS,
+    at,
+    broadcast,
+    constant,
+    element_of,
+    fmuladd,
+    load_vector,
+    rows_of_tile,
+)
 from fastprop.kernels.simd import total as total_of
 
 # Enough chains to hide the latency of the multiply-add, and few enough to fit the registers: vectors of 16 float32, of
 # which AVX-512 holds 32, AVX2 8 and SSE 4; half as many of float64.
 CHAINS = {16: 12, 6: 5, 3: 2}[TILE_ROWS]
+REGISTER = {16: 64, 6: 32, 3: 16}[TILE_ROWS]  # bytes
 TURN = 8  # multiply-adds of each chain in one iteration of the loop
+NOPS = 64  # empty instructions in one iteration of the loop
+
+llvm.initialize_native_asmparser()  # for the empty instructions
 
 
 @intrinsic
@@ -28,7 +52,8 @@ def _chains(typingctx, like, turns):
         kind = context.get_value_type(vector)
         cells = [builder.alloca(kind) for _ in range(chains)]
         for i, cell in enumerate(cells):
-            builder.store(constant(float(i), kind), cell)
+            # No two lanes are equal, or LLVM may compute one register for several.
+            builder.store(ir.Constant(kind, [float(LANES * i + lane) for lane in range(LANES)]), cell)
         with cgutils.for_range(builder, args[1]):
             for _ in range(TURN):
                 for cell in cells:
@@ -42,22 +67,96 @@ def _chains(typingctx, like, turns):
     return vector(like, types.int64), codegen
 
 
-@entry
+@intrinsic
+def _tile(typingctx, memory, turns):
+    """Compute x_r ← x_r + s_r·v in each row r of a full tile, TURN · `turns` times; v and s_r are read from `memory`.
+
+    With AVX2 these are 12 multiply-adds and 8 loads of float32, from the nearest cache. Return a sum.
+    """
+    element = memory.dtype
+    lanes = REGISTER * 8 // element.bitwidth
+    rows, parts = rows_of_tile(element), LANES // lanes
+
+    def codegen(context, builder, sig, args):
+        kind = ir.VectorType(context.get_value_type(element), lanes)
+        cells = [[builder.alloca(kind) for _ in range(parts)] for _ in range(rows)]
+        for cell in chain(*cells):
+            builder.store(constant(0.0, kind), cell)
+        with cgutils.for_range(builder, args[1]) as turn:
+            # The place changes from turn to turn, or the loads would be made once, before the loop.
+            place = builder.mul(builder.and_(turn.index, turn.index.type(1)), turn.index.type(LANES))
+            for step in range(TURN):
+                vector = builder.gep(args[0], [builder.add(place, place.type(LANES * step))])
+                scalar = builder.gep(vector, [place.type(LANES * (TURN + 1))])
+                vectors = [builder.gep(vector, [place.type(lanes * i)]) for i in range(parts)]
+                scalars = [builder.gep(scalar, [place.type(r)]) for r in range(rows)]
+                for r, i in sorted(np.ndindex(rows, parts), key=lambda ri: ri[rows < parts]):
+                    s = broadcast(builder, builder.load(scalars[r]), lanes)
+                    v = load_vector(builder, vectors[i], lanes)
+                    builder.store(fmuladd(builder, s, v, builder.load(cells[r][i])), cells[r][i])
+        total: ir.Value = constant(0.0, kind)
+        for cell in chain(*cells):
+            total = builder.fadd(total, builder.load(cell))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return element(memory, types.int64), codegen
+
+
+@intrinsic
+def _empty(typingctx, turns):
+    """Do NOPS · `turns` instructions that do nothing."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(ir.VoidType(), [])
+        with cgutils.for_range(builder, args[0]):
+            builder.asm(kind, "\n".join(["nop"] * NOPS), "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@numba.njit(nogil=True)
 def _run(like, turns):
     return total_of(_chains(like, turns))
 
 
+@numba.njit(nogil=True)
+def _run_tile(memory, turns):
+    return _tile(at(memory, 0), turns)
+
+
+@numba.njit(nogil=True)
+def _run_empty(turns):
+    _empty(turns)
+
+
 def chains_of(size: int) -> int:
     """Return the number of chains for numbers of `size` bytes."""
-    return max(CHAINS * 4 // size, 1)
+    return -(-CHAINS * 4 // size)
+
+
+def _rate(run: Callable[[int], object], turns: int) -> float:
+    """Return the turns per second."""
+    run(1)  # compiles
+    start = time.perf_counter()
+    run(turns)
+    return turns / (time.perf_counter() - start)
 
 
 def gflops(seconds: float = 0.05, dtype: Any = "float32") -> float:
-    """Measure the GFLOP/s of one thread for about `seconds`."""
+    """Measure the peak of one thread in GFLOP/s, for about `seconds`."""
     like = np.dtype(dtype).type(0)
-    flops_per_turn = chains_of(like.nbytes) * TURN * LANES * 2
-    turns = int(seconds * 1e11 / flops_per_turn)
-    _run(like, 1)
-    start = time.perf_counter()
-    _run(like, turns)
-    return turns * flops_per_turn / (time.perf_counter() - start) / 1e9
+    flops = chains_of(like.nbytes) * TURN * LANES * 2
+    return 1e-9 * flops * _rate(partial(_run, like), int(seconds * 1e11 / flops))
+
+
+def gflops_with_loads(seconds: float = 0.05, dtype: Any = "float32") -> float:
+    """Measure, in GFLOP/s, what is left of the peak if each step reads what a step of the matrix products reads."""
+    memory = np.ones(2 * LANES * (TURN + 1), dtype)
+    flops = rows_of_tile(from_dtype(memory.dtype)) * TURN * LANES * 2
+    return 1e-9 * flops * _rate(partial(_run_tile, memory), int(seconds * 1e11 / flops))
+
+
+def nops_per_second(seconds: float = 0.0005) -> float:
+    """Measure the empty instructions per second, for about `seconds`: they show whether a core has a busy neighbour."""
+    return NOPS * _rate(_run_empty, int(seconds * 1e10 / NOPS))

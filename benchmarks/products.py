@@ -3,13 +3,16 @@
     python benchmarks/products.py [--dtype float64] [SHAPE ...]
 
 Each kernel is called on data that stay in the cache, in turns with `Network.fit` and with the FMA peak. Shares are of
-the peak, by layer. A processor whose core is shared has slow moments, in which the peak is what it was and kernels are
-slower: the first table is of medians, the second of the best turns.
+the peak, by layer. A core that is shared with a busy neighbour reaches the peak as before, but has fewer instructions
+and loads for a kernel. So the first table is of the medians of all turns, and the second of those of quiet turns, in
+which the core did as many empty instructions as ever, before and after. Turns go on until each kernel has had QUIET of
+them. The second ceiling is what is left of the peak if its multiply-adds read what those of a tile read.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -17,7 +20,7 @@ import numba
 import numpy as np
 from cases import NAMES, Case, named, random_data, rows_of
 from compare_peers import header, row, say
-from peak import gflops
+from peak import gflops, gflops_with_loads, nops_per_second
 from ratios import LR
 
 from fastprop import SGD, Network, kernels, set_num_threads
@@ -25,8 +28,9 @@ from fastprop.kernels import padded, panel_stride, row_stride
 from fastprop.kernels.plan import flops_per_sample
 from fastprop.kernels.simd import LANES
 
-SECONDS, TURNS = 0.02, 15  # of a turn of each kernel
-Times = dict[str, list[float]]
+SECONDS = 0.02  # of a turn of each kernel
+LEAST, MOST, QUIET = 15, 90, 5  # turns, and quiet turns of each kernel
+AS_EVER = 0.93  # of the most empty instructions per second that were seen
 
 
 @numba.njit(nogil=True)
@@ -85,8 +89,57 @@ def works_of(case: Case, dtype: str) -> dict[str, Callable[[int], object]]:
     return works
 
 
-def measure(case: Case, dtype: str) -> tuple[Times, list[float]]:
-    """Return the seconds of a step's products and of a step of `fit` in each turn, and the peaks in FLOP/s."""
+class Turns:
+    """What one kernel's turns took: seconds of each, and the empty instructions per second around it."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.nops: list[float] = []
+
+    def take(self, work: Callable[[int], object], count: int, steps: int = 1) -> None:
+        """Do the work `count` times, of which each is so many steps."""
+        before = nops_per_second()
+        start = time.perf_counter()
+        work(count)
+        self.seconds.append((time.perf_counter() - start) / count / steps)
+        self.nops.append(min(before, nops_per_second()))
+
+    def quiet(self, most: float) -> list[float]:
+        """Return the seconds of the turns whose empty instructions were near `most`."""
+        return [s for s, nops in zip(self.seconds, self.nops, strict=True) if nops >= AS_EVER * most]
+
+
+@dataclass
+class Found:
+    """The turns of a shape's kernels and of `fit`, and the two ceilings in FLOP/s, each a list with one per turn."""
+
+    turns: dict[str, Turns]
+    peaks: list[float]
+    with_loads: list[float]
+
+    def most(self) -> float:
+        """Return the most empty instructions per second."""
+        return max(max(turns.nops) for turns in self.turns.values())
+
+    def quiet(self) -> dict[str, float]:
+        """Return the median seconds of the quiet turns, NaN of a kernel that had none."""
+        found = {name: turns.quiet(self.most()) for name, turns in self.turns.items()}
+        return {name: float(np.median(taken)) if taken else np.nan for name, taken in found.items()}
+
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of all turns."""
+        return {name: float(np.median(turns.seconds)) for name, turns in self.turns.items()}
+
+    def goes_on(self) -> bool:
+        """Whether more turns are needed."""
+        done = len(self.peaks)
+        return done < LEAST or (
+            done < MOST and min(len(turns.quiet(self.most())) for turns in self.turns.values()) < QUIET
+        )
+
+
+def measure(case: Case, dtype: str) -> Found:
+    """Measure a step's products and a step of `fit`, in turns."""
     rows = rows_of(case, flops_per_sample(case.sizes))
     X, Y = (a.astype(dtype) for a in random_data(case, rows))
     net, optimizer = Network(case.sizes, output=case.output, dtype=dtype, rng=0), SGD(LR)
@@ -101,31 +154,36 @@ def measure(case: Case, dtype: str) -> tuple[Times, list[float]]:
         start = time.perf_counter()
         work(1)
         counts[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-    times: Times = {name: [] for name in works}
-    peaks = []
-    for _ in range(TURNS):
-        peaks.append(1e9 * gflops(SECONDS, dtype))
+    found = Found({name: Turns() for name in works}, [], [])
+    while found.goes_on():
+        found.peaks.append(1e9 * gflops(SECONDS, dtype))
+        found.with_loads.append(1e9 * gflops_with_loads(SECONDS, dtype))
         for name, work in works.items():
-            start = time.perf_counter()
-            work(counts[name])
-            times[name].append((time.perf_counter() - start) / counts[name] / steps[name])
-    return times, peaks
+            found.turns[name].take(work, counts[name], steps[name])
+    return found
 
 
-def line(case: Case, seconds: dict[str, float], peak: float) -> str:
+def share(value: float) -> str:
+    """Return a share in percent."""
+    return "–" if np.isnan(value) else f"{value:.0%}"
+
+
+def line(case: Case, seconds: dict[str, float], found: Found) -> str:
     """Return the row of a shape."""
+    peak = float(np.median(found.peaks))
     flops = {f"{l}": 2 * case.batch * a * b for l, (a, b) in enumerate(pairwise(case.sizes), start=1)}
     ideal = flops_per_sample(case.sizes) * case.batch / peak
 
     def shares(kind: str) -> str:
-        found = (flops[name.split()[1]] / peak / value for name, value in seconds.items() if name.startswith(kind))
-        return ", ".join(f"{share:.0%}" for share in found)
+        values = (flops[name.split()[1]] / peak / value for name, value in seconds.items() if name.startswith(kind))
+        return ", ".join(map(share, values))
 
     rest = sum(value for name, value in seconds.items() if name.startswith("others"))
     every = sum(value for name, value in seconds.items() if name != "fit")
-    micro = (f"{1e6 * value:,.2f}" for value in (ideal, every, seconds["fit"]))
-    return row(case.name, *micro, f"{ideal / seconds['fit']:.0%}", shares("forward"), shares("dW"), shares("dA"),
-               f"{rest / ideal:.0%}", f"{seconds['gather'] / ideal:.0%}")  # fmt: skip
+    micro = (f"{1e6 * value:,.2f}".replace("nan", "–") for value in (ideal, every, seconds["fit"]))
+    ceiling = float(np.median(found.with_loads)) / peak
+    return row(case.name, *micro, share(ideal / seconds["fit"]), shares("forward"), shares("dW"), shares("dA"),
+               share(rest / ideal), share(seconds["gather"] / ideal), share(ceiling))  # fmt: skip
 
 
 def main() -> None:
@@ -136,14 +194,14 @@ def main() -> None:
     wanted = parser.parse_args()
     set_num_threads(1)
     head = header("shape", "ideal, us", "kernels, us", "fit, us", "fit, share of the peak", "forward", "dW", "dA",
-                  "transposes and db, of ideal", "gather, of ideal")  # fmt: skip
+                  "transposes and db, of ideal", "gather, of ideal", "second ceiling (all turns)")  # fmt: skip
     found = {case: measure(case, wanted.dtype) for case in map(named, wanted.shapes)}
-    for title, of in (("Medians", np.median), ("The best turns", np.min)):
-        lines = [
-            line(case, {name: float(of(taken)) for name, taken in times.items()}, float(np.median(peaks)))
-            for case, (times, peaks) in found.items()
-        ]
-        say("\n".join([f"{title}, {wanted.dtype}, one thread\n", *head, *lines, ""]))
+    titles: list[tuple[str, Callable[[Found], dict[str, float]]]] = [
+        ("All turns", Found.medians), ("Quiet turns", Found.quiet)
+    ]  # fmt: skip
+    for title, of in titles:
+        lines = [line(case, of(taken), taken) for case, taken in found.items()]
+        say("\n".join([f"{title}, medians, {wanted.dtype}, one thread\n", *head, *lines, ""]))
 
 
 if __name__ == "__main__":
