@@ -6,7 +6,7 @@ Each kernel is called on data that stay in the cache, in turns with `Network.fit
 the peak, by layer. A core that is shared with a busy neighbour reaches the peak as before, but has fewer instructions
 and loads for a kernel. So the first table is of the medians of all turns, and the second of those of quiet turns, in
 which the core did as many empty instructions as ever, before and after. Turns go on until each kernel has had QUIET of
-them. The second ceiling is what is left of the peak if its multiply-adds read what those of a tile read.
+them, or for PATIENCE. The second ceiling is what is left of the peak if its multiply-adds read what a tile's read.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from fastprop.kernels.plan import flops_per_sample
 from fastprop.kernels.simd import LANES
 
 SECONDS = 0.02  # of a turn of each kernel
-LEAST, MOST, QUIET = 15, 90, 5  # turns, and quiet turns of each kernel
+LEAST, QUIET = 15, 5  # turns, and quiet turns of each kernel
+PATIENCE = 60.0  # seconds, after which a shape is left as it is
 AS_EVER = 0.93  # of the most empty instructions per second that were seen
 
 
@@ -111,11 +112,12 @@ class Turns:
 
 @dataclass
 class Found:
-    """The turns of a shape's kernels and of `fit`, and the two ceilings in FLOP/s, each a list with one per turn."""
+    """The turns of a shape's kernels and of `fit`, the two ceilings in FLOP/s of each turn, and when all this began."""
 
     turns: dict[str, Turns]
     peaks: list[float]
     with_loads: list[float]
+    started: float
 
     def most(self) -> float:
         """Return the most empty instructions per second."""
@@ -132,10 +134,8 @@ class Found:
 
     def goes_on(self) -> bool:
         """Whether more turns are needed."""
-        done = len(self.peaks)
-        return done < LEAST or (
-            done < MOST and min(len(turns.quiet(self.most())) for turns in self.turns.values()) < QUIET
-        )
+        quiet = min(len(turns.quiet(self.most())) for turns in self.turns.values())
+        return len(self.peaks) < LEAST or (quiet < QUIET and time.perf_counter() - self.started < PATIENCE)
 
 
 def measure(case: Case, dtype: str) -> Found:
@@ -154,7 +154,7 @@ def measure(case: Case, dtype: str) -> Found:
         start = time.perf_counter()
         work(1)
         counts[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-    found = Found({name: Turns() for name in works}, [], [])
+    found = Found({name: Turns() for name in works}, [], [], time.perf_counter())
     while found.goes_on():
         found.peaks.append(1e9 * gflops(SECONDS, dtype))
         found.with_loads.append(1e9 * gflops_with_loads(SECONDS, dtype))
