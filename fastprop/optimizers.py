@@ -105,7 +105,7 @@ class Optimizer:
 
     @property
     def rate(self) -> float:
-        return float(self.rates(1)[0])
+        return float(self.rates(1)[0]) if self.scheduled else self._lr
 
     def rates(self, count: int) -> np.ndarray:
         """Return the learning rates of the next `count` steps, in float64."""

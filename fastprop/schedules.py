@@ -271,6 +271,11 @@ class ReduceOnPlateau:
             self.rate = max(self.rate * self.factor, min(self.least, self.rate))
             self.waited, self.cooling = 0, self.cooldown
 
+    @property
+    def epochs_left(self) -> int:
+        """After how many epochs the rate may change at the earliest."""
+        return self.cooling + self.patience - (0 if self.cooling else self.waited)
+
     def __repr__(self) -> str:
         return f"ReduceOnPlateau(lr={self.rate:g}, factor={self.factor:g}, patience={self.patience})"
 

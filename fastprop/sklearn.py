@@ -106,7 +106,7 @@ class _Engines(Engines):
         engine = super().make(batch, keep=keep, train=train)
         engine.set_cost(self.architecture.l2 if train else 0.0, self.share, by_samples=train)
         if not train:
-            engine.plan.layers[-1]["activation"] = 0
+            engine.stop_at_Z()
         return engine
 
     @property

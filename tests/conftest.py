@@ -9,7 +9,8 @@ import pytest
 from processes import BENCHMARKS, TESTS, environment
 
 import fastprop
-from fastprop.kernels import estimate
+from fastprop.core.engine import shared_plan
+from fastprop.kernels import estimate, plan
 
 # OpenMP's threads sleep while they wait: as many workers as cores share the cores, and each may have as many threads.
 # Three files of tests of threads: 37 s on two cores, 46 with threads that spin. It is read when OpenMP is loaded.
@@ -31,6 +32,18 @@ def _default_threads():
 def eager_threads(monkeypatch):
     """Share out even the smallest work among threads, so that small networks too run on as many as are set."""
     monkeypatch.setattr(estimate, "threads_for", lambda sizes, batch, available, size=4, train=True: available)
+
+
+@pytest.fixture
+def plan_constant(monkeypatch):
+    """Change a constant of the planner for one test: `plan_constant(name, value)`; plans made before are forgotten."""
+
+    def change(name, value):
+        monkeypatch.setattr(plan, name, value)
+        shared_plan.cache_clear()
+
+    yield change
+    shared_plan.cache_clear()
 
 
 @pytest.fixture

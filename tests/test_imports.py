@@ -13,7 +13,7 @@ SOURCES = {
 # for a type checker alone.
 LADDER = """
 kernels.interrupts
-kernels.jit kernels.simd kernels.estimate kernels.plan kernels.prefetch kernels.tiles kernels.scan kernels.elementwise
+kernels.jit kernels.simd kernels.estimate kernels.scan kernels.plan kernels.prefetch kernels.tiles kernels.elementwise
 kernels.functions kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps kernels.__init__
 checks texts distribution
 functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers

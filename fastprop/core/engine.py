@@ -3,12 +3,12 @@
 import os
 import threading
 from collections import defaultdict
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-from numba import from_dtype
 
 from ..kernels import estimate
 from ..kernels.passes import gather_reals, gather_uint8
@@ -19,15 +19,18 @@ from ..kernels.plan import (
     FLOAT32,
     FORWARD,
     GRADIENTS,
-    JOB,
+    JOB_FIELDS,
     L2,
+    LEAST_COST,
     LOSS,
     MAX_NORM,
     N_HYPER,
     N_TICKETS,
     N_TOTALS,
     OUTPUT,
+    RECORD_LENGTH,
     SCALE,
+    SECONDS,
     SHUFFLE,
     STEP,
     TRANSPOSE,
@@ -42,12 +45,48 @@ from ..kernels.plan import (
 )
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
-from ..kernels.steps import late_update, phases, squares_of_blocks, worker
+from ..kernels.steps import end_of_epoch, late_update, phases, prepare, squares_of_blocks, worker
 from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
 from .thread_choice import Choice
 from .weights import Weights
+
+
+class Epochs:
+    """The epochs that one call of :meth:`Engine.train` may end, and what is known of each afterwards.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps in an epoch.
+    count : int
+        The most epochs that the call may end.
+    validation : Engine or None
+        An engine that was prepared by :meth:`Engine.prepare_measure`; it is run after each epoch.
+    best : ndarray or None
+        Where the parameters are copied to whenever that cost is less than `least_cost`.
+    least_cost : float
+
+    Attributes
+    ----------
+    records : ndarray of shape (count, RECORD_LENGTH)
+        See ``plan.EPOCH_COST``.
+    seconds : float
+        The time after the last epoch that was ended.
+    """
+
+    def __init__(
+        self,
+        n_steps: int,
+        count: int,
+        validation: "Engine | None" = None,
+        best: np.ndarray | None = None,
+        least_cost: float = np.inf,
+    ):
+        self.n_steps, self.validation, self.best, self.least_cost = n_steps, validation, best, least_cost
+        self.records = np.empty((count, RECORD_LENGTH))
+        self.seconds = 0.0
 
 
 class Engine:
@@ -73,6 +112,8 @@ class Engine:
 
     Attributes
     ----------
+    job : ndarray of int64
+        The job record, whose fields ``plan.JOB_FIELDS`` numbers.
     rows : int
         The number of rows whose activations the workspace holds for :meth:`backward`; 0 for none.
     has_gradients : bool
@@ -136,14 +177,13 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self._record = np.zeros(1, JOB[from_dtype(plan.dtype)])
-        self.job = self._record[0]
-        self.address = self._record.ctypes.data
+        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)
+        self.address = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)
         self._worker = worker.address(plan.dtype)
         self._set(
-            layers=plan.layers,
+            layers=plan.layers_address,
             n_layers=len(plan.layers),
             vectors=plan.vectors,
             parameters=parameters,
@@ -171,6 +211,7 @@ class Engine:
             hyper=self._hyper,
             rates=self._rate,
             updates=self._no_updates,
+            worker=self._worker,
         )
 
     def _read(self, dtype: np.dtype) -> None:
@@ -190,6 +231,12 @@ class Engine:
         squares, update = (routine.address(self.plan.dtype) for routine in (squares_of_blocks, late_update))
         self._set(late=self._late, squares=squares, late_update=update)
 
+    def stop_at_Z(self) -> None:
+        """Let Ŷ be Z of the output layer."""
+        self._layers = self.plan.layers.copy()
+        self._layers[-1]["activation"] = 0
+        self._set(layers=self._layers.ctypes.data)
+
     def set_cost(self, l2: float, scale: float, by_samples: bool) -> None:
         """Change J to `scale` times the network's cost, whose gradients stay the same, plus another penalty.
 
@@ -203,13 +250,14 @@ class Engine:
 
     def _set(self, **fields: Any) -> None:
         """Set fields of the job record; the value of an array is its address."""
+        job = self.job
         for name, value in fields.items():
-            self.job[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+            job[JOB_FIELDS[name]] = address_of(value) if isinstance(value, np.ndarray) else value
 
     def set_batch(self, batch: int) -> None:
         """Set the number of samples of a step, at most that of the plan."""
         self.batch = batch
-        self.job["batch"] = batch
+        self._set(batch=batch)
 
     def is_stale(self) -> bool:
         """Return whether the number of threads was changed since the work was shared out."""
@@ -239,8 +287,6 @@ class Engine:
         """
         if X is not None and X.dtype is not self._dtype:
             self._read(X.dtype)
-        labels = Y is not None and Y.dtype == np.int64
-        targets = 0 if Y is None else address_of(Y)
         choice = None
         if n_threads is None:
             n_threads = self.plan.threads_for(m)
@@ -250,9 +296,7 @@ class Engine:
                 n_threads = choice.next(n_threads, m, started)
         sums = threads.launch(
             self._worker, self.address, n_threads, do, m, first_step, last_step,
-            0 if X is None else address_of(X), 0 if labels else targets, targets if labels else 0,
-            0 if weights is None else address_of(weights.samples),
-            0 if weights is None or weights.outputs is None else address_of(weights.outputs),
+            0 if X is None else address_of(X), *_addresses(Y, weights),
             0 if order is None else address_of(order), 0 if Y_hat is None else address_of(Y_hat),
         )  # fmt: skip
         if choice is not None:
@@ -284,6 +328,16 @@ class Engine:
     def _steps(self, m: int) -> int:
         return -(-m // self.plan.batch)
 
+    def prepare_measure(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None, accuracy: bool) -> None:
+        """Prepare J, and the share of right predictions, of these rows for the calls of another engine's `train`."""
+        self._read(X.dtype)
+        m = len(X)
+        Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype) if accuracy else None
+        self._measured = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
+        do = FORWARD | LOSS | (0 if Y_hat is None else OUTPUT)
+        where = 0 if Y_hat is None else address_of(Y_hat)
+        prepare(self.address, do, m, self._steps(m), address_of(X), *_addresses(Y, weights), where)
+
     def train(
         self,
         X: np.ndarray,
@@ -297,8 +351,9 @@ class Engine:
         epoch: int = 0,
         n_threads: int | None = None,
         sums: tuple[float, float] | None = None,
+        epochs: Epochs | None = None,
     ) -> tuple[float, float]:
-        """Train the steps first…last of an epoch over X.
+        """Train the steps first…last of an epoch over X; with `epochs`, go on with the next epochs as far as `last`.
 
         With `order`, step 0 first shuffles the row numbers into it, by `seed` and `epoch`. The steps run on as many
         threads as the plan has, or on `n_threads`.
@@ -306,7 +361,8 @@ class Engine:
         Returns
         -------
         cost, weight : float
-            `sums`, if given, plus the sums of the costs and of the sample weights of these steps.
+            `sums`, if given, plus the sums of the costs and of the sample weights of these steps; of those of the last
+            epoch, if the call ended others.
         """
         with self._lock:
             if self.moments is not moments:  # each optimizer has moments of its own, if only of length 0
@@ -325,11 +381,26 @@ class Engine:
                 self._rate[0] = optimizer.lr
             if sums is not None:
                 self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
+            if epochs is not None:
+                self._go_past_epochs(epochs)
             try:
                 return self.execute(do, len(X), *steps, X, Y, weights, order, n_threads=n_threads)
             finally:
                 if sums is not None:
                     self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
+                if epochs is not None:
+                    self._set(n_steps=0)
+                    epochs.seconds = float(self._totals[SECONDS])
+
+    def _go_past_epochs(self, epochs: Epochs) -> None:
+        """Let the next call go on after the end of an epoch."""
+        self._totals[LEAST_COST] = epochs.least_cost
+        self._set(
+            n_steps=epochs.n_steps,
+            records=epochs.records,
+            validation=0 if epochs.validation is None else epochs.validation.address,
+            best=0 if epochs.best is None else epochs.best,
+        )
 
     def _train_with(self, optimizer: Optimizer, moments: np.ndarray) -> None:
         """Point the job record to an optimizer's routines, moments and hyperparameters."""
@@ -341,6 +412,7 @@ class Engine:
             update=optimizer.update.address(self.plan.dtype),
             prepare=optimizer.prepare.address(self.plan.dtype),
             fused=optimizer.plain and not self._l2,
+            end_of_epoch=end_of_epoch.address(self.plan.dtype),
         )
         self._limit(optimizer.clip_norm)
         self.moments = moments
@@ -375,6 +447,18 @@ class Engine:
         self._available = 0
 
 
+def _addresses(Y: np.ndarray | None, weights: Weights | None) -> tuple[int, int, int, int]:
+    """Return the addresses of targets, labels, and the weights of samples and of outputs; 0 for what there is not."""
+    targets = 0 if Y is None else address_of(Y)
+    labels = Y is not None and Y.dtype == np.int64
+    return (
+        0 if labels else targets,
+        targets if labels else 0,
+        0 if weights is None else address_of(weights.samples),
+        0 if weights is None or weights.outputs is None else address_of(weights.outputs),
+    )
+
+
 def plan_for(
     sizes: tuple[int, ...],
     kinds: list[LayerKind],
@@ -387,7 +471,22 @@ def plan_for(
 ) -> Plan:
     """Plan for a batch, on as many threads as its work can use; with `vectors`, a batch of 1 is stored in vectors."""
     count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
-    return Plan(sizes, kinds, batch, count, keep=keep, train=train, vectors=vectors and batch == 1, dtype=dtype)
+    return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors and batch == 1, dtype)
+
+
+@lru_cache(64)  # planning takes as long as the rest of making an engine
+def shared_plan(
+    sizes: tuple[int, ...],
+    kinds: tuple[LayerKind, ...],
+    batch: int,
+    count: int,
+    keep: bool,
+    train: bool,
+    vectors: bool,
+    dtype: np.dtype,
+) -> Plan:
+    """Return the plan that all engines with these arguments have in common; nothing in it is ever changed."""
+    return Plan(sizes, list(kinds), batch, count, keep=keep, train=train, vectors=vectors, dtype=dtype)
 
 
 _engines: WeakSet[Engine] = WeakSet()

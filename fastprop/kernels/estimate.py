@@ -9,7 +9,6 @@ estimates next to measured times; they could not be checked beyond two cores. On
 communicates at other speeds but in the same proportion, the choice is the same.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -28,12 +27,13 @@ LAUNCH = 2.5e-6  # seconds to wake the other threads for a single call; a fit do
 WORTH = 1.05  # more threads must be faster by at least this factor
 
 
-def seconds(sizes: Sequence[int], batch: int, threads: int, size: int = 4, *, train: bool = True) -> float:
+@cache
+def seconds(sizes: tuple[int, ...], batch: int, threads: int, size: int = 4, *, train: bool = True) -> float:
     """Return the expected time of a training step, or without `train` of a forward pass.
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : tuple of int
         (n_0, …, n_L).
     batch : int
         Number of samples in a step.

@@ -235,6 +235,50 @@ def shuffled(order, n, seed, epoch):
     shuffle(indices(order), n, seed, epoch)
 
 
+# ---- right predictions -------------------------------------------------------------------------------------------
+
+
+@kernel
+def is_right(Y_hat, Y, labels, i, n):
+    """Return whether the class of row i of Ŷ is that of its label, or of its row of Y; 0 for no array."""
+    row = at(Y_hat, i * n)
+    if n == 1:
+        return (get(row, 0) > 0.5) == (get(reals(Y_hat, Y), i) > 0.5)
+    label = get(integers(labels), i) if labels else greatest(at(reals(Y_hat, Y), i * n), n)
+    return greatest(row, n) == label
+
+
+@kernel
+def greatest(row, n):
+    """Return the place of the greatest of n numbers, the first of those that are equal."""
+    best = np.int64(0)
+    for k in range(1, n):
+        if get(row, k) > get(row, best):
+            best = np.int64(k)
+    return best
+
+
+@kernel
+def share_right(Y_hat, Y, labels, weights, m, n):
+    """Return the share of m samples whose class is predicted right, by weight; all but Ŷ are addresses, 0 for none.
+
+    Ŷ (m, n), Y (m, n) or labels (m,), weights (m,). With a single output, class 1 is above 0.5.
+    """
+    right, total = 0.0, 0.0
+    for i in range(m):
+        w = np.float64(get(reals(Y_hat, weights), i)) if weights else 1.0
+        total += w
+        if is_right(Y_hat, Y, labels, i, n):
+            right += w
+    return right / total
+
+
+@entry
+def accuracy(like, Y_hat, Y, labels, weights, m, n):
+    """Return :func:`share_right` of Ŷ at an address, whose element is that of `like`."""
+    return share_right(reals(like, Y_hat), Y, labels, weights, m, n)
+
+
 # ---- passes over a plan ------------------------------------------------------------------------------------------
 
 

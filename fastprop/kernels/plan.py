@@ -19,6 +19,7 @@ from numba.np.numpy_support import as_dtype
 
 from . import estimate
 from .jit import kernel
+from .scan import address_of
 from .simd import ELEMENTS, LANES, record_like, record_of
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -102,6 +103,10 @@ _JOB = [
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
             "by_samples",  # whether each step is a mean of its own, see `weight_in_mean` and `step_l2` in steps.py
             "n_samples", "batch", "first_step", "last_step",
+            "n_steps",  # of an epoch; 0: the call does not go past one
+            "end_of_epoch", "records",  # the routine, and float64, a record of each epoch, see EPOCH_COST …
+            "validation", "worker",  # the job that measures held-out samples after each epoch (0: none), and its worker
+            "best",  # the best parameters so far, by that measure; 0: they are not wanted
             "chunk_panels", "block_panels", "groups", "items", "cuts",
             "parts", "part_stride", "work_stride",  # gradients of the parts of a step; 0: a plan without parts
             "threads", "tickets",
@@ -112,6 +117,7 @@ _JOB = [
             "seed", "epoch",
         )
 ]  # fmt: skip
+JOB_FIELDS = {name: i for i, (name, _) in enumerate(_JOB)}
 # The record of a job in each element. Its last field holds nothing: its type is the element, which kernels ask for.
 JOB = {element: np.dtype([*_JOB, ("element", as_dtype(element))]) for element in ELEMENTS}
 
@@ -129,10 +135,18 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
 # values that change are in these arrays.
 
 # `totals`, float64: the sum of the costs and the sum of the sample weights so far; the factor that X is multiplied by;
-# the number of updates and the values of the two sums before the call; and the factor of the cost, which is applied
-# without the penalty and after the derivative.
-COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE = range(7)
-N_TOTALS = 8
+# the number of updates and the values of the two sums before the call; the factor of the cost, which is applied without
+# the penalty and after the derivative; the number of updates before step 0 of the epoch; the time at which training
+# began, or went on after a measurement; the seconds from then to the end of the call; and the least cost of held-out
+# samples.
+(COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH, STARTED, SECONDS,
+ LEAST_COST) = range(11)  # fmt: skip
+N_TOTALS = 16
+
+# `records`, float64: of each epoch that a call ends, the sums of the costs and of the sample weights, the seconds of
+# training, and of held-out samples the cost and the share of right predictions.
+EPOCH_COST, EPOCH_WEIGHT, EPOCH_SECONDS, HELD_OUT_COST, HELD_OUT_ACCURACY = range(5)
+RECORD_LENGTH = 8
 
 # `tickets`, int64: the next ticket, the number of work items done, and whether the job has stopped, each on a cache
 # line of its own.
@@ -280,6 +294,7 @@ class Plan:
         # With parts, no activation passes from core to core; but each part needs memory for a gradient.
         self.parts = min(chunks, MOST_PARTS) if train and chunks > 1 and self.layout.length <= self.length else 0
         self._share()
+        self.layers_address = self.layers.ctypes.data
 
     def _place(self, kinds: list[LayerKind]) -> None:
         """Give every buffer its offset in the workspace.
@@ -421,5 +436,5 @@ def allocate(length: int, dtype: Any) -> np.ndarray:
     """Return an array of zeros, aligned to 64 bytes."""
     size = np.dtype(dtype).itemsize
     raw = np.zeros(length * size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -address_of(raw) % 64
     return raw[start : start + length * size].view(dtype)

@@ -725,6 +725,26 @@ def yield_core(typingctx):
     return types.void(), codegen
 
 
+@intrinsic
+def clock(typingctx):
+    """Return the seconds of a clock as float64; only differences have a meaning."""
+
+    def codegen(context, builder, sig, args):
+        windows = sys.platform == "win32"
+        with builder.goto_entry_block():
+            now = builder.alloca(ir.ArrayType(I64, 2))  # a `timespec`, or a `FILETIME` in the first word
+        words = [builder.gep(now, [ir.Constant(I32, 0), ir.Constant(I32, i)]) for i in range(2)]
+        if windows:
+            intrinsic_call(builder, "GetSystemTimePreciseAsFileTime", ir.VoidType(), words[0])
+            return builder.fmul(builder.sitofp(builder.load(words[0]), F64), ir.Constant(F64, 1e-7))
+        which = ir.Constant(I32, 6 if sys.platform == "darwin" else 1)  # CLOCK_MONOTONIC
+        intrinsic_call(builder, "clock_gettime", I32, which, words[0])
+        whole, nano = (builder.sitofp(builder.load(word), F64) for word in words)
+        return builder.fadd(whole, builder.fmul(nano, ir.Constant(F64, 1e-9)))
+
+    return types.float64(), codegen
+
+
 # ---- arithmetic on vectors ---------------------------------------------------------------------------------------
 
 

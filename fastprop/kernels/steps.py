@@ -32,6 +32,7 @@ from .passes import (
     one_hot,
     random_bits,
     scatter,
+    share_right,
     shuffle,
     total_weight,
     zero_of,
@@ -43,22 +44,32 @@ from .plan import (
     COST_BEFORE,
     COST_SCALE,
     DONE,
+    EPOCH_COST,
+    EPOCH_SECONDS,
+    EPOCH_WEIGHT,
     FORWARD,
     GRADIENTS,
+    HELD_OUT_ACCURACY,
+    HELD_OUT_COST,
     L2,
     LEARNING_RATE,
+    LEAST_COST,
     LOSS,
     MAX_NORM,
     NEXT,
     OUTPUT,
+    RECORD_LENGTH,
     SCALE,
+    SECONDS,
     SHUFFLE,
     SQUARES_BLOCK,
+    STARTED,
     STOPPED,
     SUMS,
     TRANSPOSE,
     UPDATE,
     UPDATES_BEFORE,
+    UPDATES_BEFORE_EPOCH,
     WEIGHT,
     WEIGHT_BEFORE,
     job_at,
@@ -76,6 +87,7 @@ from .simd import (
     bytes_at,
     call,
     call_float64,
+    clock,
     doubles,
     fetch_add,
     fma,
@@ -97,7 +109,8 @@ from .simd import (
 )
 
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
-SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE = range(5)  # the phases; SHUFFLING before the first step of an epoch
+# The phases of a step; SHUFFLING is done before the first step of an epoch, and END_OF_EPOCH after the last.
+SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE, END_OF_EPOCH = range(6)
 # Scales gradients whose squares overflow: the sum of SQUARES_BLOCK squares of the largest float32 stays finite. Those
 # of float64 stay infinite, as no wider type can hold them.
 UNIT = 2.0**-70
@@ -164,11 +177,12 @@ def start_prefetch_after_chunk(prefetch_record, job, step, chunk, item, count):
 
 
 @kernel
-def prepare_update(job, step):
+def prepare_update(job):
     """Count a step and let the optimizer prepare it, before anything else of the step is done."""
-    t = get(doubles(job.updates), 0) + 1.0
+    before = get(doubles(job.updates), 0)
+    t = before + 1.0
     put(doubles(job.updates), 0, t)
-    rate = get(doubles(job.rates), (step - job.first_step) * job.rate_stride)
+    rate = get(doubles(job.rates), np.int64(before - get(doubles(job.totals), UPDATES_BEFORE)) * job.rate_stride)
     call(job.prepare, (reals(job, job.hyper), doubles(job.settings), rate, np.int64(t)))
 
 
@@ -196,7 +210,7 @@ def add_cost(job, step, m, first, panels):
 @kernel
 def dropout_key(job, step):
     """Return the random bits of a step: a function of the seed and of the optimizer's number of steps."""
-    t = get(doubles(job.totals), UPDATES_BEFORE) + np.float64(step - job.first_step)
+    t = get(doubles(job.totals), UPDATES_BEFORE_EPOCH) + np.float64(step)
     bits, _ = random_bits(np.uint64(job.drop_seed) + np.uint64(np.int64(t)))
     return bits
 
@@ -270,17 +284,21 @@ def chunk_pass(job, work, step, chunk, first, last):
                     A_T = address_at(work, bottom.A_prev_T + shift)
                 A = at(work, bottom.A_prev + shift)
                 call(job.gather, (A, A_T, job.X, order, start + p * LANES, count, n_0, scale))
-            transposed, output, s0 = do & TRANSPOSE, do & OUTPUT, sample + p0 * LANES
+            transposed, s0 = do & TRANSPOSE, sample + p0 * LANES
+            output = do & OUTPUT and not do & LOSS  # with a loss, which reads Z, the output follows below
             forward_pass(layers, n_layers, parameters, work, p0, p1, transposed, output, key, s0, threshold)
-        if do & OUTPUT and job.Y_hat:
-            for p in range(p0, p1):
-                A = at(work, top.A + p * panel_stride(n_L))
-                scatter(reals(job, job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & LOSS:
             for p in range(p0, p1):
                 count = min(LANES, size - p * LANES)
                 X = bottom.A_prev + p * panel_stride(n_0)
                 panel_cost(job, work, chunk, p, start + p * LANES, count, top.dZ, top.Z, n_L, X, n_0)
+        if do & OUTPUT:
+            if do & LOSS and top.activation:
+                shift = p0 * panel_stride(n_L)
+                equations.activate(at(work, top.A + shift), at(work, top.Z + shift), top.activation, n_L, p1 - p0)
+            for p in range(p0, p1 if job.Y_hat else p0):
+                A = at(work, top.A + p * panel_stride(n_L))
+                scatter(reals(job, job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & BACKWARD:
             backward_pass(layers, n_layers, parameters, work, p0, p1, key, sample + p0 * LANES, threshold)
 
@@ -293,7 +311,7 @@ def panels_of_chunk(address, step, chunk, item, count, thread):
     """Phase 1: some panels of a chunk."""
     job = job_at(address)
     if job.do & UPDATE and chunk == 0 and item == 0:
-        prepare_update(job, step)
+        prepare_update(job)
     panels = panels_of(chunk_range(job, step, chunk)[1])
     chunk_pass(job, reals(job, job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
 
@@ -366,7 +384,7 @@ def part_of_step(address, step, chunk, item, count, thread):
     """Phase 1: some chunks, with the sum of their samples' gradients, which phase 2 divides by m."""
     job = job_at(address)
     if job.do & UPDATE and item == 0:
-        prepare_update(job, step)
+        prepare_update(job)
     work = at(reals(job, job.work), job.work_stride * thread)
     part = at(reals(job, job.parts), job.part_stride * item)
     chunks = n_chunks(job, step)
@@ -422,7 +440,7 @@ def pass_of_sample(address, step, stage, item, count, thread):
         layer = layer_at(job.layers, stage)
         if stage == 0:
             if do & UPDATE and item == 0:
-                prepare_update(job, step)
+                prepare_update(job)
             # Every work item copies the row: they write the same values, and the copy needs no stage of its own.
             A = at(work, layer.A_prev)
             n_0 = layer.n_prev
@@ -624,7 +642,7 @@ def work_items(job, phase, step, chunk):
     last = chunk == stages_in_step(job, step) - 1
     if phase >= SQUARES:
         return job.items if last else 0
-    if job.vectors and phase != SHUFFLING:
+    if job.vectors:
         if phase == PHASE_ONE:
             return work_items_of_stage(job, chunk)
         return (job.items if job.do & GRADIENTS else 1) if last else 0
@@ -668,6 +686,8 @@ def stop(job):
 @kernel
 def phase_routine(job, phase):
     """Return the address of a phase's routine."""
+    if phase == END_OF_EPOCH:
+        return job.end_of_epoch
     if phase >= SQUARES:
         return job.squares if phase == SQUARES else job.late_update
     return job.phase_one if phase == PHASE_ONE else job.phase_two
@@ -675,14 +695,14 @@ def phase_routine(job, phase):
 
 @kernel
 def do_item(address, job, phase, step, chunk, item, count, thread):
-    """Do work item `item` of `count` of a phase.
+    """Do work item `item` of `count` of a phase; for SHUFFLING and END_OF_EPOCH, `step` is the number of the epoch.
 
     A step whose cost is not finite updates nothing, and nothing is done after it.
     """
-    if phase == SHUFFLING:
-        shuffle(indices(job.order), job.n_samples, job.seed, job.epoch)
-    elif get(integers(job.tickets), STOPPED):
+    if get(integers(job.tickets), STOPPED):
         pass
+    elif phase == SHUFFLING:
+        shuffle(indices(job.order), job.n_samples, job.seed, step)
     elif phase == PHASE_TWO and job.do & UPDATE and not np.isfinite(sum_of_costs(job, step, chunk)):
         if item == 0:
             first, last = cost_range(job, step, chunk)
@@ -725,13 +745,77 @@ def worker(address, thread):
     end = PHASE_TWO
     if job.do & LOSS:
         end = LATE + 1 if job.late else PHASE_TWO + 1
-    for step in range(job.first_step, job.last_step):
+    step, epoch = job.first_step, job.epoch
+    for _ in range(job.first_step, job.last_step):
+        if step == 0 and job.do & SHUFFLE:
+            ticket = do_phase(address, job, thread, ticket, before, SHUFFLING, epoch, 0, 1)
+            before += 1
         for chunk in range(stages_in_step(job, step)):
-            shuffles = job.do & SHUFFLE and step == 0 and chunk == 0
-            for phase in range(SHUFFLING if shuffles else PHASE_ONE, end):
+            for phase in range(PHASE_ONE, end):
                 count = work_items(job, phase, step, chunk)
                 ticket = do_phase(address, job, thread, ticket, before, phase, step, chunk, count)
                 before += count
+        step += 1
+        if step == job.n_steps:
+            ticket = do_phase(address, job, thread, ticket, before, END_OF_EPOCH, epoch, 0, 1)
+            before += 1
+            step, epoch = 0, epoch + 1
+
+
+# ---- the end of an epoch -----------------------------------------------------------------------------------------
+
+
+@routine(PHASE)
+def end_of_epoch(address, epoch, chunk, item, count, thread):
+    """Record an epoch, measure held-out samples, and keep the parameters if these are the best so far."""
+    job = job_at(address)
+    totals = doubles(job.totals)
+    record = at(doubles(job.records), RECORD_LENGTH * (epoch - job.epoch))
+    put(record, EPOCH_COST, get(totals, COST))
+    put(record, EPOCH_WEIGHT, get(totals, WEIGHT))
+    put(record, EPOCH_SECONDS, clock() - get(totals, STARTED))
+    put(totals, COST, 0.0)
+    put(totals, WEIGHT, 0.0)
+    put(totals, UPDATES_BEFORE_EPOCH, get(doubles(job.updates), 0))
+    if job.validation:
+        measure(job, record)
+        if job.best and get(record, HELD_OUT_COST) < get(totals, LEAST_COST):
+            put(totals, LEAST_COST, get(record, HELD_OUT_COST))
+            for i in range(0, job.part_stride, LANES):
+                store(reals(job, job.best), i, load(reals(job, job.parameters), i))
+    put(totals, STARTED, clock())
+
+
+@kernel
+def measure(job, record):
+    """Compute the cost of the held-out samples and the share of right predictions, on this thread alone."""
+    address = reals(job, job.validation)
+    held_out = job_at(address)
+    reset(held_out)
+    call(job.worker, (address, 0))
+    put(record, HELD_OUT_COST, get(doubles(held_out.totals), COST) / get(doubles(held_out.totals), WEIGHT))
+    if held_out.do & OUTPUT:
+        n = layer_at(held_out.layers, held_out.n_layers - 1).n
+        Y_hat, m = reals(job, held_out.Y_hat), held_out.n_samples
+        share = share_right(Y_hat, held_out.Y, held_out.labels, held_out.weights, m, n)
+        put(record, HELD_OUT_ACCURACY, share)
+
+
+# ---- calls -------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def reset(job):
+    """Set the counters and sums of a job to their values before a call."""
+    totals, tickets = doubles(job.totals), integers(job.tickets)
+    updates = get(doubles(job.updates), 0)
+    put(totals, COST, get(totals, COST_BEFORE))
+    put(totals, WEIGHT, get(totals, WEIGHT_BEFORE))
+    put(totals, UPDATES_BEFORE, updates)
+    put(totals, UPDATES_BEFORE_EPOCH, updates - np.float64(job.first_step))
+    put(tickets, NEXT, 0)
+    put(tickets, DONE, 0)
+    put(tickets, STOPPED, 0)
 
 
 @kernel
@@ -741,19 +825,25 @@ def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, ou
     job.threads, job.do, job.n_samples, job.first_step, job.last_step = threads, do, m, first, last
     job.X, job.Y, job.labels, job.order, job.Y_hat = X, Y, labels, order, Y_hat
     job.weights, job.output_weights = weights, output_weights
-    put(doubles(job.totals), COST, get(doubles(job.totals), COST_BEFORE))
-    put(doubles(job.totals), WEIGHT, get(doubles(job.totals), WEIGHT_BEFORE))
-    put(doubles(job.totals), UPDATES_BEFORE, get(doubles(job.updates), 0))
-    put(integers(job.tickets), NEXT, 0)
-    put(integers(job.tickets), DONE, 0)
-    put(integers(job.tickets), STOPPED, 0)
+    reset(job)
+    if job.n_steps:
+        put(doubles(job.totals), STARTED, clock())
 
 
 @kernel
 def call_totals(address):
     """Return the sum of the costs and the sum of the sample weights after a call."""
-    totals = doubles(job_at(address).totals)
+    job = job_at(address)
+    totals = doubles(job.totals)
+    if job.n_steps:
+        put(totals, SECONDS, clock() - get(totals, STARTED))
     return get(totals, COST), get(totals, WEIGHT)
+
+
+@entry
+def prepare(job, do, m, last, X, Y, labels, weights, output_weights, Y_hat):
+    """Write the arguments of a call on one thread into a job that another job's worker will start."""
+    prepare_call(job, 1, do, m, 0, last, X, Y, labels, weights, output_weights, 0, Y_hat)
 
 
 @entry

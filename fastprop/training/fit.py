@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from .. import scaling
 from ..checks import flag, generator, whole
 from ..core import arrays
+from ..core.engine import Engine, Epochs
 from ..core.model import Model
 from ..kernels import passes
 from ..kernels.interrupts import Held
+from ..kernels.plan import EPOCH_COST, EPOCH_SECONDS, EPOCH_WEIGHT, HELD_OUT_ACCURACY, HELD_OUT_COST
 from ..kernels.scan import address_of
 from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
@@ -37,7 +40,8 @@ def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any
 class Fit:
     """One call of :meth:`fastprop.Network.fit`: its arguments, checked, and its course.
 
-    A fit is a sequence of epochs, an epoch one of slices, and a slice a run of steps in one compiled call.
+    A fit is a sequence of slices, and a slice a run of steps in one compiled call, which goes on from epoch to epoch
+    where nothing needs Python between them.
     """
 
     def __init__(
@@ -169,10 +173,15 @@ class Fit:
 
     def run(self) -> History:
         """Train the epochs, until a callback, early stopping, divergence or Ctrl-C ends them."""
+        state = self.state
         try:
-            self._compile()
-            while self.state.epoch < self.epochs and not self.ended:
-                self.epoch()
+            with self._measuring_engine() as engine:
+                self._compile(engine)
+                while state.epoch < self.epochs and not self.ended:
+                    if state.step < self.n_steps:
+                        self.slice()
+                    if state.step == self.n_steps or state.diverged:
+                        self._finish_epoch()
         except KeyboardInterrupt:
             self.history.interrupted = True
         finally:
@@ -185,13 +194,31 @@ class Fit:
             )
         return self.history
 
-    def _compile(self) -> None:
-        """Compile what the steps need, or load it from the cache, and show the bar."""
-        engine = self.model.engines.training(self.batch)
-        engine.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
-        self.pace = Pace(self.model.sizes, self.batch, engine.fit_choices[self.batch], self.model.dtype.itemsize)
+    def _measuring_engine(self) -> AbstractContextManager[Engine | None]:
+        """Lend an engine for the held-out data, if there are any."""
+        return nullcontext() if self.held_out is None else self.model.engines.lend(len(self.held_out.X))
+
+    def _compile(self, engine: Engine | None) -> None:
+        """Compile what the steps need, or load it from the cache, decide how epochs end, and show the bar.
+
+        Compiled code goes on from epoch to epoch if no callback is due between them and `engine` measures the held-out
+        data, if there are any, on one thread. Otherwise each epoch ends in Python.
+        """
+        training = self.model.engines.training(self.batch)
+        if training.moments is not self.moments:
+            training.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
+        self.validation, rows = None, 0
+        self.goes_past_epochs = not self.after_steps and not self.after_epochs
+        if self.held_out is not None and engine is not None:
+            rows = len(self.held_out.X)
+            self.goes_past_epochs = self.goes_past_epochs and engine.plan.threads_for(rows) == 1
+            if self.goes_past_epochs:
+                self.validation = engine
+                engine.prepare_measure(*self.held_out, accuracy=self.model.architecture.classifies)
+        size, choice = self.model.dtype.itemsize, training.fit_choices[self.batch]
+        self.pace = Pace(self.model.sizes, self.batch, choice, size, rows / self.n_steps)
         self.bar.show()
-        if done := self.state.epoch * self.m + self._samples(self.state.step):
+        if done := self._samples_done():
             self.bar.add(done)
 
     def _warn_of_a_constant(self) -> None:
@@ -211,19 +238,14 @@ class Fit:
                 f"predicting the mean of Y for every row. To see why, print(fastprop.diagnose(net, X, Y))."
             )
 
-    def epoch(self) -> None:
-        """Train to the end of the epoch, measure the held-out data, and ask the callbacks."""
-        state = self.state
-        while state.step < self.n_steps and not self.ended:
-            self.slice()
-        diverged = state.diverged
-        if state.step < self.n_steps and not diverged:
-            return  # a callback ended the fit within the epoch
+    def _finish_epoch(self) -> None:
+        """End an epoch in Python, or the one that diverged: measure the held-out data, and ask the callbacks."""
+        state, diverged = self.state, self.state.diverged
         measured = samples.measure(self.model, self.held_out) if self.held_out else {}
         epoch, step = state.epoch, state.step
         with Held():
-            self._end_epoch(measured)
-        self.bar.say(self._summary(epoch))
+            self._end_epoch(self._samples(step), measured, self.model.parameters)
+        self.bar.say(self._summary)
         self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
         if diverged:
             self.warnings.append(
@@ -239,40 +261,101 @@ class Fit:
 
     def slice(self) -> None:
         """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
-        state, optimizer, first = self.state, self.optimizer, self.state.step
+        state, optimizer = self.state, self.optimizer
+        epoch, first = state.epoch, state.step
         engine = self.model.engines.training(self.batch)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self._samples_done()
         steps, threads = self.pace.next(engine.plan.threads_for(self.batch), started)
-        done = state.epoch * self.n_steps + first
-        steps = min([steps, self.n_steps - first, *(k - done % k for k, _ in self.after_steps)])
+        done = epoch * self.n_steps + first
+        ahead = self._epochs_ahead() * self.n_steps - first
+        steps = min([steps, ahead, *(k - done % k for k, _ in self.after_steps)])
+        epochs = self._epochs_of(first + steps) if self.goes_past_epochs else None
         with Held():
-            state.cost, state.weight = engine.train(
+            state.updates = optimizer.steps  # a callback may have trained the network too
+            sums = engine.train(
                 self.X, self.Y, self.weights, optimizer, self.moments, (first, first + steps), self.order, state.seed,
-                state.epoch, threads, (state.cost, state.weight),
+                epoch, threads, (state.cost, state.weight), epochs,
             )  # fmt: skip
-            seconds = time.perf_counter() - started
-            state.count(optimizer.steps, seconds)
-        self.pace.learn(steps, threads, seconds)
-        self.bar.add(self._samples(state.step) - first * self.batch)
-        self.history.running_loss = state.mean_cost
+            elapsed = time.perf_counter() - started
+            seconds = self._book(sums, epochs, elapsed)
+        self.pace.learn(steps, threads, seconds, elapsed)
+        self.bar.add(self._samples_done() - before)
+        if state.epoch > epoch:
+            self.bar.say(self._summary)
         if state.diverged:
             self.ended = True
         elif self.after_steps:
             due = [call for k, call in self.after_steps if (done + steps) % k == 0]
             self.ended = self._ask(due, done + steps)
 
+    def _epochs_ahead(self) -> int:
+        """Return how many epochs compiled code may train before Python has to decide something."""
+        if not self.goes_past_epochs:
+            return 1
+        state, lr = self.state, self.optimizer.lr
+        ahead = self.epochs - state.epoch
+        if isinstance(lr, ReduceOnPlateau):
+            ahead = min(ahead, lr.epochs_left)
+        if state.best:
+            ahead = min(ahead, state.best.epochs_left(state.epoch, self.patience or 0))
+        return ahead
+
+    def _epochs_of(self, last: int) -> Epochs:
+        """Return what a call needs that may go past the end of an epoch, up to step `last` from that of this epoch."""
+        best, count = self.state.best, last // self.n_steps
+        if best is None:
+            return Epochs(self.n_steps, count, self.validation)
+        return Epochs(self.n_steps, count, self.validation, best.parameters, best.loss)
+
+    def _book(self, sums: tuple[float, float], epochs: Epochs | None, seconds: float) -> float:
+        """Write what a call has done into the state and the history; return the seconds that its training took.
+
+        Divergence may have ended it early: its optimizer counts the steps.
+        """
+        state, n_ended = self.state, 0
+        state.count(self.optimizer.steps)
+        if epochs is not None:
+            n_ended, step = divmod(state.step, self.n_steps)
+            records = epochs.records[:n_ended].tolist()
+            for record in records:
+                self._book_epoch(record)
+            state.step = step
+            seconds = epochs.seconds + sum(record[EPOCH_SECONDS] for record in records)
+        state.seconds += seconds if epochs is None else epochs.seconds
+        state.cost, state.weight = sums
+        nothing_since = n_ended and not state.step and not state.diverged
+        self.history.running_loss = self.history.loss[-1] if nothing_since else state.mean_cost
+        return seconds
+
+    def _book_epoch(self, record: list[float]) -> None:
+        """Write an epoch into the history that compiled code has ended."""
+        state, measured = self.state, {}
+        state.cost, state.weight = record[EPOCH_COST], record[EPOCH_WEIGHT]
+        state.seconds += record[EPOCH_SECONDS]
+        if self.validation:
+            measured["validation_loss"] = record[HELD_OUT_COST]
+            if self.model.architecture.classifies:
+                measured["validation_accuracy"] = record[HELD_OUT_ACCURACY]
+        self._end_epoch(self.m, measured)
+
     def _samples(self, steps: int) -> int:
         """Return the number of samples in the first `steps` steps of an epoch."""
         return min(steps * self.batch, self.m)
 
-    def _end_epoch(self, measured: dict[str, float]) -> None:
-        """Write the epoch into the history; reduce the rate on a plateau; compare with the best parameters."""
+    def _samples_done(self) -> int:
+        return self.state.epoch * self.m + self._samples(self.state.step)
+
+    def _end_epoch(self, n_samples: int, measured: dict[str, float], parameters: np.ndarray | None = None) -> None:
+        """Write the epoch into the history; reduce the rate on a plateau; compare with the best parameters.
+
+        Without `parameters`, compiled code has copied them.
+        """
         state, epoch, lr = self.state, self.state.epoch, self.optimizer.lr
-        state.end_epoch(self._samples(state.step), measured)
+        state.end_epoch(n_samples, measured)
         if isinstance(lr, ReduceOnPlateau):
             lr.observe((self.history.validation_loss or self.history.loss)[-1])
         if state.best:
-            state.best.observe(epoch, self.history.validation_loss[-1], self.model.parameters)
+            state.best.observe(epoch, self.history.validation_loss[-1], parameters)
             self.ended = self.ended or state.best.is_old(epoch, self.patience or 0)
 
     def _ask(self, callbacks: Sequence[Any], count: int, diverged: bool = False) -> bool:
@@ -287,9 +370,10 @@ class Fit:
         self.model.fit_state = None if diverged else self.state
         return any(answers)
 
-    def _summary(self, epoch: int) -> str:
+    def _summary(self) -> str:
+        """Return the last epoch in a few words."""
         history = self.history
-        parts = [f"epoch {epoch + 1}/{self.epochs}", f"loss {history.loss[-1]:.4f}"]
+        parts = [f"epoch {history.epochs}/{self.epochs}", f"loss {history.loss[-1]:.4f}"]
         if history.validation_accuracy:
             parts.append(f"validation accuracy {history.validation_accuracy[-1]:.2%}")
         elif history.validation_loss:

@@ -94,15 +94,20 @@ class Best:
     loss: float = math.inf
     epoch: int = -1
 
-    def observe(self, epoch: int, loss: float, parameters: np.ndarray) -> None:
-        """Take over the parameters of an epoch if its loss is lower."""
+    def observe(self, epoch: int, loss: float, parameters: np.ndarray | None = None) -> None:
+        """Take over an epoch if its loss is lower, with its parameters unless compiled code has copied them."""
         if loss < self.loss:
             self.loss, self.epoch = loss, epoch
-            self.parameters[:] = parameters
+            if parameters is not None:
+                self.parameters[:] = parameters
 
     def is_old(self, epoch: int, patience: int) -> bool:
         """Return whether no epoch has been better for `patience` epochs."""
         return epoch - self.epoch >= patience
+
+    def epochs_left(self, epoch: int, patience: int) -> int:
+        """Return after how many epochs, the first of them number `epoch`, this may be old at the earliest."""
+        return max(1, self.epoch + patience - epoch + 1)
 
 
 @dataclass
@@ -154,11 +159,10 @@ class FitState:
         """The mean cost of the current epoch so far; 0 if all its samples have a weight of 0."""
         return self.cost / self.weight if self.weight else 0.0
 
-    def count(self, updates: int, seconds: float) -> None:
+    def count(self, updates: int) -> None:
         """Count the steps that the optimizer has made since the last call."""
         self.step += updates - self.updates
         self.updates = updates
-        self.seconds += seconds
 
     def end_epoch(self, samples: int, measured: dict[str, float]) -> None:
         """Write the epoch into the history, and begin the next one."""

@@ -7,10 +7,23 @@ SLICE_SECONDS = 0.07  # of compiled work between two returns to Python, which mo
 
 
 class Pace:
-    """Choose slices of steps that last about `SLICE_SECONDS` each; `size` is that of a number, in bytes."""
+    """Choose slices of steps that last about `SLICE_SECONDS` each.
 
-    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int = 4):
-        self.steps = self._clip(SLICE_SECONDS / 4 / estimate.seconds(sizes, batch, 1, size))
+    Parameters
+    ----------
+    sizes : tuple of int
+    batch : int
+    choice : Choice
+        The number of threads.
+    size : int
+        The bytes of a number.
+    measured : float
+        The rows that are measured for each step, a share of those of an epoch.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int, measured: float = 0.0):
+        seconds = estimate.seconds(sizes, batch, 1, size)
+        self.steps = self._clip(SLICE_SECONDS / 4 / seconds / (1 + measured / batch))
         self.choice = choice
 
     @staticmethod
@@ -26,8 +39,8 @@ class Pace:
         threads = self.choice.next(most, trial, now)
         return (self.steps if threads == self.choice.current else trial), threads
 
-    def learn(self, steps: int, threads: int, seconds: float) -> None:
-        """Record how long a slice took."""
-        if threads == self.choice.current and (steps >= self.steps or seconds > SLICE_SECONDS):
-            self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(seconds, 1e-6)))
+    def learn(self, steps: int, threads: int, seconds: float, elapsed: float) -> None:
+        """Record how long the steps of a slice took, and how long all of it, with measurements."""
+        if threads == self.choice.current and (steps >= self.steps or elapsed > SLICE_SECONDS):
+            self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(elapsed, 1e-6)))
         self.choice.learn(steps, seconds)

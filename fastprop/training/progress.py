@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -54,10 +55,10 @@ class Progress:
         if self._bar is not None:
             self._try(self._bar.update, samples)
 
-    def say(self, text: str) -> None:
-        """Show a text behind the bar."""
+    def say(self, text: Callable[[], str]) -> None:
+        """Show a text behind the bar, which is made only if there is one."""
         if self._bar is not None:
-            self._try(self._bar.set_postfix_str, text)
+            self._try(self._bar.set_postfix_str, text())
 
     def close(self) -> None:
         """Leave the bar as it is."""

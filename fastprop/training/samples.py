@@ -10,6 +10,8 @@ from ..core import arrays, weights
 from ..core.architecture import Architecture
 from ..core.model import Model
 from ..core.weights import Weights
+from ..kernels import passes
+from ..kernels.scan import address_of
 
 
 def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: Weights | None) -> Weights | None:
@@ -161,11 +163,9 @@ def constant_cost(Y: np.ndarray, given: Weights | None, architecture: Architectu
 
 def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> float:
     """Return the share of samples whose class is predicted right, by weight."""
-    if Y_hat.shape[1] == 1:
-        right = ((Y_hat > 0.5) == (Y > 0.5))[:, 0]
-    else:
-        right = Y_hat.argmax(axis=1) == (Y if Y.ndim == 1 else Y.argmax(axis=1))
-    return float(np.average(right, weights=None if given is None else given.samples))
+    targets, labels = (0, address_of(Y)) if Y.ndim == 1 else (address_of(Y), 0)
+    weights = 0 if given is None else address_of(given.samples)
+    return passes.accuracy(arrays.LIKE[Y_hat.dtype], address_of(Y_hat), targets, labels, weights, *Y_hat.shape)
 
 
 def measure(model: Model, held_out: HeldOut) -> dict[str, float]:

@@ -214,7 +214,7 @@ def test_flops_of_a_step():
 )
 def test_threads_are_the_fewest_that_are_about_the_fastest(sizes, batch, available, train):
     count = threads_for(tuple(sizes), batch, available, train=train)
-    times = [seconds(sizes, batch, n, train=train) for n in range(1, available + 1)]
+    times = [seconds(tuple(sizes), batch, n, train=train) for n in range(1, available + 1)]
     assert times[count - 1] <= estimate.WORTH * min(times)
     assert all(time > estimate.WORTH * min(times) for time in times[: count - 1])
 
@@ -232,9 +232,10 @@ def test_small_work_is_not_shared_and_large_work_is():
 def test_the_expected_time_grows_with_the_work(sizes, batch, count):
     """A wider layer, a larger batch or a backward pass never takes less; n threads are at most n times as fast. (One
     sample, which stands in vectors and not in a panel, is estimated by itself.)"""
+    sizes = tuple(sizes)
     time = seconds(sizes, batch, count)
     assert time > 0
-    assert seconds([*sizes[:-1], sizes[-1] + 16], batch, count) >= time
+    assert seconds((*sizes[:-1], sizes[-1] + 16), batch, count) >= time
     assert seconds(sizes, batch + 16 * count, count) >= time
     assert seconds(sizes, batch, count, train=False) <= time + estimate.LAUNCH
     assert time >= seconds(sizes, batch, 1) / count

@@ -14,7 +14,7 @@ from fastprop import SGD, Adam, Network
 from fastprop.core.engine import plan_for
 from fastprop.kernels import plan as plan_module
 from fastprop.kernels.passes import shuffle
-from fastprop.kernels.plan import LayerKind
+from fastprop.kernels.plan import JOB_FIELDS, LayerKind
 from fastprop.training import pace
 from fastprop.training.progress import Progress
 
@@ -65,13 +65,13 @@ def test_on_any_number_of_threads_with_a_large_W(name, options):
         assert train_and_look(LARGE, threads, OPTIMIZERS[name].make(0.1), **options) == one, f"{threads} threads"
 
 
-def test_the_cases_take_every_path_of_the_planner(monkeypatch):
+def test_the_cases_take_every_path_of_the_planner(plan_constant):
     """Each choice of layout and of shares in the plan is made by some of the cases above, and not by others."""
     plans = [
         plan_for(case.sizes, [a.kind(np.dtype(np.float32)) for a in network(case).architecture.activations], case.batch)
         for case in (*SHARED, LARGE)
     ]
-    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
+    plan_constant("MOST_PARTS", 0)
     case = SHARED[-1]
     plans.append(
         plan_for(
@@ -99,9 +99,9 @@ def test_the_cases_take_every_path_of_the_planner(monkeypatch):
 
 
 @pytest.mark.usefixtures("eager_threads")
-def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
+def test_on_any_number_of_threads_in_chunks_without_parts(plan_constant):
     """If the gradients are too large for parts, the threads share every chunk."""
-    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", 0)
+    plan_constant("MOST_PARTS", 0)
     case = SHARED[-1]
     one = train_and_look(case, 1, Adam(0.003))
     for threads in (2, 3, 33):
@@ -110,9 +110,9 @@ def test_on_any_number_of_threads_in_chunks_without_parts(monkeypatch):
 
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("output", ["identity", "softmax"])
-def test_one_sample_on_any_number_of_threads(monkeypatch, output):
+def test_one_sample_on_any_number_of_threads(plan_constant, output):
     """The threads share each layer's rows, and in the backward pass its columns, of which some layers have few."""
-    monkeypatch.setattr("fastprop.kernels.plan.SHARED_WEIGHTS", 1)
+    plan_constant("SHARED_WEIGHTS", 1)
     case = Case("one", (300, 530, 47, 1000, 17), ("relu", "tanh", "sigmoid"), output, 1)
     one = train_and_look(case, 1, Adam(0.003))
     for threads in (2, 3, 8, 33):
@@ -136,7 +136,7 @@ def test_the_threads_are_really_more_than_one():
         fastprop.set_num_threads(threads)
         net.train_step(X, Y, SGD(0.1))
         assert net.engines.last.plan.threads == threads
-        assert net.engines.last.job["threads"] == threads
+        assert net.engines.last.job[JOB_FIELDS["threads"]] == threads
 
 
 def test_threads_may_change_between_two_calls():

@@ -133,7 +133,7 @@ def test_a_bar_that_lost_its_stream_is_left_alone(monkeypatch):
     bar.show()
     assert stream.getvalue()
     stream.left = 0
-    for act in (lambda: bar.add(50), lambda: bar.say("loss 0.1"), lambda: bar.add(50), bar.close):
+    for act in (lambda: bar.add(50), lambda: bar.say(lambda: "loss 0.1"), lambda: bar.add(50), bar.close):
         act()
 
 

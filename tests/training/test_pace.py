@@ -11,11 +11,11 @@ from fastprop.training.pace import Pace
 
 def paced(speed, most, slices, sizes=(64, 64, 64)):
     """Return the number of threads and the seconds of each slice, `speed(threads)` being in steps per second."""
-    pace, chosen, now = Pace(sizes, 64, Choice()), [], 0.0
+    pace, chosen, now = Pace(sizes, 64, Choice(), 4), [], 0.0
     for _ in range(slices):
         steps, threads = pace.next(most, now)
         chosen.append((threads, steps / speed(threads)))
-        pace.learn(steps, threads, chosen[-1][1])
+        pace.learn(steps, threads, chosen[-1][1], chosen[-1][1])
         now += chosen[-1][1]
     return chosen
 
@@ -41,12 +41,13 @@ def test_short_fits_learn_from_those_before(monkeypatch):
     case, now, used = Case("short", (3, 20, 2), "relu", "identity", 16), 0.0, []
     choice = network(case).engines.training(16).fit_choices[16]
     for _ in range(60):
-        pace = Pace((64, 64, 64), 64, choice)
+        pace = Pace((64, 64, 64), 64, choice, 4)
         for _ in range(4):
             steps, threads = pace.next(2, now)
             steps = min(steps, 50 // threads)
-            pace.learn(steps, threads, steps * 1e-4 * threads)
-            now += steps * 1e-4 * threads
+            taken = steps * 1e-4 * threads
+            pace.learn(steps, threads, taken, taken)
+            now += taken
         used.append(threads)
     assert used[0] == 2
     assert used[-20:].count(1) > 15, used

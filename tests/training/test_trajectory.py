@@ -72,9 +72,9 @@ def test_train_step_walks_the_path_of_numpy(name, case):
 @pytest.mark.filterwarnings("ignore:after .* epochs the:RuntimeWarning")  # a clip_norm of 0.1 learns little in 20
 @each_optimizer_slowly
 @pytest.mark.parametrize("parts", [64, 2, 0])
-def test_weights_and_chunks_walk_it_too(name, parts, monkeypatch):
+def test_weights_and_chunks_walk_it_too(name, parts, plan_constant):
     """Batches of 700 weighted samples, in three chunks each: with as many parts as chunks, with two, and with none."""
-    monkeypatch.setattr("fastprop.kernels.plan.MOST_PARTS", parts)
+    plan_constant("MOST_PARTS", parts)
     case = Case("chunks", (6, 17, 3), "tanh", "softmax", 700)
     net, (X, Y) = network(case), data(case, 1000)
     weights = np.random.default_rng(0).uniform(0, 2, 1000).astype(np.float32)

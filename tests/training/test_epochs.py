@@ -1,0 +1,174 @@
+"""Epochs that one compiled call trains are those that Python ends one by one, bit for bit, with the same history."""
+
+import numpy as np
+import pytest
+from networks import Case, bits, data, network
+from optimizers import OPTIMIZERS, each_optimizer
+
+from fastprop import SGD, Adam, Network, schedules
+from fastprop.training import fit as fits
+from fastprop.training import pace, samples
+
+CASE = Case("epochs", (7, 20, 3), "relu", "softmax", 16)
+EPOCHS = 7
+# Whole and ragged batches, a batch of one sample, one batch of all rows, chunks of a batch, and no hidden layer.
+CASES = (
+    CASE,
+    Case("ragged", (17, 33, 1), "tanh", "sigmoid", 33),
+    Case("samples", (5, 9, 2), "relu", "identity", 1),
+    Case("one-batch", (3, 8, 4), "sigmoid", "sigmoid", 100),
+    Case("chunks", (6, 17, 3), "relu", "softmax", 700),
+    Case("no-hidden", (3, 1), "relu", "identity", 17),
+)
+MEASURED = ("loss", "validation_loss", "validation_accuracy", "best_epoch", "running_loss")
+
+
+def trained(case, make=lambda: Adam(0.01), ends_in_python=False, m=100, options=None, **arguments):
+    """A network after a fit, and its history; a callback lets every epoch end in Python."""
+    net, (X, Y) = network(case, **(options or {})), data(case, m)
+    callbacks = [lambda epoch, history: False] if ends_in_python else []
+    arguments = {"epochs": EPOCHS, "batch_size": case.batch, "rng": 3, "progress": False, **arguments}
+    history = net.fit(X, Y, optimizer=make(), callbacks=callbacks, **arguments)
+    return net, history
+
+
+def assert_same(case, **arguments):
+    """A fit is the same whether Python ends its epochs or compiled code does."""
+    (one, first), (many, second) = (trained(case, ends_in_python=python, **arguments) for python in (True, False))
+    assert bits(one.parameters) == bits(many.parameters)
+    assert {name: getattr(first, name) for name in MEASURED} == {name: getattr(second, name) for name in MEASURED}
+    assert len(second.seconds) == len(second.samples_per_second) == second.epochs
+    assert one.optimizer.steps == many.optimizer.steps
+    return second
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The numbers of steps of the compiled calls of fits."""
+    made = []
+
+    def train(self, *arguments, original=fits.Engine.train):
+        made.append(arguments[5][1] - arguments[5][0])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(fits.Engine, "train", train)
+    return made
+
+
+def test_one_call_trains_many_epochs(calls):
+    _, history = trained(CASE, epochs=50)
+    assert history.epochs == 50
+    assert max(calls) > 7, "steps of an epoch"
+    assert sum(calls) == 50 * 7
+
+
+def test_the_time_of_each_epoch_is_measured_without_validation():
+    large = data(CASE, 200_000, seed=1)
+    _, history = trained(CASE, epochs=3, validation=large)
+    assert all(0 < seconds < 1 for seconds in history.seconds)
+    assert len(history.validation_loss) == 3
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_on_all_kinds_of_batches(case, shuffle):
+    assert_same(case, m=1500 if case.batch > 100 else 100, shuffle=shuffle)
+
+
+@each_optimizer
+def test_with_every_optimizer(name):
+    assert_same(CASE, make=OPTIMIZERS[name].make)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_with_validation(case, dtype):
+    history = assert_same(case, validation=data(case, 40, seed=1), options={"dtype": dtype})
+    assert len(history.validation_loss) == EPOCHS
+    assert bool(history.validation_accuracy) == network(case).architecture.classifies
+
+
+def test_with_validation_of_weighted_samples_and_a_fraction():
+    weights = np.random.default_rng(0).uniform(0, 2, 40).astype(np.float32)
+    assert_same(CASE, validation=(*data(CASE, 40, seed=1), weights))
+    assert_same(CASE, validation=0.2)
+
+
+def test_with_dropout_penalty_clipping_and_weights():
+    weights = np.random.default_rng(0).uniform(0, 2, 100).astype(np.float32)
+    assert_same(CASE, options={"dropout": 0.3, "l2": 0.01}, make=lambda: Adam(0.01, clip_norm=0.5),
+                sample_weight=weights, validation=0.2)  # fmt: skip
+
+
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_with_early_stopping(patience):
+    """The rate is too high, so that the loss on held-out samples rises soon."""
+    history = assert_same(CASE, make=lambda: Adam(0.1), epochs=60, early_stopping=patience, validation=0.3)
+    assert history.epochs == history.best_epoch + patience + 1 < 60
+
+
+@pytest.mark.parametrize("validation", [None, 0.3])
+@pytest.mark.parametrize("cooldown", [0, 2])
+def test_with_a_rate_that_falls_on_a_plateau(validation, cooldown):
+    rates = []
+
+    def make():
+        lr = schedules.ReduceOnPlateau(0.1, factor=0.5, patience=2, cooldown=cooldown, threshold=0.05)
+        rates.append(lr)
+        return SGD(lr)
+
+    assert_same(CASE, make=make, epochs=60, validation=validation)
+    assert rates[0].rate == rates[1].rate < 0.1
+
+
+def test_with_a_schedule():
+    assert_same(CASE, make=lambda: SGD(schedules.cosine(0.1, 40)))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-4])
+def test_in_calls_that_end_within_an_epoch(monkeypatch, seconds):
+    monkeypatch.setattr(pace, "SLICE_SECONDS", seconds)
+    assert_same(CASE, validation=0.2, m=1000)
+
+
+def test_divergence_ends_the_call_at_its_step():
+    with pytest.warns(RuntimeWarning, match="diverged") as first:
+        python = trained(CASE, make=lambda: SGD(1e20), ends_in_python=True, epochs=40)
+    with pytest.warns(RuntimeWarning, match="diverged") as second:
+        compiled = trained(CASE, make=lambda: SGD(1e20), epochs=40)
+    assert [str(warning.message) for warning in first] == [str(warning.message) for warning in second]
+    assert bits(python[0].parameters) == bits(compiled[0].parameters)
+    np.testing.assert_equal(python[1].loss, compiled[1].loss)
+
+
+def test_a_callback_that_trains_takes_no_step_from_the_next_epoch(monkeypatch):
+    """Also where an epoch takes several calls."""
+    monkeypatch.setattr(pace, "SLICE_SECONDS", 0.0)
+    net, (X, Y), optimizer = network(CASE), data(CASE, 100), Adam()
+    net.fit(X, Y, epochs=3, batch_size=16, optimizer=optimizer, progress=False,
+            callbacks=[lambda epoch, history: net.train_step(X[:16], Y[:16], optimizer) < 0])  # fmt: skip
+    assert optimizer.steps == 3 * 7 + 3
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_accuracy_is_the_weighted_share_of_right_classes(n, weighted):
+    rng = np.random.default_rng(0)
+    net = Network((3, n), output="sigmoid" if n == 1 else "softmax", rng=0)
+    X, weights = rng.standard_normal((50, 3)).astype(np.float32), rng.uniform(0, 2, 50).astype(np.float32)
+    Y = rng.integers(2, size=(50, 1)) if n == 1 else rng.integers(n, size=50)
+    given = net.architecture.check_weights(weights if weighted else None, net.architecture.check_targets(Y, 50))
+    Y_hat = net.predict(X)
+    right = (Y_hat > 0.5) == Y if n == 1 else Y_hat.argmax(axis=1) == Y
+    expected = np.average(right.reshape(-1), weights=weights if weighted else None)
+    targets = net.architecture.check_targets(Y, 50)
+    assert samples.accuracy(Y_hat, targets, given) == pytest.approx(expected, rel=1e-12)
+    if n > 1:
+        assert samples.accuracy(Y_hat, np.eye(n, dtype=np.float32)[Y], given) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("row", [[3.0, 1.0, 3.0], [1.0, 2.0, 2.0], [-1.0, -1.0, -1.0], [-5.0, -7.0, -1.0]])
+def test_of_equal_outputs_the_first_is_the_class(row):
+    Y_hat = np.array([row], np.float32)
+    for label in range(3):
+        assert samples.accuracy(Y_hat, np.array([label])) == (label == np.argmax(row))
