@@ -333,10 +333,14 @@ class Engine:
         self._read(X.dtype)
         m = len(X)
         Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype) if accuracy else None
-        self._measured = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
+        self._measured: Any = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
         do = FORWARD | LOSS | (0 if Y_hat is None else OUTPUT)
         where = 0 if Y_hat is None else address_of(Y_hat)
         prepare(self.address, do, m, self._steps(m), address_of(X), *_addresses(Y, weights), where)
+
+    def forget_measure(self) -> None:
+        """Drop the references to the rows of :meth:`prepare_measure`."""
+        self._measured = None
 
     def train(
         self,

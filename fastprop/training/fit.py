@@ -79,6 +79,7 @@ class Fit:
         self.batch = min(self.batch_size, self.m)
         self.n_steps = -(-self.m // self.batch)
         self.ended = False
+        self.validation: Engine | None = None
         self.warnings: list[str] = []
 
     # ---- begin ---------------------------------------------------------------------------------------------------
@@ -195,26 +196,29 @@ class Fit:
         return self.history
 
     def _measuring_engine(self) -> AbstractContextManager[Engine | None]:
-        """Lend an engine for the held-out data, if there are any."""
-        return nullcontext() if self.held_out is None else self.model.engines.lend(len(self.held_out.X))
+        """Lend an engine that measures the held-out data between two epochs: without callbacks, and on one thread."""
+        if self.held_out is None or self.after_steps or self.after_epochs:
+            return nullcontext()
+        engines, rows = self.model.engines, len(self.held_out.X)
+        with engines.lend(rows) as engine:
+            alone = engine.plan.threads_for(rows) == 1
+        return engines.lend(rows) if alone else nullcontext()
 
-    def _compile(self, engine: Engine | None) -> None:
-        """Compile what the steps need, or load it from the cache, decide how epochs end, and show the bar.
+    def _compile(self, validation: Engine | None) -> None:
+        """Compile what the steps need, or load it from the cache, and show the bar.
 
-        Compiled code goes on from epoch to epoch if no callback is due between them and `engine` measures the held-out
-        data, if there are any, on one thread. Otherwise each epoch ends in Python.
+        Compiled code goes on from epoch to epoch if no callback is due between them, and if it measures the held-out
+        data, if there are any. Otherwise each epoch ends in Python.
         """
         training = self.model.engines.training(self.batch)
         if training.moments is not self.moments:
             training.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
-        self.validation, rows = None, 0
-        self.goes_past_epochs = not self.after_steps and not self.after_epochs
-        if self.held_out is not None and engine is not None:
+        self.validation, rows = validation, 0
+        if validation is not None and self.held_out is not None:
             rows = len(self.held_out.X)
-            self.goes_past_epochs = self.goes_past_epochs and engine.plan.threads_for(rows) == 1
-            if self.goes_past_epochs:
-                self.validation = engine
-                engine.prepare_measure(*self.held_out, accuracy=self.model.architecture.classifies)
+            validation.prepare_measure(*self.held_out, accuracy=self.model.architecture.classifies)
+        in_python = self.after_steps or self.after_epochs or (self.held_out is not None and validation is None)
+        self.goes_past_epochs = not in_python
         size, choice = self.model.dtype.itemsize, training.fit_choices[self.batch]
         self.pace = Pace(self.model.sizes, self.batch, choice, size, rows / self.n_steps)
         self.bar.show()
@@ -383,6 +387,8 @@ class Fit:
     def end(self) -> None:
         """Close the bar, and with early stopping go back to the best parameters."""
         self.bar.close()
+        if self.validation is not None:
+            self.validation.forget_measure()
         state, parameters = self.state, self.model.parameters
         if state.best and state.best.epoch >= 0:
             state.last = parameters.copy()

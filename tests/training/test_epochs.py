@@ -1,5 +1,8 @@
 """Epochs that one compiled call trains are those that Python ends one by one, bit for bit, with the same history."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from networks import Case, bits, data, network
@@ -86,6 +89,15 @@ def test_with_validation(case, dtype):
     history = assert_same(case, validation=data(case, 40, seed=1), options={"dtype": dtype})
     assert len(history.validation_loss) == EPOCHS
     assert bool(history.validation_accuracy) == network(case).architecture.classifies
+
+
+def test_the_network_keeps_no_held_out_rows():
+    net, (X, Y), (X_held_out, Y_held_out) = network(CASE), data(CASE, 100), data(CASE, 40, seed=1)
+    net.fit(X, Y, epochs=2, validation=(X_held_out, Y_held_out), progress=False)
+    kept = weakref.ref(X_held_out), weakref.ref(Y_held_out)
+    del X_held_out, Y_held_out
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
 
 
 def test_with_validation_of_weighted_samples_and_a_fraction():
