@@ -134,8 +134,10 @@ class Found:
 
     def goes_on(self) -> bool:
         """Whether more turns are needed."""
+        if len(self.peaks) < LEAST:
+            return True
         quiet = min(len(turns.quiet(self.most())) for turns in self.turns.values())
-        return len(self.peaks) < LEAST or (quiet < QUIET and time.perf_counter() - self.started < PATIENCE)
+        return quiet < QUIET and time.perf_counter() - self.started < PATIENCE
 
 
 def measure(case: Case, dtype: str) -> Found:

@@ -69,8 +69,8 @@ print(json.dumps([fit(**options) for options in json.loads(sys.argv[1])]))
 NEW = {
     "first": (
         {},
-        "worker panels_of_chunk columns_of_chunk gather_reals relu_activation relu_derivative identity_mse "
-        "sgd_prepare sgd_update launch_alone address_of both_fit first_outside",
+        "worker panels_of_chunk columns_of_chunk end_of_epoch gather_reals relu_activation relu_derivative "
+        "identity_mse sgd_prepare sgd_update launch_alone address_of both_fit first_outside",
     ),
     "architecture": ({"sizes": (784, 250, 33, 16, 1)}, ""),
     "architecture without hidden layers": ({"sizes": (1, 3)}, ""),
@@ -89,7 +89,7 @@ NEW = {
     "output": ({"output": "sigmoid"}, "sigmoid_binary_crossentropy"),
     "output of classes": (
         {"output": "softmax"},
-        "softmax_activation softmax_cross_entropy fits first_label_outside address_of",  # of labels
+        "softmax_activation softmax_cross_entropy fits first_label_outside",
     ),
     "all of it": (
         {"sizes": (3, 5, 7, 2), "hidden": "tanh", "output": "softmax", "batch": 900, "optimizer": "Adam()"},

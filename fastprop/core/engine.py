@@ -401,6 +401,7 @@ class Engine:
         self._totals[LEAST_COST] = epochs.least_cost
         self._set(
             n_steps=epochs.n_steps,
+            end_of_epoch=end_of_epoch.address(self.plan.dtype),
             records=epochs.records,
             validation=0 if epochs.validation is None else epochs.validation.address,
             best=0 if epochs.best is None else epochs.best,
@@ -416,7 +417,6 @@ class Engine:
             update=optimizer.update.address(self.plan.dtype),
             prepare=optimizer.prepare.address(self.plan.dtype),
             fused=optimizer.plain and not self._l2,
-            end_of_epoch=end_of_epoch.address(self.plan.dtype),
         )
         self._limit(optimizer.clip_norm)
         self.moments = moments
