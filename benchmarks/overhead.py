@@ -1,9 +1,9 @@
 """What lies between a user and the kernels: small fits, new networks, the drop-in's functions, and the estimators.
 
-    python benchmarks/overhead.py [--threads 1]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py [--threads 1]
 
-Each figure is the median of turns in this one process, taken alternately with what it is compared with. Estimators are
-left out where scikit-learn is not installed.
+Each figure is the median of turns in this one process, taken alternately with what it is compared with; NumPy has as
+many threads as the variable says. Estimators are left out where scikit-learn is not installed.
 """
 
 import argparse
@@ -119,7 +119,9 @@ def table_of_estimators() -> list[str]:
             milli = (f"{1e3 * seconds[who]:.1f}" for who in works)
             lines.append(row(solver, name, *milli, times(seconds["NumPy"] / seconds["ours"]), times(goal)))
     X, y = load_iris(return_X_y=True)
-    ours, theirs = (m.MLPClassifier(random_state=0).partial_fit(X, y, [0, 1, 2]) for m in (sklearn, neural_network))
+    ours, theirs = (
+        m.MLPClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2]) for m in (sklearn, neural_network)
+    )
     works = {"ours": partial(ours.partial_fit, X[:1], y[:1]), "NumPy": partial(theirs.partial_fit, X[:1], y[:1])}
     seconds = seconds_of(works)
     milli = (f"{1e3 * seconds[who]:.3f}" for who in works)
