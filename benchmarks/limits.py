@@ -206,12 +206,12 @@ def streams() -> list[str]:
     return lines
 
 
-def dropin_functions() -> list[str]:
+def dropin_functions(dtype: str = "float32") -> list[str]:
     """Time of the reference over that of the drop-in function, both in float32 on one thread."""
     lines = header("shape", "forward", "cost", "backward", "update", "all")
     for case in SHAPES:
-        X, Y = (np.ascontiguousarray(a.T) for a in random_data(case, case.batch))
-        start = {k: v.astype(np.float32) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
+        X, Y = (np.ascontiguousarray(a.T, dtype) for a in random_data(case, case.batch))
+        start = {k: v.astype(dtype) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
         works: dict[str, Callable[[], object]] = {}
         for who, module in (("", dropin), ("NumPy ", reference)):
             cache = module.forward_propagation(X, start, case.output)
@@ -243,6 +243,14 @@ TABLES = {
 }
 
 
+def use_one_thread() -> None:
+    """Compute on one thread, NumPy too, whose libraries read their number when they are imported: so begin again."""
+    pools = dict.fromkeys(POOLS, "1")
+    if not pools.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})
+    set_num_threads(1)
+
+
 def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -> None:
     """Print the tables that the command line names, or all."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,8 +264,5 @@ def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -
 
 
 if __name__ == "__main__":
-    pools = dict.fromkeys(POOLS, "1")  # NumPy reads them when it is imported
-    if not pools.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})
-    set_num_threads(1)
+    use_one_thread()
     print_tables(__doc__, TABLES)

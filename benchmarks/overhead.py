@@ -1,150 +1,100 @@
 """What lies between a user and the kernels: small fits, new networks, the drop-in's functions, and the estimators.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/overhead.py [--threads 1]
+    python benchmarks/overhead.py [TABLE ...]
 
-Each figure is the median of turns in this one process, taken alternately with what it is compared with; NumPy has as
-many threads as the variable says. Estimators are left out where scikit-learn is not installed.
+prints the named tables, or all: fits, dropin, float64, estimators. The figures of a row are medians, measured in turns
+in this one process, on one thread. The estimators need scikit-learn.
 """
 
-import argparse
 import warnings
 from collections.abc import Callable
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-from cases import SHAPES, Case, random_data
-from compare_peers import header, row, say, times
-from limits import seconds_of
+from cases import named, random_data
+from compare_peers import header, row, times
+from limits import dropin_functions, print_tables, seconds_of, use_one_thread
+from ratios import LR
 
-from fastprop import SGD, Network, dropin, reference, set_num_threads
+from fastprop import SGD, Network
 
-DROPIN_GOALS = {"xs": 3.0, "s": 3.0, "digits": 2.0, "mnist": 1.2, "wide": 1.1}  # times NumPy's speed
 EPOCHS = 1000
-CASE = Case("epochs", (8, 32, 32, 1), "relu", "sigmoid", 32)
-
-Works = dict[str, Callable[[], object]]
+SOLVERS = ("adam", "sgd", "lbfgs")
 
 
-def small_fits() -> Works:
-    """Return fits of two steps an epoch, the same steps as one epoch, and a new network with its first fit."""
-    X, Y = random_data(CASE, 64)
-    many = tuple(np.tile(a, (EPOCHS, 1)) for a in (X, Y))
-    net, optimizer = Network(CASE.sizes, output=CASE.output, rng=0), SGD(1e-3)
-    batches = [(X[i : i + CASE.batch], Y[i : i + CASE.batch]) for i in range(0, 64, CASE.batch)]
+def fits() -> list[str]:
+    """Fits on 64 rows of xs, two steps an epoch, beside the same steps in another form."""
+    case = named("xs")
+    X, Y = random_data(case, 2 * case.batch)
+    many = [np.tile(a, (EPOCHS, 1)) for a in (X, Y)]
+    batches = [(X[i : i + case.batch], Y[i : i + case.batch]) for i in (0, case.batch)]
+    net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
 
     def fit(X: np.ndarray, Y: np.ndarray, epochs: int, **more: Any) -> object:
-        return net.fit(X, Y, epochs=epochs, batch_size=CASE.batch, optimizer=optimizer, progress=False, **more)
+        return net.fit(X, Y, epochs=epochs, batch_size=case.batch, optimizer=optimizer, progress=False, **more)
 
     def new() -> object:
-        made = Network(CASE.sizes, output=CASE.output, rng=0)
-        return made.fit(X, Y, epochs=1, batch_size=CASE.batch, optimizer=SGD(1e-3), progress=False)
+        made = Network(case.sizes, output=case.output, rng=0)
+        return made.fit(X, Y, epochs=1, batch_size=case.batch, optimizer=SGD(LR), progress=False)
 
-    return {
-        "one epoch": lambda: fit(*many, 1),
+    works: dict[str, Callable[[], object]] = {
         "epochs": lambda: fit(X, Y, EPOCHS),
         "epochs with validation": lambda: fit(X, Y, EPOCHS, validation=(X, Y)),
-        "short fit": lambda: fit(X, Y, 1),
-        "train steps": lambda: [net.train_step(*batch, optimizer) for batch in batches],
-        "new": new,
+        "the same steps as one epoch": lambda: fit(*many, 1),
+        "one epoch": lambda: fit(X, Y, 1),
+        "a new network and one epoch": new,
+        "two train_steps": lambda: [net.train_step(*batch, optimizer) for batch in batches],
     }
-
-
-def table_of_fits() -> list[str]:
-    """Return the table of small fits."""
-    seconds = seconds_of(small_fits())
-    two, many = "two train_steps", f"the {2 * EPOCHS:,} steps as one epoch"
-    rows = [
-        (f"{EPOCHS:,} epochs on 64 rows", "epochs", many, "one epoch", "1.2"),
-        (f"{EPOCHS:,} epochs on 64 rows, validation on 64", "epochs with validation", many, "one epoch", "2.5"),
-        ("fit of two steps", "short fit", two, "train steps", "3"),
-    ]
-    lines = header("what a user does", "ms", "beside", "ms", "times as long", "goal, at most")
-    for title, name, other, beside, goal in rows:
-        ratio = times(seconds[name] / seconds[beside])
-        lines.append(row(title, f"{1e3 * seconds[name]:.3f}", other, f"{1e3 * seconds[beside]:.3f}", ratio, goal))
-    lines.append(row("a new network and its first fit", f"{1e3 * seconds['new']:.3f}", "", "", "", "0.25 ms"))
+    seconds = seconds_of(works)
+    lines = header("fit", "ms", "beside", "ms", "times as long")
+    for beside, names in {"the same steps as one epoch": list(works)[:2], "two train_steps": list(works)[3:5]}.items():
+        for name in names:
+            ratio = times(seconds[name] / seconds[beside])
+            lines.append(row(name, f"{1e3 * seconds[name]:.3f}", beside, f"{1e3 * seconds[beside]:.3f}", ratio))
     return lines
 
 
-def script(module: ModuleType, case: Case, dtype: str) -> Callable[[], object]:
-    """Return a training step by a module's four functions."""
-    X, Y = (np.ascontiguousarray(a.T, dtype) for a in random_data(case, case.batch))
-    made = reference.initialise_parameters(case.sizes, np.random.default_rng(0))
-    parameters = {name: value.astype(dtype) for name, value in made.items()}
-
-    def step() -> object:
-        cache = module.forward_propagation(X, parameters, case.output)
-        cost = module.compute_cost(cache, Y, case.output)
-        gradients = module.backpropagation(cache, Y, parameters)
-        return cost, module.update_parameters(parameters, gradients, 1e-3)
-
-    return step
+def float64() -> list[str]:
+    """Time of the reference over that of the drop-in function, both in float64 on one thread."""
+    return dropin_functions("float64")
 
 
-def table_of_dropin() -> list[str]:
-    """Return the table of the drop-in's four functions together, beside the same lines in NumPy."""
-    lines = header("four functions of fastprop.dropin", "dtype", "us", "NumPy, us", "speed over NumPy's", "goal")
-    for case in (case for case in SHAPES if case.name in DROPIN_GOALS):
-        for dtype in ("float32", "float64"):
-            works = {"dropin": script(dropin, case, dtype), "NumPy": script(reference, case, dtype)}
-            seconds = seconds_of(works)
-            ours, numpys = seconds["dropin"], seconds["NumPy"]
-            micro = (f"{1e6 * s:,.0f}" for s in (ours, numpys))
-            lines.append(row(case.name, dtype, *micro, times(numpys / ours), times(DROPIN_GOALS[case.name])))
-    return lines
-
-
-def table_of_estimators() -> list[str]:
-    """Return the table of estimators beside scikit-learn's."""
+def estimators() -> list[str]:
+    """Milliseconds of `MLPClassifier`: a fit of at most 20 epochs or iterations, and `partial_fit` of one row."""
+    from estimators import SETS
     from sklearn import neural_network
-    from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+    from sklearn.datasets import load_iris
     from sklearn.exceptions import ConvergenceWarning
 
     from fastprop import sklearn
 
-    lines = header("estimator", "data", "ms", "scikit-learn, ms", "speed over scikit-learn's", "goal")
-    sets = {"iris": load_iris, "breast cancer": load_breast_cancer, "digits": load_digits}
     warnings.simplefilter("ignore", ConvergenceWarning)
-    goals = {"adam": 5.0, "sgd": 5.0, "lbfgs": 2.0}
-    for name, load in sets.items():
+    lines = header("call", "data", "fastprop", "scikit-learn", "over scikit-learn")
+
+    def compare(call: str, data: str, calls: list[Callable[[], object]]) -> None:
+        # `seconds_of` rests after the turn of a name that begins with "NumPy": OpenBLAS's threads spin for a while
+        seconds = seconds_of(dict(zip(("fastprop", "NumPy"), calls, strict=True)))
+        ours, theirs = seconds["fastprop"], seconds["NumPy"]
+        lines.append(row(call, data, f"{1e3 * ours:.3f}", f"{1e3 * theirs:.3f}", times(theirs / ours)))
+
+    modules = (sklearn, neural_network)
+    for data, load in {"iris": load_iris, **SETS}.items():
         X, y = load(return_X_y=True)
+        if y.dtype.kind != "i":
+            continue
         X = (X - X.mean(axis=0)) / (X.std(axis=0) + 1e-9)
-        for solver, goal in goals.items():
-            settings = {"solver": solver, "random_state": 0, "max_iter": 20}
-            ours, theirs = (m.MLPClassifier(**settings) for m in (sklearn, neural_network))
-            works = {"ours": partial(ours.fit, X, y), "NumPy": partial(theirs.fit, X, y)}
-            seconds = seconds_of(works)
-            milli = (f"{1e3 * seconds[who]:.1f}" for who in works)
-            lines.append(row(solver, name, *milli, times(seconds["NumPy"] / seconds["ours"]), times(goal)))
-    X, y = load_iris(return_X_y=True)
-    ours, theirs = (
-        m.MLPClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2]) for m in (sklearn, neural_network)
-    )
-    works = {"ours": partial(ours.partial_fit, X[:1], y[:1]), "NumPy": partial(theirs.partial_fit, X[:1], y[:1])}
-    seconds = seconds_of(works)
-    milli = (f"{1e3 * seconds[who]:.3f}" for who in works)
-    lines.append(row("partial_fit of one row", "iris", *milli, times(seconds["NumPy"] / seconds["ours"]), times(3.3)))
+        for solver in SOLVERS:
+            found = [m.MLPClassifier(solver=solver, random_state=0, max_iter=20) for m in modules]
+            compare(f"fit by {solver}", data, [partial(estimator.fit, X, y) for estimator in found])
+        found = [m.MLPClassifier(random_state=0).partial_fit(X, y, classes=np.unique(y)) for m in modules]
+        compare("partial_fit", data, [partial(estimator.partial_fit, X[:1], y[:1]) for estimator in found])
     return lines
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    wanted = parser.parse_args()
-    set_num_threads(wanted.threads)
-    tables = [table_of_fits, table_of_dropin]
-    try:
-        import sklearn  # noqa: F401
-    except ModuleNotFoundError:
-        pass
-    else:
-        tables.append(table_of_estimators)
-    for table in tables:
-        say("\n".join([*table(), ""]))
+TABLES = {"fits": fits, "dropin": dropin_functions, "float64": float64, "estimators": estimators}
 
 
 if __name__ == "__main__":
-    main()
+    use_one_thread()
+    print_tables(__doc__, TABLES)

@@ -71,7 +71,8 @@ def _chains(typingctx, like, turns):
 def _tile(typingctx, memory, turns):
     """Compute x_r ← x_r + s_r·v in each row r of a full tile, TURN · `turns` times; v and s_r are read from `memory`.
 
-    With AVX2 these are 12 multiply-adds and 8 loads of float32, from the nearest cache. Return a sum.
+    With AVX2 these are 12 multiply-adds and 8 loads of float32, from the nearest cache. Return a number that depends on
+    all of them.
     """
     element = memory.dtype
     lanes = REGISTER * 8 // element.bitwidth
@@ -90,7 +91,8 @@ def _tile(typingctx, memory, turns):
                 scalar = builder.gep(vector, [place.type(LANES * (TURN + 1))])
                 vectors = [builder.gep(vector, [place.type(lanes * i)]) for i in range(parts)]
                 scalars = [builder.gep(scalar, [place.type(r)]) for r in range(rows)]
-                for r, i in sorted(np.ndindex(rows, parts), key=lambda ri: ri[rows < parts]):
+                # By rows or by parts, whichever are more, so that the others stay in registers and fit.
+                for r, i in sorted(np.ndindex(rows, parts), key=lambda place: place[rows < parts]):
                     s = broadcast(builder, builder.load(scalars[r]), lanes)
                     v = load_vector(builder, vectors[i], lanes)
                     builder.store(fmuladd(builder, s, v, builder.load(cells[r][i])), cells[r][i])

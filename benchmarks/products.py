@@ -25,7 +25,7 @@ from ratios import LR
 
 from fastprop import SGD, Network, kernels, set_num_threads
 from fastprop.kernels import padded, panel_stride, row_stride
-from fastprop.kernels.plan import flops_per_sample
+from fastprop.kernels.plan import LayerKind, Plan, flops_per_sample
 from fastprop.kernels.simd import LANES
 
 SECONDS = 0.02  # of a turn of each kernel
@@ -35,9 +35,11 @@ AS_EVER = 0.93  # of the most empty instructions per second that were seen
 
 
 @numba.njit(nogil=True)
-def forwards(calls, Z, W, A_prev, b, n, n_prev, panels):
+def forwards(calls, Z, W, A_prev, b, n, n_prev, panels, block):
     for _ in range(calls):
-        kernels.forward(Z, W, A_prev, b, n, n_prev, panels, 0.0)
+        for p in range(0, panels, block):
+            here, below = p * panel_stride(n), p * panel_stride(n_prev)
+            kernels.forward(Z[here:], W, A_prev[below:], b, n, n_prev, min(block, panels - p), 0.0)
 
 
 @numba.njit(nogil=True)
@@ -47,9 +49,11 @@ def dWs(calls, dW, dZ, A_prev, A_prev_T, n, n_prev, panels):
 
 
 @numba.njit(nogil=True)
-def dAs(calls, dA_prev, W, dZ, A_prev, n, n_prev, panels):
+def dAs(calls, dA_prev, W, dZ, A_prev, n, n_prev, panels, block):
     for _ in range(calls):
-        kernels.dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, 1)
+        for p in range(0, panels, block):
+            here, below = p * panel_stride(n), p * panel_stride(n_prev)
+            kernels.dA(dA_prev[below:], W, dZ[here:], A_prev[below:], n, n_prev, min(block, panels - p), 1)
 
 
 @numba.njit(nogil=True)
@@ -70,6 +74,8 @@ def gathers(calls, A, A_T, X, n, panels):
 def works_of(case: Case, dtype: str) -> dict[str, Callable[[int], object]]:
     """Return, by name, a function that does one product of a step a number of times."""
     panels, works = case.batch // LANES, {}
+    kinds = [LayerKind()] * (len(case.sizes) - 1)
+    block = Plan(case.sizes, kinds, case.batch, 1, dtype=np.dtype(dtype)).block_panels  # as in a step
     kernels.load(case.sizes, dtype=dtype)
 
     def reals(length: int) -> np.ndarray:
@@ -79,11 +85,11 @@ def works_of(case: Case, dtype: str) -> dict[str, Callable[[int], object]]:
         A_prev, A, dZ = (reals(panels * panel_stride(k)) for k in (n_prev, n, n))
         W, b, T_prev, T = reals(n * row_stride(n_prev)), reals(padded(n)), A_prev.copy(), A.copy()
         of_layer = {"n": n, "n_prev": n_prev, "panels": panels}
-        works[f"forward {l}"] = partial(forwards, Z=A, W=W, A_prev=A_prev, b=b, **of_layer)
+        works[f"forward {l}"] = partial(forwards, Z=A, W=W, A_prev=A_prev, b=b, block=block, **of_layer)
         works[f"dW {l}"] = partial(dWs, dW=W.copy(), dZ=dZ, A_prev=A_prev, A_prev_T=T_prev, **of_layer)
         works[f"others {l}"] = partial(others, A_T=T, A=A, db=b, n=n, panels=panels)
         if l > 1:
-            works[f"dA {l}"] = partial(dAs, dA_prev=T_prev.copy(), W=W, dZ=dZ, A_prev=A_prev, **of_layer)
+            works[f"dA {l}"] = partial(dAs, dA_prev=T_prev.copy(), W=W, dZ=dZ, A_prev=A_prev, block=block, **of_layer)
         else:
             X = reals(case.batch * n_prev)
             works["gather"] = partial(gathers, A=A_prev, A_T=T_prev, X=X, n=n_prev, panels=panels)
