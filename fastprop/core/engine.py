@@ -50,7 +50,7 @@ from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
 from .thread_choice import Choice
-from .weights import Weights
+from .weights import Weights, addresses
 
 
 class Epochs:
@@ -177,7 +177,7 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)
+        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)  # and the last, of which only the type is read
         self.address = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)
@@ -296,7 +296,7 @@ class Engine:
                 n_threads = choice.next(n_threads, m, started)
         sums = threads.launch(
             self._worker, self.address, n_threads, do, m, first_step, last_step,
-            0 if X is None else address_of(X), *_addresses(Y, weights),
+            0 if X is None else address_of(X), *addresses(Y, weights),
             0 if order is None else address_of(order), 0 if Y_hat is None else address_of(Y_hat),
         )  # fmt: skip
         if choice is not None:
@@ -336,7 +336,7 @@ class Engine:
         self._measured: Any = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
         do = FORWARD | LOSS | (0 if Y_hat is None else OUTPUT)
         where = 0 if Y_hat is None else address_of(Y_hat)
-        prepare(self.address, do, m, self._steps(m), address_of(X), *_addresses(Y, weights), where)
+        prepare(self.address, do, m, self._steps(m), address_of(X), *addresses(Y, weights), where)
 
     def forget_measure(self) -> None:
         """Drop the references to the rows of :meth:`prepare_measure`."""
@@ -449,18 +449,6 @@ class Engine:
         """
         self._lock = threading.Lock()
         self._available = 0
-
-
-def _addresses(Y: np.ndarray | None, weights: Weights | None) -> tuple[int, int, int, int]:
-    """Return the addresses of targets, labels, and the weights of samples and of outputs; 0 for what there is not."""
-    targets = 0 if Y is None else address_of(Y)
-    labels = Y is not None and Y.dtype == np.int64
-    return (
-        0 if labels else targets,
-        targets if labels else 0,
-        0 if weights is None else address_of(weights.samples),
-        0 if weights is None or weights.outputs is None else address_of(weights.outputs),
-    )
 
 
 def plan_for(

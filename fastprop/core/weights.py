@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.scan import address_of
 from . import arrays
 
 
@@ -93,3 +94,12 @@ def of_known(weights: Weights | None, Y: np.ndarray, name: str = "Y") -> Weights
     if not values.any():
         raise ValueError(f"{name} has no known target with a weight above 0; at least one must be a number.")
     return Weights.of(values)
+
+
+def addresses(Y: np.ndarray | None, given: Weights | None) -> tuple[int, int, int, int]:
+    """Return the addresses of targets, labels, and the weights of samples and of outputs; 0 for what there is not."""
+    where = 0 if Y is None else address_of(Y)
+    targets, labels = (0, where) if Y is not None and Y.dtype == np.int64 else (where, 0)
+    samples = 0 if given is None else address_of(given.samples)
+    outputs = 0 if given is None or given.outputs is None else address_of(given.outputs)
+    return targets, labels, samples, outputs

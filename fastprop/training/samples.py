@@ -163,9 +163,8 @@ def constant_cost(Y: np.ndarray, given: Weights | None, architecture: Architectu
 
 def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> float:
     """Return the share of samples whose class is predicted right, by weight."""
-    targets, labels = (0, address_of(Y)) if Y.ndim == 1 else (address_of(Y), 0)
-    weights = 0 if given is None else address_of(given.samples)
-    return passes.accuracy(arrays.LIKE[Y_hat.dtype], address_of(Y_hat), targets, labels, weights, *Y_hat.shape)
+    like, where = arrays.LIKE[Y_hat.dtype], weights.addresses(Y, given)[:3]
+    return passes.accuracy(like, address_of(Y_hat), *where, *Y_hat.shape)
 
 
 def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
