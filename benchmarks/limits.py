@@ -244,7 +244,7 @@ TABLES = {
 
 
 def use_one_thread() -> None:
-    """Compute on one thread, NumPy too, whose libraries read their number when they are imported: so begin again."""
+    """Compute on one thread. NumPy's libraries read their number when they are imported, so the script starts again."""
     pools = dict.fromkeys(POOLS, "1")
     if not pools.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})

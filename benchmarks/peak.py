@@ -1,7 +1,7 @@
-"""What one core can do: the FMA peak, the unit of all shares; the same with a tile's loads; and its empty instructions.
+"""What one core can do: the FMA peak, the unit of all shares; the same with the loads of a tile; and no-ops per second.
 
-The peak is of independent chains of fused multiply-adds in registers. A neighbour on the same physical core leaves it
-nearly as it is, but takes a good part of the instructions and of the loads: the other two figures tell such moments.
+The peak is that of independent chains of fused multiply-adds in registers. A busy neighbour on the same physical core
+hardly lowers it, but takes a good part of the core's instructions and loads, which the other two figures show.
 """
 
 import time
@@ -37,9 +37,9 @@ from fastprop.kernels.simd import total as total_of
 CHAINS = {16: 12, 6: 5, 3: 2}[TILE_ROWS]
 REGISTER = {16: 64, 6: 32, 3: 16}[TILE_ROWS]  # bytes
 TURN = 8  # multiply-adds of each chain in one iteration of the loop
-NOPS = 64  # empty instructions in one iteration of the loop
+NOPS = 64  # no-op instructions in one iteration of the loop
 
-llvm.initialize_native_asmparser()  # for the empty instructions
+llvm.initialize_native_asmparser()  # for the no-ops
 
 
 @intrinsic
@@ -105,8 +105,8 @@ def _tile(typingctx, memory, turns):
 
 
 @intrinsic
-def _empty(typingctx, turns):
-    """Do NOPS · `turns` instructions that do nothing."""
+def _nops(typingctx, turns):
+    """Execute NOPS · `turns` no-op instructions."""
 
     def codegen(context, builder, sig, args):
         kind = ir.FunctionType(ir.VoidType(), [])
@@ -128,8 +128,8 @@ def _run_tile(memory, turns):
 
 
 @numba.njit(nogil=True)
-def _run_empty(turns):
-    _empty(turns)
+def _run_nops(turns):
+    _nops(turns)
 
 
 def chains_of(size: int) -> int:
@@ -160,5 +160,5 @@ def gflops_with_loads(seconds: float = 0.05, dtype: Any = "float32") -> float:
 
 
 def nops_per_second(seconds: float = 0.0005) -> float:
-    """Measure the empty instructions per second, for about `seconds`: they show whether a core has a busy neighbour."""
-    return NOPS * _rate(_run_empty, int(seconds * 1e10 / NOPS))
+    """Measure the no-ops per second, for about `seconds`: a busy neighbour on the physical core lowers them."""
+    return NOPS * _rate(_run_nops, int(seconds * 1e10 / NOPS))

@@ -3,10 +3,10 @@
     python benchmarks/products.py [--dtype float64] [SHAPE ...]
 
 Each kernel is called on data that stay in the cache, in turns with `Network.fit` and with the FMA peak. Shares are of
-the peak, by layer. A core that is shared with a busy neighbour reaches the peak as before, but has fewer instructions
-and loads for a kernel. So the first table is of the medians of all turns, and the second of those of quiet turns, in
-which the core did as many empty instructions as ever, before and after. Turns go on until each kernel has had QUIET of
-them, or for PATIENCE. The second ceiling is what is left of the peak if its multiply-adds read what a tile's read.
+the peak, by layer. On a core with a busy neighbour a process still reaches the peak, but its kernels are slower. So the
+first table shows the medians of all turns, and the second those of quiet turns: the core executed about as many no-ops
+per second as in its best moment, before and after the turn. Turns go on until each kernel has had QUIET of them, or for
+PATIENCE. The last column is what is left of the peak if its multiply-adds read what those of a tile read.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from fastprop.kernels.simd import LANES
 SECONDS = 0.02  # of a turn of each kernel
 LEAST, QUIET = 15, 5  # turns, and quiet turns of each kernel
 PATIENCE = 60.0  # seconds, after which a shape is left as it is
-AS_EVER = 0.93  # of the most empty instructions per second that were seen
+AS_EVER = 0.93  # of the most no-ops per second that were seen
 
 
 @numba.njit(nogil=True)
@@ -97,7 +97,7 @@ def works_of(case: Case, dtype: str) -> dict[str, Callable[[int], object]]:
 
 
 class Turns:
-    """What one kernel's turns took: seconds of each, and the empty instructions per second around it."""
+    """What one kernel's turns took: the seconds of each, and the no-ops per second around it."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -112,7 +112,7 @@ class Turns:
         self.nops.append(min(before, nops_per_second()))
 
     def quiet(self, most: float) -> list[float]:
-        """Return the seconds of the turns whose empty instructions were near `most`."""
+        """Return the seconds of the turns around which the no-ops per second were near `most`."""
         return [s for s, nops in zip(self.seconds, self.nops, strict=True) if nops >= AS_EVER * most]
 
 
@@ -126,7 +126,7 @@ class Found:
     started: float
 
     def most(self) -> float:
-        """Return the most empty instructions per second."""
+        """Return the most no-ops per second."""
         return max(max(turns.nops) for turns in self.turns.values())
 
     def quiet(self) -> dict[str, float]:

