@@ -142,15 +142,26 @@ def _dense(X: Any, dtype: np.dtype) -> np.ndarray:
 
 
 class _AfterEpoch:
-    """A callback of `fit` that does what scikit-learn does at the end of an epoch."""
+    """A callback of `fit` that does what scikit-learn does at the end of an epoch; it may be called late."""
 
     def __init__(self, estimator: Any, net: _Network, rows: _Rows, held_out: _Rows | None):
         self.estimator, self.net, self.rows, self.held_out = estimator, net, rows, held_out
+        self.schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         self.stopped = False
 
+    @property
+    def epochs_left(self) -> float:
+        """After how many epochs training may end, or the rate change, at the earliest; 1 if each is measured here."""
+        estimator = self.estimator
+        if self.held_out is not None or self.schedule == "invscaling":
+            return 1
+        return max(1, estimator.n_iter_no_change + 1 - estimator._no_improvement_count)
+
     def __call__(self, epoch: int, history: History) -> bool:
-        estimator, J = self.estimator, history.loss[-1]
-        if not (np.isfinite(J) and arrays.is_finite(self.net.parameters)):
+        estimator, J = self.estimator, history.loss[epoch]
+        # Parameters that are no longer finite stay so, and nearly always make the next cost NaN, which ends the call.
+        was_last = epoch + 1 == history.epochs
+        if not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters))):
             if estimator._best is None:
                 raise ValueError(NOT_FINITE)
             return True  # to go back to the best parameters; `fit` warns of the divergence
@@ -196,8 +207,7 @@ class _AfterEpoch:
 
     def _end(self) -> bool:
         """Set the next learning rate; return whether training ends."""
-        estimator, rate = self.estimator, self.estimator._optimizer.lr
-        schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
+        estimator, schedule, rate = self.estimator, self.schedule, self.estimator._optimizer.lr
         if schedule == "invscaling":
             self._set_rate(estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t)
         if estimator._no_improvement_count <= estimator.n_iter_no_change:

@@ -41,7 +41,9 @@ class Fit:
     """One call of :meth:`fastprop.Network.fit`: its arguments, checked, and its course.
 
     A fit is a sequence of slices, and a slice a run of steps in one compiled call, which goes on from epoch to epoch
-    where nothing needs Python between them.
+    where nothing needs Python between them. A callback that has `epochs_left`, the number of epochs after which it may
+    change something or end the fit at the earliest, is called for all of these after a slice, in their order: the
+    history then already contains the later ones, and the network has the last parameters.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Fit:
         if self.patience and self.held_out is None and not self.fraction:
             raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
         self.after_steps, self.after_epochs = checked_callbacks("callbacks", callbacks)
+        self.calls_late = not self.after_steps and all(hasattr(call, "epochs_left") for call in self.after_epochs)
         self.m = rows - n_held_out
         self.batch = min(self.batch_size, self.m)
         self.n_steps = -(-self.m // self.batch)
@@ -196,8 +199,8 @@ class Fit:
         return self.history
 
     def _measuring_engine(self) -> AbstractContextManager[Engine | None]:
-        """Lend an engine that measures the held-out data between two epochs: without callbacks, and on one thread."""
-        if self.held_out is None or self.after_steps or self.after_epochs:
+        """Lend an engine that measures the held-out data between two epochs: if no callback is due, and on one thread."""
+        if self.held_out is None or not self.calls_late:
             return nullcontext()
         engines, rows = self.model.engines, len(self.held_out.X)
         with engines.lend(rows) as engine:
@@ -217,8 +220,7 @@ class Fit:
         if validation is not None and self.held_out is not None:
             rows = len(self.held_out.X)
             validation.prepare_measure(*self.held_out, accuracy=self.model.architecture.classifies)
-        in_python = self.after_steps or self.after_epochs or (self.held_out is not None and validation is None)
-        self.goes_past_epochs = not in_python
+        self.goes_past_epochs = self.calls_late and (self.held_out is None or validation is not None)
         size, choice = self.model.dtype.itemsize, training.fit_choices[self.batch]
         self.pace = Pace(self.model.sizes, self.batch, choice, size, rows / self.n_steps)
         self.bar.show()
@@ -282,6 +284,8 @@ class Fit:
             )  # fmt: skip
             elapsed = time.perf_counter() - started
             seconds = self._book(sums, epochs, elapsed)
+            for ended in range(epoch, state.epoch):
+                self.ended = self._ask(self.after_epochs, ended) or self.ended
         self.pace.learn(steps, threads, seconds, elapsed)
         self.bar.add(self._samples_done() - before)
         if state.epoch > epoch:
@@ -302,7 +306,7 @@ class Fit:
             ahead = min(ahead, lr.epochs_left)
         if state.best:
             ahead = min(ahead, state.best.epochs_left(state.epoch, self.patience or 0))
-        return ahead
+        return min([ahead, *(call.epochs_left for call in self.after_epochs)])
 
     def _epochs_of(self, last: int) -> Epochs:
         """Return what a call needs that may go past the end of an epoch, up to step `last` from that of this epoch."""
