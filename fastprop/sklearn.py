@@ -27,7 +27,7 @@ Differences:
 import copy
 import math
 from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +89,7 @@ OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
 SPARSE_ROWS = 4096  # rows of a sparse X that are made dense at a time, for predictions
 LEAST_RATE = 1e-30  # so that a rate, and a velocity in units of it, stay in the range of float32
 SEEDS = 2**31 - 1
+FLOATS = (np.float64, np.float32)  # the dtypes of X that are kept
 ABNORMAL = 2  # the status of an L-BFGS whose line search finds nothing lower
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -126,6 +127,10 @@ class _Adam(Adam):
     """Adam with ε added to √v before the bias correction, as in scikit-learn: ε̂ of section 2 of Kingma and Ba."""
 
     prepare = updates.adam_hat_prepare
+
+
+class _Seeded(np.random.RandomState):
+    """A generator that an estimator made from its seed, and no user has."""
 
 
 class _Rows(NamedTuple):
@@ -354,7 +359,7 @@ class _Estimator:
         weights = _weights(sample_weight, X, Y)
         self._check_counts("y", Y)
         held_out = self._validated(*validation)
-        self._random_state = check_random_state(self.random_state)
+        self._random_state = self._generator()
         if first:
             self._initialize([X.shape[1], *hidden, Y.shape[1]], X.dtype)
         if self.solver == "lbfgs":
@@ -364,6 +369,54 @@ class _Estimator:
         if not arrays.is_finite(self._networked().parameters):
             raise ValueError(NOT_FINITE)
         return self
+
+    def _validate_input(self: Any, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, np.ndarray]:
+        """Return X and y as scikit-learn does, y of a classifier in the form of its LabelBinarizer.
+
+        Its checks take longer than an epoch of a few rows. Data that they would return as they are do not need them.
+        """
+        if self._is_plain(X, y, reset):
+            targets = self._one_hot(y, incremental) if is_classifier(self) else y
+            if targets is not None:
+                self.n_features_in_ = X.shape[1]
+                return X, targets
+        return super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
+
+    def _is_plain(self: Any, X: Any, y: Any, reset: bool) -> bool:
+        """Return whether X and y are finite arrays of numbers, or y of text, with which nothing is wrong."""
+        return (
+            type(X) is type(y) is np.ndarray and X.ndim == 2 and y.ndim == 1 and len(X) == len(y) and X.size > 0
+            and X.dtype in FLOATS and y.dtype.kind in ("biuU" if is_classifier(self) else "iuf")
+            and not hasattr(self, "feature_names_in_") and (reset or X.shape[1] == self.n_features_in_)
+            and _is_finite(X) and (y.dtype.kind != "f" or _is_finite(y))
+        )  # fmt: skip
+
+    def _one_hot(self: Any, y: np.ndarray, incremental: bool) -> np.ndarray | None:
+        """Return the labels in y as LabelBinarizer does, or None if scikit-learn has something to say about them."""
+        labels, index = np.unique(y, return_inverse=True)
+        if len(y) > 20 and 2 * len(labels) > len(y):
+            return None  # it warns of so many
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer, self.classes_ = _binarizer(labels), labels
+        classes, binarizer = self.classes_, self._label_binarizer
+        where = np.searchsorted(classes, labels)
+        known = binarizer.y_type_ in ("binary", "multiclass") and classes.dtype.kind == labels.dtype.kind
+        if not (known and where[-1] < len(classes) and (classes[where] == labels).all()):
+            return None
+        if self.warm_start and len(labels) < len(classes):
+            return None
+        index = where[index]
+        return index[:, None] > 0 if binarizer.y_type_ == "binary" else index[:, None] == np.arange(len(classes))
+
+    def _generator(self: Any) -> np.random.RandomState:
+        """Return what check_random_state does, for a seed the generator of the last call: a new one takes 200 µs."""
+        seed, last = self.random_state, getattr(self, "_random_state", None)
+        if not isinstance(seed, Integral):
+            return check_random_state(seed)
+        if not isinstance(last, _Seeded):
+            return _Seeded(int(seed))
+        last.seed(int(seed))
+        return last
 
     def _check_counts(self: Any, name: str, y: np.ndarray) -> None:
         if self.loss == "poisson" and y.min() < 0:
@@ -383,7 +436,7 @@ class _Estimator:
             raise ValueError("X_val and y_val are for the solvers sgd and adam; lbfgs measures none. Leave them out.")
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=not is_classifier(self),
-            dtype=(np.float64, np.float32), reset=False,
+            dtype=FLOATS, reset=False,
         )  # fmt: skip
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -558,13 +611,27 @@ class _Estimator:
         )
 
 
+def _is_finite(a: np.ndarray) -> bool:
+    """Return whether all numbers are finite; False too if their sum overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(a.sum()))
+
+
+def _binarizer(labels: np.ndarray) -> LabelBinarizer:
+    """Return a LabelBinarizer as its `fit` leaves it for samples with these labels, which are in order."""
+    binarizer = LabelBinarizer()
+    binarizer.y_type_ = "multiclass" if len(labels) > 2 else "binary"
+    binarizer.classes_, binarizer.sparse_input_ = labels, False
+    return binarizer
+
+
 def _weights(sample_weight: Any, X: Any, Y: np.ndarray) -> np.ndarray | None:
     """Return the weights of the samples, or of the numbers or labels of each of them, in the form of an array."""
     if sample_weight is None:
         return None
     if np.asarray(sample_weight).ndim != 2:
         return _check_sample_weight(sample_weight, X)
-    return check_array(sample_weight, dtype=(np.float64, np.float32), input_name="sample_weight")
+    return check_array(sample_weight, dtype=FLOATS, input_name="sample_weight")
 
 
 def _weights_of_labels(given: Any, Y: np.ndarray) -> np.ndarray:

@@ -199,7 +199,7 @@ class Fit:
         return self.history
 
     def _measuring_engine(self) -> AbstractContextManager[Engine | None]:
-        """Lend an engine that measures the held-out data between two epochs: if no callback is due, and on one thread."""
+        """Lend an engine that measures the held-out data between epochs: on one thread, if no callback is due."""
         if self.held_out is None or not self.calls_late:
             return nullcontext()
         engines, rows = self.model.engines, len(self.held_out.X)
