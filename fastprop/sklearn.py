@@ -26,7 +26,9 @@ Differences:
 
 import copy
 import math
-from functools import partial
+import os
+import threading
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -50,6 +52,7 @@ try:
     from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
     from sklearn.utils.optimize import _check_optimize_result
     from sklearn.utils.validation import _check_sample_weight, validate_data
+    from threadpoolctl import ThreadpoolController
 except ModuleNotFoundError:
     raise missing("sklearn", "fastprop.sklearn needs") from None
 
@@ -144,6 +147,44 @@ class _Rows(NamedTuple):
 def _dense(X: Any, dtype: np.dtype) -> np.ndarray:
     """Return a sparse X as a dense one of a dtype, and any other X as it is."""
     return X.astype(dtype).toarray() if scipy.sparse.issparse(X) else X
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the BLAS libraries of this process; to look for them takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+class _OneBlasThread:
+    """A context in which BLAS computes on one thread, also if several Python threads are in it.
+
+    L-BFGS calls BLAS between two passes of the network, and the threads of each spin while the other computes. The last
+    thread to leave sets back the number of threads that the first one found.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: a thread of the parent may have been in it."""
+        self._lock, self._entered = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._entered:
+                self._limit = _blas().limit(limits=1)
+            self._entered += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                self._limit.restore_original_limits()
+
+
+ONE_BLAS_THREAD = _OneBlasThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=ONE_BLAS_THREAD.forget)
 
 
 class _AfterEpoch:
@@ -585,10 +626,11 @@ class _Estimator:
                 lowest, uphill = J, gradient
             return J, gradient
 
-        result = scipy.optimize.minimize(
-            cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,
-            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-        )  # fmt: skip
+        with ONE_BLAS_THREAD:
+            result = scipy.optimize.minimize(
+                cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,
+                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+            )  # fmt: skip
         # With a relative error ε the loss cannot resolve gradients below about √ε: the minimum is reached.
         resolved = np.sqrt(np.finfo(net.dtype).eps) * max(1.0, result.fun)
         if result.status == ABNORMAL and np.abs(result.jac).max() <= resolved:
