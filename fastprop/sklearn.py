@@ -606,8 +606,9 @@ class _Estimator:
         return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
-        """Run lbfgs on the flat parameters; their padding stays 0, since its gradient is 0."""
+        """Run lbfgs on the parameters without their padding, which would make its vectors up to 16 times as long."""
         net = self._networked()
+        used = _places(net)
         X, Y = net.architecture.check_batch(rows.X, rows.Y)
         weights, engine = net.architecture.check_weights(rows.weights, Y), net.engines.make(len(X))
         engine.set_cost(self.alpha, 1.0, by_samples=True)  # the cost whose gradients are computed
@@ -615,11 +616,11 @@ class _Estimator:
 
         def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal lowest, uphill
-            net.parameters[:] = parameters
+            net.parameters[used] = parameters
             J = engine.gradients(X, Y, weights)
             if self.verbose:
                 print(f"Loss = {J:.8f}")
-            gradient = net.gradients.astype(np.float64)
+            gradient = net.gradients[used].astype(np.float64, copy=False)
             if not (np.isfinite(J) and np.isfinite(gradient).all()) and len(uphill):
                 return 2 * abs(lowest) + 1, -uphill  # a wall, since the line search would end at NaN
             if lowest > J:
@@ -628,7 +629,7 @@ class _Estimator:
 
         with ONE_BLAS_THREAD:
             result = scipy.optimize.minimize(
-                cost, net.parameters.astype(np.float64), method="L-BFGS-B", jac=True,
+                cost, net.parameters[used].astype(np.float64), method="L-BFGS-B", jac=True,
                 options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
             )  # fmt: skip
         # With a relative error ε the loss cannot resolve gradients below about √ε: the minimum is reached.
@@ -636,7 +637,7 @@ class _Estimator:
         if result.status == ABNORMAL and np.abs(result.jac).max() <= resolved:
             result.status = 0
         self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-        net.parameters[:] = result.x
+        net.parameters[used] = result.x
         engine.set_cost(self.alpha, net.engines.share, by_samples=True)
         self.loss_ = engine.gradients(X, Y, weights)
 
@@ -691,6 +692,15 @@ def _weights_of_labels(given: Any, Y: np.ndarray) -> np.ndarray:
 def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
     """Return Z of the output layer; a single row has the same bits as among other rows."""
     return net.predict(X) if len(X) > 1 else net.predict(np.repeat(X, 2, axis=0))[:1]
+
+
+def _places(net: _Network) -> np.ndarray:
+    """Return the indices of the weights and biases in the flat parameters; all others are padding."""
+    used = np.zeros(net.parameters.shape, bool)
+    for l in range(len(net.sizes) - 1):
+        for view in net.architecture.layout.views(used, l):
+            view[:] = True
+    return np.flatnonzero(used)
 
 
 def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
