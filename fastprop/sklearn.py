@@ -436,7 +436,7 @@ class _Estimator:
         """Return the labels in y as LabelBinarizer does, or None if scikit-learn has something to say about them."""
         labels, index = np.unique(y, return_inverse=True)
         if len(y) > 20 and 2 * len(labels) > len(y):
-            return None  # it warns of so many
+            return None  # of so many some versions warn
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer, self.classes_ = _binarizer(labels), labels
         classes, binarizer = self.classes_, self._label_binarizer

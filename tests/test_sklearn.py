@@ -28,10 +28,12 @@ from sklearn.utils import estimator_checks
 from sklearn.utils._test_common.instance_generator import _construct_instances, _yield_instances_for_check
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastprop.sklearn
 from fastprop import Activation
 from fastprop.activations import HIDDEN
+from fastprop.core.engine import Engine
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -1106,3 +1108,191 @@ def test_it_is_documented(kind):
     assert all(getattr(kind, name).__doc__ for name in ("fit", "partial_fit", "predict", "score"))
     (example,) = doctest.DocTestFinder(recurse=False).find(kind, globs={"np": np, kind.__name__: kind})
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+# ---- what is left out around compiled code ---------------------------------------------------------------------------
+
+LATE = {
+    "adam": {}, "a short patience": {"tol": 0.05, "n_iter_no_change": 2}, "no patience": {"n_iter_no_change": np.inf},
+    "sgd": {"solver": "sgd"},
+    "adaptive": {
+        "solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.1, "tol": 0.02, "n_iter_no_change": 1
+    },
+    "dropout": {"alpha": 1.0, "dropout": 0.2}, "verbose": {"verbose": True},
+    "divergence": {"solver": "sgd", "learning_rate_init": 1e30},
+}  # fmt: skip
+
+
+def course(make, X, y):
+    """The attributes after a fit and a second one with a warm start, as text and bytes, and the error of either."""
+    estimator = make(hidden_layer_sizes=20, max_iter=60, batch_size=50, random_state=0, warm_start=True)
+    error = ""
+    try:
+        estimator.fit(X, y).fit(X, y)
+    except ValueError as raised:
+        error = str(raised)
+    bits = [array.tobytes() for array in (*estimator.coefs_, *estimator.intercepts_)]
+    others = {name: repr(value) for name, value in vars(estimator).items() if name.endswith(("_", "_count"))}
+    return error, bits, others
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@each_problem
+@pytest.mark.parametrize("way", LATE)
+def test_epochs_that_compiled_code_ends_are_those_that_python_ends(name, way, monkeypatch, capsys):
+    """The same bits, attributes, output and errors; without a validation set calls train more than one epoch."""
+    make, X, y = problem(name)
+    calls = []
+
+    def train(self, *arguments, original=Engine.train):
+        calls.append(arguments[5][1])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Engine, "train", train)
+    many, said = course(partial(make, **LATE[way]), X, y), capsys.readouterr().out
+    assert max(calls) > 5, "steps of an epoch"
+    calls.clear()
+    monkeypatch.setattr(fastprop.sklearn._AfterEpoch, "epochs_left", 1)
+    assert course(partial(make, **LATE[way]), X, y) == many
+    assert capsys.readouterr().out == said
+    assert bool(said) == (way == "verbose")
+    assert max(calls) <= 5
+
+
+TARGETS = {
+    "integers": np.array([3, 1, 2, 3, 1, 2, 2]), "bytes": np.array([3, 1, 2, 3, 1, 2, 2], np.uint8),
+    "two integers": np.array([5, 1, 5, 1, 1, 1, 5]), "bool": np.array([True, False] * 4)[:7],
+    "text": np.array(list("cabbabc")), "two words": np.array(["no", "yes"] * 4)[:7], "one class": np.array([4] * 7),
+    "float": np.array([3.0, 1, 2, 3, 1, 2, 2]), "objects": np.array(list("cabbabc"), object),
+    "a column": np.array([[3], [1], [2], [3], [1], [2], [2]]), "a list": [3, 1, 2, 3, 1, 2, 2],
+    "labels": np.array([[0, 1], [1, 1], [1, 0], [0, 0], [1, 1], [0, 1], [1, 0]]),
+    "many": np.arange(30),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, int])
+@pytest.mark.parametrize("incremental", [False, True])
+def test_plain_arrays_are_validated_as_by_scikit_learn(targets, dtype, incremental):
+    """The same X, targets, classes, attributes and types, for all rows and then for some of them."""
+    y = TARGETS[targets]
+    X = np.random.default_rng(0).integers(9, size=(len(y), 3)).astype(dtype)
+    ours, theirs = MLPClassifier(), neural_network.MLPClassifier()
+    for rows in (slice(None), slice(1), slice(1, 3)) if incremental else (slice(None), slice(1, 3)):
+        fits = rows != slice(None) and incremental
+        results = [each._validate_input(X[rows], y[rows], fits, not fits) for each in (ours, theirs)]
+        for actual, expected in zip(*results, strict=True):
+            assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_array_equal(actual, expected)
+        assert ours.n_features_in_ == theirs.n_features_in_
+        np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+        assert ours.classes_.dtype == theirs.classes_.dtype
+        assert ours._label_binarizer.y_type_ == theirs._label_binarizer.y_type_
+        back = [
+            each._label_binarizer.inverse_transform(Y) for each, (_, Y) in zip((ours, theirs), results, strict=True)
+        ]
+        np.testing.assert_array_equal(*back)
+
+
+def refusal(estimator, X, y, incremental):
+    """What `_validate_input` raises or warns of for samples after it saw those of `blobs`, as text."""
+    estimator._validate_input(*blobs(), False, True)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            estimator._validate_input(X, y, incremental, not incremental)
+        except ValueError as error:
+            return str(error)
+    return [str(warning.message) for warning in warned]
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "incremental", "settings"),
+    [
+        (blobs()[0], np.full(230, 3), True, {}),
+        (blobs()[0], np.full(230, -1), True, {}),
+        (blobs()[0], np.array(["0"] * 230), True, {}),
+        (blobs()[0], blobs(classes=2)[1], False, {"warm_start": True}),
+        (blobs()[0], blobs(classes=2)[1], True, {"warm_start": True}),
+        (blobs()[0], blobs(classes=4)[1], False, {"warm_start": True}),
+        (blobs()[0][:, :6], blobs()[1], True, {}),
+        (blobs()[0] * np.inf, blobs()[1], False, {}),
+        (np.where(blobs()[0] > 2, np.nan, blobs()[0]), blobs()[1], True, {}),
+        (blobs()[0][:9], blobs()[1], False, {}),
+        (blobs()[0][:0], blobs()[1][:0], False, {}),
+        (blobs()[0], blobs()[1] + 0.5, False, {}),
+    ],
+)
+def test_what_is_wrong_with_arrays_is_said_as_by_scikit_learn(X, y, incremental, settings):
+    theirs, ours = (refusal(kind(**settings), X, y, incremental) for kind in (THEIRS[MLPClassifier], MLPClassifier))
+    assert theirs, "something is wrong with them"
+    assert ours == theirs
+
+
+def test_names_of_features_are_checked_after_a_fit_with_names():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    X, y = blobs()
+    model = MLPClassifier(**FEW).fit(pandas.DataFrame(X, columns=list("abcdefg")), y)
+    with pytest.warns(UserWarning, match="feature names"):
+        model.partial_fit(X, y)
+    assert not hasattr(model.fit(X, y), "feature_names_in_")
+
+
+def test_a_sum_that_overflows_is_finite_all_the_same():
+    X = np.full((8, 2), 3e38, np.float32)
+    X_checked, _ = MLPClassifier()._validate_input(X, np.array([0, 1] * 4), False, True)
+    assert X_checked is X
+
+
+@each_estimator
+def test_a_seed_is_that_of_every_call_and_a_generator_goes_on(kind):
+    """An estimator seeds a generator of its own anew, and never one that the user gave before."""
+    X, y = blobs()
+    model, source = kind(max_iter=2, random_state=0), np.random.RandomState(5)
+    first, second = (model.fit(X, y).coefs_[0].copy() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    model.set_params(random_state=source).fit(X, y)
+    before = source.get_state()[2]
+    np.testing.assert_array_equal(model.set_params(random_state=0).fit(X, y).coefs_[0], first)
+    assert source.get_state()[2] == before
+    assert (copy.deepcopy(model).fit(X, y).coefs_[0] == first).all()
+
+
+def blas_threads():
+    """The numbers of threads of the BLAS libraries."""
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_while_lbfgs_runs(monkeypatch):
+    """And the number that it had before afterwards, also if the fit ends with an error."""
+    X, y = blobs()
+    seen = []
+
+    def minimize(*arguments, original=scipy.optimize.minimize, **options):
+        seen.append(blas_threads())
+        if len(seen) > 1:
+            raise RuntimeError("no minimum")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", minimize)
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        MLPClassifier(solver="lbfgs", max_iter=3).fit(X, y)
+        assert blas_threads() == before
+        with pytest.raises(RuntimeError, match="no minimum"):
+            MLPClassifier(solver="lbfgs", max_iter=3).fit(X, y)
+        assert blas_threads() == before
+    assert seen == [{1}, {1}]
+
+
+def test_blas_gets_its_threads_back_from_the_last_of_two_fits_at_once():
+    one = fastprop.sklearn.ONE_BLAS_THREAD
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        one.__enter__()
+        one.__enter__()
+        one.__exit__()
+        assert blas_threads() == {1}
+        one.__exit__()
+        assert blas_threads() == before

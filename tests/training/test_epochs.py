@@ -151,6 +151,54 @@ def test_in_calls_that_end_within_an_epoch(monkeypatch, seconds):
     assert_same(CASE, validation=0.2, m=1000)
 
 
+class Patient:
+    """A callback that may be called late, and that ends the fit after some epochs."""
+
+    def __init__(self, last):
+        self.last, self.told = last, []
+
+    @property
+    def epochs_left(self):
+        return self.last - len(self.told)
+
+    def __call__(self, epoch, history):
+        self.told.append((epoch, history.loss[epoch]))
+        return len(self.told) == self.last
+
+
+def test_a_callback_that_may_be_called_late_hears_of_every_epoch(calls):
+    """One call trains all epochs up to the one after which the callback may end the fit, and no further."""
+    net, (X, Y), patient, other = network(CASE), data(CASE, 100), Patient(9), Patient(20)
+    history = net.fit(X, Y, epochs=50, batch_size=16, optimizer=Adam(0.01), rng=3, callbacks=[patient, other],
+                      progress=False)  # fmt: skip
+    assert patient.told == other.told == list(enumerate(history.loss))
+    assert (history.epochs, sum(calls)) == (9, 9 * 7)
+    assert max(calls) > 7, "steps of an epoch"
+    one, first = trained(CASE, epochs=9, ends_in_python=True)
+    assert bits(one.parameters) == bits(net.parameters)
+    assert first.loss == history.loss
+
+
+def test_a_callback_beside_one_that_may_be_called_late_has_each_epoch_end_in_python(calls):
+    net, (X, Y), patient, seen = network(CASE), data(CASE, 100), Patient(9), []
+    net.fit(X, Y, epochs=50, batch_size=16, progress=False,
+            callbacks=[patient, lambda epoch, history: seen.append(history.epochs)])  # fmt: skip
+    assert seen == [*range(1, 10)]
+    assert max(calls) <= 7
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.07])
+def test_a_callback_that_may_be_called_late_hears_of_divergence_once(monkeypatch, seconds):
+    """After the epochs before it, in calls of many epochs and in calls that end within one."""
+    monkeypatch.setattr(pace, "SLICE_SECONDS", seconds)
+    net, (X, Y), patient = network(CASE), data(CASE, 100), Patient(50)
+    with pytest.warns(RuntimeWarning, match="diverged"):
+        history = net.fit(X, Y, epochs=50, batch_size=16, optimizer=SGD(1e20), callbacks=[patient], progress=False)
+    assert [epoch for epoch, _ in patient.told] == [*range(history.epochs)]
+    np.testing.assert_equal([loss for _, loss in patient.told], history.loss)
+    assert not np.isfinite(history.loss[-1])
+
+
 def test_divergence_ends_the_call_at_its_step():
     with pytest.warns(RuntimeWarning, match="diverged") as first:
         python = trained(CASE, make=lambda: SGD(1e20), ends_in_python=True, epochs=40)
