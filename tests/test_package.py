@@ -154,7 +154,7 @@ def test_a_module_imports_only_what_is_declared(path):
     `fastprop.sklearn` is imported where it is used, and its classes are subclasses of scikit-learn's.
     """
     foreign = imported_at_the_top(path) - set(sys.stdlib_module_names)
-    extra = {"sklearn", "scipy"} if path.name == "sklearn.py" else set()
+    extra = {"sklearn", "scipy", "threadpoolctl"} if path.name == "sklearn.py" else set()
     assert foreign <= {"numba", "numpy", "llvmlite"} | extra
 
 
