@@ -2,10 +2,12 @@
 
     python benchmarks/overhead.py [TABLE ...]
 
-prints the named tables, or all: fits, dropin, float64, estimators. The figures of a row are medians, measured in turns
-in this one process, on one thread. The estimators need scikit-learn.
+prints the named tables, or all: fits, dropin, float64, estimators, sparse. The figures of a row are medians, measured
+in turns on one thread, and in this one process except those of `sparse`. The last two need scikit-learn.
 """
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +23,9 @@ from fastprop import SGD, Network
 
 EPOCHS = 1000
 SOLVERS = ("adam", "sgd", "lbfgs")
+SPARSE = ((3000, 2**18, 100, 5), (20_000, 50_000, 32, 5))  # rows, features, units and epochs
+ENTRIES = 60  # of each row
+SPARSE_TURNS = 3
 
 
 def fits() -> list[str]:
@@ -92,7 +97,59 @@ def estimators() -> list[str]:
     return lines
 
 
-TABLES = {"fits": fits, "dropin": dropin_functions, "float64": float64, "estimators": estimators}
+FIT_SPARSE = """
+import resource, sys, time, warnings
+from importlib import import_module
+import numpy as np
+from scipy.sparse import csr_array
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+def seconds(call):
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+def data(rows, features):
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, features, (rows, ENTRIES))
+    values = rng.random(columns.size, np.float32)
+    return csr_array((values, columns.ravel(), np.arange(0, columns.size + 1, ENTRIES)), (rows, features)), columns
+
+warnings.simplefilter("ignore")
+module, *sizes = sys.argv[1:]
+rows, features, units, epochs, ENTRIES = map(int, sizes)
+MLPClassifier = import_module(module).MLPClassifier
+X, columns = data(300, 50)
+MLPClassifier(units, max_iter=1).fit(X, columns[:, 0] % 2).predict(X)  # compiles, or loads the cache
+X, columns = data(rows, features)
+before = peak()
+estimator = MLPClassifier(units, max_iter=epochs, random_state=0)
+fit = seconds(lambda: estimator.fit(X, columns[:, 0] % 2))
+predict = min(seconds(lambda: estimator.predict_proba(X)) for _ in range(5))
+print(fit, predict, peak() - before, estimator.loss_)
+"""
+
+
+def sparse() -> list[str]:
+    """`MLPClassifier` on sparse rows of 60 entries: seconds, and megabytes at the peak beyond the data."""
+    lines = header("rows", "features", "units", "epochs", "of", "fastprop", "scikit-learn", "over scikit-learn")
+    for sizes in SPARSE:
+        found: dict[str, list[list[float]]] = {"fastprop.sklearn": [], "sklearn.neural_network": []}
+        for _ in range(SPARSE_TURNS):
+            for module, turns in found.items():
+                command = [sys.executable, "-c", FIT_SPARSE, module, *map(str, (*sizes, ENTRIES))]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                turns.append([float(word) for word in done.stdout.split()])
+        (*ours, our_loss), (*theirs, their_loss) = (np.median(turns, axis=0) for turns in found.values())
+        assert abs(our_loss - their_loss) < 0.1 * their_loss, "the two learn different things"
+        for what, mine, other in zip(("fit, s", "predict_proba, s", "peak, MB"), ours, theirs, strict=True):
+            lines.append(row(*map(str, sizes), what, f"{mine:.3f}", f"{other:.3f}", times(other / max(mine, 1e-3))))
+    return lines
+
+
+TABLES = {"fits": fits, "dropin": dropin_functions, "float64": float64, "estimators": estimators, "sparse": sparse}
 
 
 if __name__ == "__main__":

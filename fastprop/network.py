@@ -148,10 +148,12 @@ class Network(Model):
 
         Parameters
         ----------
-        X : array_like of shape (m, n_0)
+        X : array_like or CSR matrix of shape (m, n_0)
             C-contiguous and of the network's dtype, it is used as it is; anything else is converted once: other dtypes,
             lists, frames of pandas or polars whose columns are bool, numbers or nullable, and objects that hold
-            numbers.
+            numbers. A sparse matrix or array of SciPy in CSR form is never made dense: the first layer's products go
+            over its entries, in any order within a row, and several of the same place are added. The results are those
+            of the dense X to rounding. `predict`, `loss`, `train_step`, `partial_fit` and `validation` take it too.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         epochs, batch_size : int
         optimizer : Optimizer, optional

@@ -14,7 +14,8 @@ Differences:
   arrays that are converted to the dtype of the fit.
 - The loss takes probabilities as they are, whereas scikit-learn clips them to [ε, 1 − ε]: saturated outputs that are
   wrong cost more.
-- A sparse X is made dense in the dtype of the fit: as a whole for training, some rows at a time for predictions.
+- A sparse X is read as CSR and is not made dense; the sums over its entries are in another order than those of a dense
+  one, so that both agree to rounding.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
 - A loss that is no longer finite ends the training at once.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
@@ -60,6 +61,7 @@ from .activations import HIDDEN, Activation
 from .core import arrays
 from .core.engine import Engine
 from .core.engines import Engines
+from .core.sparse import is_sparse
 from .kernels import updates
 from .kernels.plan import FLOAT32
 from .kernels.scan import FLOAT32_MAX
@@ -89,7 +91,6 @@ OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
     "logistic": ("sigmoid", "binary_crossentropy", expit),
     "softmax": ("softmax", "cross_entropy", partial(softmax, axis=1)),
 }
-SPARSE_ROWS = 4096  # rows of a sparse X that are made dense at a time, for predictions
 LEAST_RATE = 1e-30  # so that a rate, and a velocity in units of it, stay in the range of float32
 SEEDS = 2**31 - 1
 FLOATS = (np.float64, np.float32)  # the dtypes of X that are kept
@@ -106,8 +107,8 @@ class _Engines(Engines):
     the outputs, while the gradients are those of the sum.
     """
 
-    def make(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
-        engine = super().make(batch, keep=keep, train=train)
+    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
+        engine = super().make(batch, keep=keep, train=train, sparse=sparse)
         engine.set_cost(self.architecture.l2 if train else 0.0, self.share, by_samples=train)
         if not train:
             engine.stop_at_Z()
@@ -139,14 +140,14 @@ class _Seeded(np.random.RandomState):
 class _Rows(NamedTuple):
     """Samples in the form that the network takes."""
 
-    X: np.ndarray
+    X: Any
     Y: np.ndarray
     weights: np.ndarray | None
 
 
-def _dense(X: Any, dtype: np.dtype) -> np.ndarray:
-    """Return a sparse X as a dense one of a dtype, and any other X as it is."""
-    return X.astype(dtype).toarray() if scipy.sparse.issparse(X) else X
+def _by_rows(X: Any) -> Any:
+    """Return a sparse X as CSR, and any other X as it is."""
+    return X.tocsr() if scipy.sparse.issparse(X) else X
 
 
 @cache
@@ -346,12 +347,7 @@ class _Estimator:
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         net = self._networked()
-        if scipy.sparse.issparse(X):
-            X = X.tocsr()
-            runs = (_dense(X[first : first + SPARSE_ROWS], net.dtype) for first in range(0, X.shape[0], SPARSE_ROWS))
-            Z = np.concatenate([_Z(net, run) for run in runs])
-        else:
-            Z = _Z(net, X)
+        Z = _Z(net, _by_rows(X))
         return OUTPUTS[self.out_activation_][2](Z.astype(np.result_type(X.dtype, net.dtype), copy=False))
 
     # ---- training ------------------------------------------------------------------------------------------------
@@ -464,7 +460,7 @@ class _Estimator:
             raise ValueError(f"{name} has negative values, down to {y.min():g}; loss='poisson' takes none.")
 
     def _rows(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None) -> _Rows:
-        return _Rows(_dense(X, self._dtype), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
+        return _Rows(_by_rows(X), Y.argmax(axis=1) if self.out_activation_ == "softmax" else Y, weights)
 
     def _validated(self: Any, X: Any, y: Any, weights: Any) -> tuple[Any, np.ndarray, np.ndarray | None] | None:
         """Return the validation set that the user gave, checked, with y as `_validate_input` returns it."""
@@ -565,7 +561,7 @@ class _Estimator:
             net.parameters[:] = self._last  # where the last call ended, before it went back to the best
         if held_out is not None:
             out = self._rows(*held_out)
-            X_out, Y_out = net.architecture.check_batch(out.X, out.Y)
+            X_out, Y_out = net.architecture.check_samples(out.X, out.Y)
             held_out = _Rows(X_out, Y_out, out.weights)
         self.n_iter_ = 0
         after = _AfterEpoch(self, net, rows, held_out)
@@ -609,8 +605,9 @@ class _Estimator:
         """Run lbfgs on the parameters without their padding, which would make its vectors up to 16 times as long."""
         net = self._networked()
         used = _places(net)
-        X, Y = net.architecture.check_batch(rows.X, rows.Y)
-        weights, engine = net.architecture.check_weights(rows.weights, Y), net.engines.make(len(X))
+        X, Y = net.architecture.check_samples(rows.X, rows.Y)
+        weights = net.architecture.check_weights(rows.weights, Y)
+        engine = net.engines.make(len(X), sparse=is_sparse(X))
         engine.set_cost(self.alpha, 1.0, by_samples=True)  # the cost whose gradients are computed
         lowest, uphill = np.inf, np.zeros(0)
 
@@ -689,9 +686,10 @@ def _weights_of_labels(given: Any, Y: np.ndarray) -> np.ndarray:
     return np.column_stack([compute_sample_weight(one, y) for one, y in zip(each, Y.T, strict=True)])
 
 
-def _Z(net: _Network, X: np.ndarray) -> np.ndarray:
+def _Z(net: _Network, X: Any) -> np.ndarray:
     """Return Z of the output layer; a single row has the same bits as among other rows."""
-    return net.predict(X) if len(X) > 1 else net.predict(np.repeat(X, 2, axis=0))[:1]
+    alone = not scipy.sparse.issparse(X) and len(X) == 1
+    return net.predict(np.repeat(X, 2, axis=0))[:1] if alone else net.predict(X)
 
 
 def _places(net: _Network) -> np.ndarray:

@@ -16,7 +16,8 @@ from ..kernels import scan
 from ..kernels.plan import FLOAT32, FLOAT64, ParameterLayout
 from ..losses import LOSSES, Loss
 from ..losses import default_for as paired_loss
-from . import arrays, weights
+from . import arrays, forms, sparse, weights
+from .sparse import Features
 from .weights import Weights
 
 DTYPES = (FLOAT32, FLOAT64)
@@ -161,6 +162,13 @@ class Architecture:
         """Return X as the kernels read it, of shape (m, n_0)."""
         return arrays.features(X, self.sizes[0], self.dtype, self.check_finite, name)
 
+    def check_rows(self, X: Any, name: str = "X") -> Features:
+        """Return X as :meth:`check_features` does, or the rows of a sparse X."""
+        if sparse.is_csr(X):
+            return sparse.features(X, self.sizes[0], self.dtype, self.check_finite, name)
+        forms.refuse_other_sparse(name, X)
+        return self.check_features(X, name)
+
     def check_targets(self, Y: Any, m: int, name: str = "Y") -> np.ndarray:
         """Return Y as the kernels read it, of shape (m, n_L), or labels of shape (m,)."""
         return self.targets.check(Y, m, self.check_finite, name)
@@ -176,13 +184,25 @@ class Architecture:
 
     def check_batch(self, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return X and Y as the kernels read them; one compiled check if they already are so."""
+        if self._fit_at_once(X, Y):
+            return X, Y
+        X = self.check_features(X)
+        return X, self.check_targets(Y, len(X))
+
+    def check_samples(self, X: Any, Y: Any) -> tuple[Features, np.ndarray]:
+        """Return X and Y as :meth:`check_batch` does, or the rows of a sparse X and Y."""
+        if self._fit_at_once(X, Y):
+            return X, Y
+        rows = self.check_rows(X)
+        return rows, self.check_targets(Y, len(rows))
+
+    def _fit_at_once(self, X: Any, Y: Any) -> bool:
+        """Return whether X and Y already are as the kernels read them, by one compiled check; False if unsure."""
         fast = self._fast_batch
         if fast and arrays.is_matrix(X, self.dtype) and arrays.is_matrix(Y, self.dtype):
             n_0, n_L, low, high = fast
-            if scan.both_fit(X, n_0, Y, n_L, low, high):
-                return X, Y
-        X = self.check_features(X)
-        return X, self.check_targets(Y, len(X))
+            return bool(scan.both_fit(X, n_0, Y, n_L, low, high))
+        return False
 
 
 # ---- checks of the single settings -------------------------------------------------------------------------------

@@ -71,15 +71,11 @@ def _reals(
         if forms.is_frame(given):
             place += f" (column {list(given.columns)[int(index[1])]!r})"
         x = value[index]
-        if not np.isfinite(x):
-            hint = " For targets that are not known, make the network with missing=True."
-            raise ValueError(
-                f"{place} is {x}; every value must be finite. Drop or fill such rows first."
-                f"{hint if missing is False and np.isnan(x) else ''}"
-            )
         if np.isfinite(result[index]):
             raise ValueError(f"{place} is {x:g}; {who} lie between {low:g} and {high:g}.")
-        raise ValueError(f"{place} is {x:g}, beyond the range of {dtype.name} ({most:.2g}). Scale {name} down.")
+        unknown = missing is False and np.isnan(x)
+        hint = " For targets that are not known, make the network with missing=True." if unknown else ""
+        raise ValueError(not_finite(place, name, x, dtype, hint))
     return result
 
 
@@ -110,16 +106,27 @@ def features(X: Any, n: int, dtype: np.dtype, finite: bool = True, name: str = "
     if is_matrix(X, dtype) and scan.fits(X, n):
         return X
     given, X = X, array(name, X, forms.CATEGORIES)
-    if X.ndim != 2:
-        hint = f" {_as_matrix(name, given, n)}" if X.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {X.shape}; it must be (m, {n}), one row per sample.{hint}")
-    if X.shape[1] != n:
-        raise ValueError(
-            f"{name} has {X.shape[1]} features; this network takes {n} (sizes[0]). Pass an array of shape (m, {n})."
-        )
-    if not 1 <= X.shape[0] <= MOST_SAMPLES:
-        raise ValueError(f"{name} has {X.shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
+    check_shape(name, X.shape, n, _as_matrix(name, given, n) if X.ndim == 1 else "")
     return np.ascontiguousarray(X) if X.dtype == np.uint8 else _reals(name, X, dtype, finite=finite, given=given)
+
+
+def check_shape(name: str, shape: tuple[int, ...], n: int, hint: str = "") -> None:
+    """Raise a ValueError if X is not of shape (m, n) with m ≥ 1; `hint` is added if it has not two dimensions."""
+    if len(shape) != 2:
+        raise ValueError(f"{name} has shape {shape}; it must be (m, {n}), one row per sample.{hint and f' {hint}'}")
+    if shape[1] != n:
+        raise ValueError(
+            f"{name} has {shape[1]} features; this network takes {n} (sizes[0]). Pass an array of shape (m, {n})."
+        )
+    if not 1 <= shape[0] <= MOST_SAMPLES:
+        raise ValueError(f"{name} has {shape[0]} rows; it needs at least one, and at most {MOST_SAMPLES}.")
+
+
+def not_finite(place: str, name: str, x: Any, dtype: np.dtype, hint: str = "") -> str:
+    """Return a message about a value of `name` that is not finite, or that is beyond the range of a dtype."""
+    if not np.isfinite(x):
+        return f"{place} is {x}; every value must be finite. Drop or fill such rows first.{hint}"
+    return f"{place} is {x:g}, beyond the range of {dtype.name} ({MOST[dtype]:.2g}). Scale {name} down."
 
 
 def _as_matrix(name: str, given: Any, n: int) -> str:

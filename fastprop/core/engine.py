@@ -45,10 +45,12 @@ from ..kernels.plan import (
 )
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
+from ..kernels.sparse import COUNTS, sparse_dW, sparse_forward
 from ..kernels.steps import end_of_epoch, late_update, phases, prepare, squares_of_blocks, worker
 from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
+from .sparse import Features, SparseRows
 from .thread_choice import Choice
 from .weights import Weights, addresses
 
@@ -157,7 +159,10 @@ class Engine:
         self._set(unchecked=not check_finite)
         threshold = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
         self._set(drop_seed=dropout_seed, drop_threshold=threshold)
-        self._read(plan.dtype)
+        if plan.sparse:
+            self._read_sparse()
+        else:
+            self._read(plan.dtype)
         _engines.add(self)
 
     def _allocate(self) -> None:
@@ -220,6 +225,32 @@ class Engine:
         uint8 = dtype == np.uint8
         self._set(gather=(gather_uint8 if uint8 else gather_reals).address(self.plan.dtype), uint8=uint8)
 
+    def _read_sparse(self) -> None:
+        """Read the rows of X as those of a sparse matrix."""
+        dtype = self.plan.dtype
+        self._most_entries = 0
+        self._set(sparse_forward=sparse_forward.address(dtype), sparse_dW=sparse_dW.address(dtype), rows=self.plan.rows)
+
+    def _place(self, X: Features | None) -> int:
+        """Return the address of X, 0 for none, and prepare to read it."""
+        if X is None:
+            return 0
+        if isinstance(X, SparseRows):
+            self._reserve(X.most_entries(self.plan.chunk_panels * LANES))
+            return address_of(X.addresses)
+        if X.dtype is not self._dtype:
+            self._read(X.dtype)
+        return address_of(X)
+
+    def _reserve(self, count: int) -> None:
+        """Allocate memory, for each thread, for that many entries of a sparse X."""
+        if count <= self._most_entries:
+            return
+        most = self._most_entries = 1 << (count - 1).bit_length()
+        self._entries = np.zeros(0, np.int64)  # its memory is released before the next is allocated
+        self._entries = allocate(self.plan.threads * (COUNTS + 4 * most), np.int64)
+        self._set(entries=self._entries, most_entries=most)
+
     def _limit(self, clip_norm: float | None) -> None:
         """Clip the gradients and penalize the cost, if either is asked for."""
         if clip_norm is None and not self._l2:
@@ -269,7 +300,7 @@ class Engine:
         m: int,
         first_step: int,
         last_step: int,
-        X: np.ndarray | None = None,
+        X: Features | None = None,
         Y: np.ndarray | None = None,
         weights: Weights | None = None,
         order: np.ndarray | None = None,
@@ -285,8 +316,7 @@ class Engine:
         cost, weight : float
             The sums of the costs and of the sample weights.
         """
-        if X is not None and X.dtype is not self._dtype:
-            self._read(X.dtype)
+        place = self._place(X)
         choice = None
         if n_threads is None:
             n_threads = self.plan.threads_for(m)
@@ -296,14 +326,14 @@ class Engine:
                 n_threads = choice.next(n_threads, m, started)
         sums = threads.launch(
             self._worker, self.address, n_threads, do, m, first_step, last_step,
-            0 if X is None else address_of(X), *addresses(Y, weights),
+            place, *addresses(Y, weights),
             0 if order is None else address_of(order), 0 if Y_hat is None else address_of(Y_hat),
         )  # fmt: skip
         if choice is not None:
             choice.learn(m, perf_counter() - started)
         return sums
 
-    def forward(self, X: np.ndarray, transpose: bool) -> np.ndarray:
+    def forward(self, X: Features, transpose: bool) -> np.ndarray:
         """Compute Ŷ of all rows; with `transpose`, store the transposed activations that a backward pass reads."""
         m = len(X)
         Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype)
@@ -319,7 +349,7 @@ class Engine:
             self.has_gradients = True
             return cost / weight
 
-    def loss(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None = None) -> float:
+    def loss(self, X: Features, Y: np.ndarray, weights: Weights | None = None) -> float:
         """Compute J only."""
         with self._lock:
             cost, weight = self.execute(FORWARD | LOSS, len(X), 0, self._steps(len(X)), X, Y, weights)
@@ -328,15 +358,15 @@ class Engine:
     def _steps(self, m: int) -> int:
         return -(-m // self.plan.batch)
 
-    def prepare_measure(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None, accuracy: bool) -> None:
+    def prepare_measure(self, X: Features, Y: np.ndarray, weights: Weights | None, accuracy: bool) -> None:
         """Prepare J, and the share of right predictions, of these rows for the calls of another engine's `train`."""
-        self._read(X.dtype)
+        place = self._place(X)
         m = len(X)
         Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype) if accuracy else None
         self._measured: Any = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
         do = FORWARD | LOSS | (0 if Y_hat is None else OUTPUT)
         where = 0 if Y_hat is None else address_of(Y_hat)
-        prepare(self.address, do, m, self._steps(m), address_of(X), *addresses(Y, weights), where)
+        prepare(self.address, do, m, self._steps(m), place, *addresses(Y, weights), where)
 
     def forget_measure(self) -> None:
         """Drop the references to the rows of :meth:`prepare_measure`."""
@@ -344,7 +374,7 @@ class Engine:
 
     def train(
         self,
-        X: np.ndarray,
+        X: Features,
         Y: np.ndarray,
         weights: Weights | None,
         optimizer: Optimizer,
@@ -422,7 +452,7 @@ class Engine:
         self.moments = moments
         self._referenced = optimizer.scalars, optimizer.count  # because the job record holds their addresses
 
-    def gradients(self, X: np.ndarray, Y: np.ndarray, weights: Weights | None) -> float:
+    def gradients(self, X: Features, Y: np.ndarray, weights: Weights | None) -> float:
         """Compute J and the gradients of all rows as one batch, without dropout."""
         with self._lock:
             cost, weight = self.execute(STEP & ~UPDATE, len(X), 0, 1, X, Y, weights)
@@ -460,10 +490,12 @@ def plan_for(
     train: bool = True,
     vectors: bool = True,
     dtype: np.dtype = FLOAT32,
+    sparse: bool = False,
 ) -> Plan:
     """Plan for a batch, on as many threads as its work can use; with `vectors`, a batch of 1 is stored in vectors."""
     count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
-    return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors and batch == 1, dtype)
+    vectors = vectors and batch == 1 and not sparse
+    return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors, dtype, sparse)
 
 
 @lru_cache(64)  # a plan of 8-32-32-1 takes 116 µs, the rest of its engine 50 (Zen 3, medians)
@@ -476,9 +508,10 @@ def shared_plan(
     train: bool,
     vectors: bool,
     dtype: np.dtype,
+    sparse: bool,
 ) -> Plan:
     """Return the plan that all engines with these arguments have in common; nothing in it is ever changed."""
-    return Plan(sizes, list(kinds), batch, count, keep=keep, train=train, vectors=vectors, dtype=dtype)
+    return Plan(sizes, list(kinds), batch, count, keep=keep, train=train, vectors=vectors, dtype=dtype, sparse=sparse)
 
 
 _engines: WeakSet[Engine] = WeakSet()

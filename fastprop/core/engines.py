@@ -5,6 +5,7 @@ from types import TracebackType
 import numpy as np
 
 from ..kernels.plan import SMALL_CHUNK as ONE_CHUNK
+from ..kernels.plan import SPARSE_CHUNK
 from ..kernels.simd import LANES
 from ..losses import loss_routine
 from .architecture import Architecture
@@ -27,12 +28,13 @@ class Engines:
     last : Engine or None
         The training engine that was used last.
     kinds : dict of str to Engine
-        The training engines: for a "sample", for batches that are one "chunk", and for batches of more "chunks".
+        The training engines: for a "sample", for batches that are one "chunk", and for batches of more "chunks"; for
+        rows of a sparse X those of a "sparse chunk", and "sparse chunks".
     kept : Engine or None
         The engine that holds the cache of the last forward pass.
-    idle : (list of Engine, list of Engine)
-        Engines for predictions and losses of many rows and of one row. Each is taken out while it is used, so that
-        two threads never share one.
+    idle : (list of Engine, list of Engine, list of Engine)
+        Engines for predictions and losses of many rows, of one row, and of rows of a sparse X. Each is taken out while
+        it is used, so that two threads never share one.
     """
 
     def __init__(self, architecture: Architecture, parameters: np.ndarray, gradients: np.ndarray):
@@ -41,15 +43,20 @@ class Engines:
         self.last: Engine | None = None
         self.kinds: dict[str, Engine] = {}
         self.kept: Engine | None = None
-        self.idle: tuple[list[Engine], list[Engine]] = ([], [])
+        self.idle: tuple[list[Engine], ...] = ([], [], [])
 
-    def make(self, batch: int, *, keep: bool = False, train: bool = True) -> Engine:
-        """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients."""
+    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
+        """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients.
+
+        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays.
+        """
         net = self.architecture
         drops = bool(net.dropout) and train and not keep
         kinds = [activation.kind(net.dtype, from_Z=drops) for activation in net.activations]
         return Engine(
-            plan_for(net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype),
+            plan_for(
+                net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype, sparse=sparse
+            ),
             *self._buffers,
             loss_routine(net.output, net.loss).address(net.dtype),
             l2=net.l2,
@@ -59,27 +66,28 @@ class Engines:
             check_finite=net.check_finite,
         )
 
-    def training(self, batch: int) -> Engine:
-        """Return the training engine for a batch size, whose steps have `batch` samples each."""
+    def training(self, batch: int, sparse: bool = False) -> Engine:
+        """Return the training engine whose steps have `batch` samples each, of a dense or a sparse X."""
         engine = self.last
-        if engine is None or not _serves(engine, batch):
-            engine = self.last = self._another(batch)
+        if engine is None or not _serves(engine, batch, sparse):
+            engine = self.last = self._another(batch, sparse)
         if engine.batch != batch:
             engine.set_batch(batch)
         return engine
 
-    def _another(self, batch: int) -> Engine:
+    def _another(self, batch: int, sparse: bool) -> Engine:
         """Return the training engine for a batch that the last one does not serve, and make it if there is none."""
-        kind = "sample" if batch == 1 else "chunk" if batch <= ONE_CHUNK else "chunks"
+        kind = "sample" if batch == 1 and not sparse else "chunk" if batch <= ONE_CHUNK else "chunks"
+        capacity = max(LANES, 1 << (batch - 1).bit_length()) if kind == "chunk" else batch
+        kind = f"sparse {kind}" if sparse else kind
         moments = None if self.last is None else self.last.moments
         for other in list(self.kinds.values()):
             other.release(moments)
         engine = self.kinds.get(kind)
-        if engine is None or not _serves(engine, batch):
+        if engine is None or not _serves(engine, batch, sparse):
             self.kinds.pop(kind, None)  # its memory is released before the next is allocated
             engine = None
-            capacity = max(LANES, 1 << (batch - 1).bit_length()) if kind == "chunk" else batch
-            engine = self.kinds[kind] = self.make(capacity)
+            engine = self.kinds[kind] = self.make(capacity, sparse=sparse)
         return engine
 
     def keeping(self, m: int) -> Engine:
@@ -90,28 +98,29 @@ class Engines:
             engine = self.kept = self.make(m, keep=True)
         return engine
 
-    def lend(self, m: int) -> "Loan":
-        """Lend an engine for a prediction or a loss of m rows, as a context manager."""
-        batch, idle = min(m, PREDICT_BATCH), self.idle[m == 1]
+    def lend(self, m: int, sparse: bool = False) -> "Loan":
+        """Lend an engine for a prediction or a loss of m rows of a dense or sparse X, as a context manager."""
+        batch, idle = min(m, SPARSE_CHUNK if sparse else PREDICT_BATCH), self.idle[2 if sparse else m == 1]
         try:
             engine = idle.pop()
         except IndexError:
             engine = None
         if engine is None or engine.plan.batch < batch or engine.is_stale():
-            engine = self.make(batch, train=False)
+            engine = self.make(batch, train=False, sparse=sparse)
         return Loan(engine, idle)
 
 
-def _serves(engine: Engine, batch: int) -> bool:
-    """Return whether a training engine can make steps of a batch size.
+def _serves(engine: Engine, batch: int, sparse: bool) -> bool:
+    """Return whether a training engine can make steps of a batch size, of a dense or sparse X.
 
     Up to `ONE_CHUNK` samples go through the layers at once, in sums that do not depend on how many more there is room
     for. So one engine serves all such batches, with the bits of an engine of their own. On streams whose batches vary
     from 2 to 64 rows, a step of 17-64-64-6 took 359 and 533 µs in two runs with an engine for each size, and takes 30
     to 47 µs in five (``benchmarks/limits.py streams`` on one thread of a Zen 3 with other work beside it).
     """
-    capacity = engine.plan.batch
-    return (batch == capacity or 1 < batch < capacity <= ONE_CHUNK) and not engine.is_stale()
+    capacity, plan = engine.plan.batch, engine.plan
+    fits = batch == capacity or ((sparse or batch > 1) and batch < capacity <= ONE_CHUNK)
+    return fits and plan.sparse == sparse and not engine.is_stale()
 
 
 class Loan:

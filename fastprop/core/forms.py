@@ -123,6 +123,15 @@ def _of_frame(name: str, variable: str, frame: Any, remedy: str) -> np.ndarray:
     return np.column_stack(columns) if columns else np.empty((len(frame), 0))
 
 
+def refuse_other_sparse(name: str, value: Any) -> None:
+    """Refuse a sparse matrix or array that is not in the form CSR."""
+    if hasattr(value, "tocsr"):
+        kind, variable = type(value).__name__, name.split()[-1]
+        raise TypeError(
+            f"{name} is a {kind}; of a sparse {variable} the rows are read, as CSR stores them. Use {variable}.tocsr()."
+        )
+
+
 # ---- what is no array --------------------------------------------------------------------------------------------
 
 

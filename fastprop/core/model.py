@@ -11,6 +11,7 @@ from ..optimizers import Adam, Optimizer
 from ..texts import html_table, html_text
 from .architecture import Architecture, checked_classes
 from .engines import Engines
+from .sparse import is_sparse
 
 
 def _writable(name: str) -> property:
@@ -221,21 +222,31 @@ class Model:
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """Compute the cost J on X and Y; nothing is kept.
 
-        Parameters, shapes and errors are those of :meth:`forward` and :meth:`backward`.
+        Parameters, shapes and errors are those of :meth:`predict` and :meth:`backward`.
         """
-        X, Y = self.architecture.check_batch(X, Y)
+        X, Y = self.architecture.check_samples(X, Y)
         weights = self.architecture.check_weights(sample_weight, Y)
-        with self.engines.lend(len(X)) as engine:
+        with self.engines.lend(len(X), is_sparse(X)) as engine:
             return engine.loss(X, Y, weights)
 
     def predict(self, X: Any) -> np.ndarray:
         """Compute Ŷ of X, of shape (m, n_L) and the network's dtype; may be called from several threads at once.
 
-        The result for a row has the same bits whatever rows stand beside it, with one exception: a single row is
-        computed as a matrix-vector product, which sums in another order, and may differ in the last bits.
+        The result for a row has the same bits whatever rows stand beside it, with one exception: a single row of an
+        array is computed as a matrix-vector product, which sums in another order, and may differ in the last bits.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (m, n_0)
+            See :meth:`Network.fit`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X has another width or is not finite, real and two-dimensional, or is no valid CSR.
         """
-        X = self.architecture.check_features(X)
-        with self.engines.lend(len(X)) as engine:
+        X = self.architecture.check_rows(X)
+        with self.engines.lend(len(X), is_sparse(X)) as engine:
             return engine.forward(X, transpose=False)
 
     def train_step(self, X: Any, Y: Any, optimizer: Optimizer, sample_weight: Any = None) -> float:
@@ -243,7 +254,8 @@ class Model:
 
         Parameters
         ----------
-        X : array_like of shape (m, n_0)
+        X : array_like or CSR matrix of shape (m, n_0)
+            See :meth:`Network.fit`.
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         optimizer : Optimizer
         sample_weight : array_like of shape (m,) or (m, n_L), optional
@@ -265,11 +277,12 @@ class Model:
         Plain SGD updates W while dW is summed and stores no gradient: `gradients` are those of :meth:`backward` only.
         Train a network from one Python thread at a time; only `predict` and `loss` may be called from several.
         """
-        X, Y = self.architecture.check_batch(X, Y)
+        X, Y = self.architecture.check_samples(X, Y)
         weights = self.architecture.check_weights(sample_weight, Y)
         before, moments = self._optimizer, self.bind(optimizer)
         try:
-            cost, weight = self.engines.training(len(X)).train(X, Y, weights, optimizer, moments)
+            engine = self.engines.training(len(X), is_sparse(X))
+            cost, weight = engine.train(X, Y, weights, optimizer, moments)
         except Exception:
             self._optimizer = before
             raise

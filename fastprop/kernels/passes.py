@@ -299,13 +299,20 @@ def drop(a, n, panels, key, layer, sample, threshold):
 
 
 @kernel
-def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, threshold=0):
+def floor_of(layer):
+    """Return the least A of a layer: 0 if its activation is a fused relu."""
+    return 0.0 if layer.relu else equations.NO_FLOOR
+
+
+@kernel
+def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, threshold=0,
+                 has_Z=0):  # fmt: skip
     """Compute Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
 
     The rows of X must be in the workspace (:func:`gather`). With `transposed`, hidden activations are also written in
     the transposed form that equation 2 reads. Without `output`, the last layer stops at Z, from which its loss is
     computed. With a `threshold` above 0, dropout is applied to hidden activations (:func:`drop`); the first sample of
-    panel `first` is number `sample`.
+    panel `first` is number `sample`. With `has_Z`, the workspace has Z of the first layer, or max(Z, 0), and not X.
     """
     panels = last - first
     for l in range(n_layers):
@@ -314,8 +321,8 @@ def forward_pass(layers, n_layers, parameters, work, first, last, transposed, ou
         here, below = first * panel_stride(n), first * panel_stride(n_prev)
         W, b = at(parameters, layer.W), at(parameters, layer.b)
         Z, A, A_prev = at(work, layer.Z + here), at(work, layer.A + here), at(work, layer.A_prev + below)
-        floor = 0.0 if layer.relu else equations.NO_FLOOR
-        equations.forward(Z, W, A_prev, b, n, n_prev, panels, floor)
+        if l > 0 or not has_Z:
+            equations.forward(Z, W, A_prev, b, n, n_prev, panels, floor_of(layer))
         if layer.activation and (output or l < n_layers - 1):
             equations.activate(A, Z, layer.activation, n, panels)
         if threshold and l < n_layers - 1:

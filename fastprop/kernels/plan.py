@@ -112,6 +112,9 @@ _JOB = [
             "threads", "tickets",
             "drop_seed", "drop_threshold",  # dropout: a unit is kept if its 32-bit draw is below the threshold; 0: none
             "gather", "uint8",  # the routine that reads rows of X, and whether X is uint8
+            "sparse_forward", "sparse_dW",  # routines of the first layer's products with a sparse X; 0: X is dense
+            "rows",  # offset in the workspace, for these routines: 16 units of each sample, for each thread
+            "entries", "most_entries",  # memory of each thread for entries of a sparse X, and for how many of them
             "unchecked",  # whether X may hold NaN and infinity
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
@@ -245,6 +248,10 @@ PANEL_BLOCK, COLUMN_BLOCK = 8, 32
 # of what a tile of 6 rows would read of A_prev_T, stays in the L2 cache. Compared with 1 row: with AVX2 2 to 8% faster,
 # with AVX-512 wide and xl 1%. With all rows: mnist 2% faster, but xl, whose rows are pages apart, 5% slower.
 ROWS_TOGETHER = 256
+# Samples of a sparse X that go through the layers at once if a W exceeds SMALL_WEIGHTS, since a few hundred of them
+# need most of a very wide first W already. Predictions of 3,000 rows with 60 entries each by 2^18-100-1, on one thread
+# of a Zen 3, medians of nine turns: 36 ms; with 1024 samples at once 60, with 512 97.
+SPARSE_CHUNK = 4096
 # For one sample: threads share a W of at least SHARED_WEIGHTS floats, and share its columns in runs of COLUMNS.
 SHARED_WEIGHTS, COLUMNS = 2**17, 256
 
@@ -270,11 +277,13 @@ class Plan:
         Whether the one sample of a batch of 1 is stored in vectors (see :mod:`.vectors`) and not in a panel.
     dtype : numpy.dtype
         The element, float32 or float64.
+    sparse : bool
+        Whether X is sparse, so that there are no panels of it (see :mod:`.sparse`).
     """
 
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
                  keep: bool = False, train: bool = True, vectors: bool = False,
-                 dtype: np.dtype = FLOAT32):  # fmt: skip
+                 dtype: np.dtype = FLOAT32, sparse: bool = False):  # fmt: skip
         self.sizes = sizes
         self.batch = batch
         self.threads = threads
@@ -282,17 +291,21 @@ class Plan:
         self.train = train
         self.vectors = vectors
         self.dtype = dtype
+        self.sparse = sparse
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
         small = max(a * b for a, b in pairwise(sizes)) * dtype.itemsize <= SMALL_WEIGHTS
-        block = SMALL_BLOCK if small else LARGE_BLOCK
+        block, chunk = (SMALL_BLOCK, SMALL_CHUNK) if small else (LARGE_BLOCK, LARGE_CHUNK)
         self.block_panels = block // LANES // (dtype.itemsize // 4) ** 2
+        if sparse and not small:
+            self.block_panels, chunk = SPARSE_CHUNK // LANES, SPARSE_CHUNK
         # A batch of thousands goes through the whole pass in chunks, so that a chunk's activations stay in the cache.
-        chunks = 1 if keep else -(-batch_panels * LANES // (SMALL_CHUNK if small else LARGE_CHUNK))
+        chunks = 1 if keep else -(-batch_panels * LANES // chunk)
         self.chunk_panels = -(-batch_panels // chunks)
         self._place(kinds)
         # With parts, no activation passes from core to core; but each part needs memory for a gradient.
-        self.parts = min(chunks, MOST_PARTS) if train and chunks > 1 and self.layout.length <= self.length else 0
+        in_parts = train and not sparse and chunks > 1 and self.layout.length <= self.length
+        self.parts = min(chunks, MOST_PARTS) if in_parts else 0
         self._share()
         self.layers_address = self.layers.ctypes.data
 
@@ -320,7 +333,7 @@ class Plan:
         """
         self.length = 0
         self.layers = np.zeros(len(self.sizes) - 1, LAYER)
-        self.A0 = below = self._take(self.sizes[0])
+        self.A0 = below = -1 if self.sparse else self._take(self.sizes[0])
         below_T = self._take(self.sizes[0]) if self._transposes(1) else -1
         self.units = 0
         for l, layer in enumerate(self.layers):
@@ -337,6 +350,8 @@ class Plan:
         self.dZ_panel = self._take_panels(n_L) if self.vectors else -1
         self.weight_panels = self.length
         self.length += self.chunk_panels * LANES
+        self.rows = self.length
+        self.length += self.threads * self.chunk_panels * LANES * LANES if self.sparse else 0
 
     def _describe(self, l: int, kind: LayerKind) -> None:
         """Set a layer's sizes, parameters, routines and shares."""
@@ -389,7 +404,7 @@ class Plan:
 
     def _transposes(self, l: int) -> bool:
         """Whether equation 2 of layer l, counted from 1 as in the derivation, reads the transposed A_prev."""
-        return self.train and not self.vectors and self.sizes[l] > 1
+        return self.train and not self.vectors and self.sizes[l] > 1 and not (self.sparse and l == 1)
 
     def _take(self, n: int) -> int:
         """Take memory for n units of a chunk's samples, or of the one sample; return its offset."""

@@ -559,6 +559,43 @@ def store_first(typingctx, a, i, v, count):
     return types.void(a, types.intp, v, types.intp), codegen
 
 
+def _lane_index(builder: ir.IRBuilder, args: Any, lane: int) -> ir.Value:
+    """Emit the index of a lane of a column: args are memory, the index of lane 0 and the stride."""
+    return builder.add(args[1], builder.mul(args[2], I64(lane)))
+
+
+@intrinsic
+def load_column(typingctx, a, i, stride):
+    """Return the vector of ``a[i]``, ``a[i + stride]``, …, ``a[i + 15·stride]``."""
+    element = element_of(a)
+    if element is None or not is_memory(a):
+        return None
+
+    def codegen(context, builder, sig, args):
+        result = ir.Constant(vector_of(_real(element)), ir.Undefined)
+        for lane in range(LANES):
+            address = _element(context, builder, a, (args[0], _lane_index(builder, args, lane)))
+            result = builder.insert_element(result, builder.load(address), I32(lane))
+        return result
+
+    return VECTORS[element](a, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_column(typingctx, a, i, stride, v):
+    """Store the lanes of v to ``a[i]``, ``a[i + stride]``, …, ``a[i + 15·stride]``."""
+    if not (is_memory(a) and v == VECTORS.get(a.dtype)):
+        return None
+
+    def codegen(context, builder, sig, args):
+        for lane in range(LANES):
+            address = _element(context, builder, a, (args[0], _lane_index(builder, args, lane)))
+            builder.store(builder.extract_element(args[3], I32(lane)), address)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, v), codegen
+
+
 @intrinsic
 def get(typingctx, a, i):
     """Return the scalar ``a[i]``."""

@@ -231,10 +231,11 @@ def cost_by_outputs(job, start, count, dZ, Z, Y, w, n):
 
 
 @kernel
-def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
+def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
     """Compute the cost and the output's dZ of one panel.
 
-    If X may hold NaN and infinity, the panel's `width` vectors at offset X are looked at too.
+    `zero` is added to the cost: 0, or NaN if X is not finite, since the tanh of infinity is finite, but dW is not; nor
+    is 0·NaN of a sample of weight 0.
     """
     shift = p * panel_stride(n)
     Y = at(work, job.Y_panels + shift)
@@ -252,13 +253,11 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, X, width):
     else:
         gather_weights(w, job.weights, job.order, start, count)
         cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
-    if job.unchecked:  # the tanh of infinity is finite, but dW is not; nor is 0·NaN of a sample of weight 0
-        cost += zero_of(at(work, X), width)
-    put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost)
+    put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost + zero)
 
 
 @kernel
-def chunk_pass(job, work, step, chunk, first, last):
+def chunk_pass(address, job, work, step, chunk, first, last, thread):
     """Do for panels first…last of a chunk what `job.do` asks for: gather X, forward, Ŷ, cost and dZ."""
     do = job.do
     order = job.order
@@ -273,10 +272,14 @@ def chunk_pass(job, work, step, chunk, first, last):
     n_0 = bottom.n_prev
     n_L = top.n
     scale = real(job, get(doubles(job.totals), SCALE))
+    gathers = job.X and not job.sparse_forward  # without X, `pack` has filled the panels
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
+        zero = 0.0
         if do & FORWARD:
-            for p in range(p0, p1 if job.X else p0):  # without X, `pack` has filled the panels
+            if job.sparse_forward:
+                zero = call_float64(job.sparse_forward, (address, step, chunk, p0, p1, thread))
+            for p in range(p0, p1 if gathers else p0):
                 shift = p * panel_stride(n_0)
                 count = min(LANES, size - p * LANES)
                 A_T = np.int64(0)
@@ -286,12 +289,14 @@ def chunk_pass(job, work, step, chunk, first, last):
                 call(job.gather, (A, A_T, job.X, order, start + p * LANES, count, n_0, scale))
             transposed, s0 = do & TRANSPOSE, sample + p0 * LANES
             output = do & OUTPUT and not do & LOSS  # with a loss, which reads Z, the output follows below
-            forward_pass(layers, n_layers, parameters, work, p0, p1, transposed, output, key, s0, threshold)
+            has_Z = job.sparse_forward != 0
+            forward_pass(layers, n_layers, parameters, work, p0, p1, transposed, output, key, s0, threshold, has_Z)
         if do & LOSS:
             for p in range(p0, p1):
                 count = min(LANES, size - p * LANES)
-                X = bottom.A_prev + p * panel_stride(n_0)
-                panel_cost(job, work, chunk, p, start + p * LANES, count, top.dZ, top.Z, n_L, X, n_0)
+                if job.unchecked and not job.sparse_forward:
+                    zero = zero_of(at(work, bottom.A_prev + p * panel_stride(n_0)), n_0)
+                panel_cost(job, work, chunk, p, start + p * LANES, count, top.dZ, top.Z, n_L, zero)
         if do & OUTPUT:
             if do & LOSS and top.activation:
                 shift = p0 * panel_stride(n_L)
@@ -313,7 +318,8 @@ def panels_of_chunk(address, step, chunk, item, count, thread):
     if job.do & UPDATE and chunk == 0 and item == 0:
         prepare_update(job)
     panels = panels_of(chunk_range(job, step, chunk)[1])
-    chunk_pass(job, reals(job, job.work), step, chunk, item * panels // count, (item + 1) * panels // count)
+    first, last = item * panels // count, (item + 1) * panels // count
+    chunk_pass(address, job, reals(job, job.work), step, chunk, first, last, thread)
 
 
 @routine(PHASE)
@@ -329,21 +335,41 @@ def columns_of_chunk(address, step, chunk, item, count, thread):
         add_cost(job, step, m, job.chunk_panels * chunk, panels)
     if not do & GRADIENTS:
         return
-    fused = do & UPDATE and job.fused and chunks == 1
+    fused = is_fused(job, chunks)
+    updates = updates_columns(job, chunk, chunks)
     out, alpha, beta = gradient_target(job, fused, m, chunk)
-    record = start_prefetch_after_chunk(address_at(on_stack(job, RECORD), 0), job, step, chunk, item, count)
+    record = np.int64(0)
+    if not job.sparse_forward:
+        record = start_prefetch_after_chunk(address_at(on_stack(job, RECORD), 0), job, step, chunk, item, count)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = item_columns(job, layer, item)
         dW, dZ = at(out, layer.W), at(work, layer.dZ)
         A, A_T = at(work, layer.A_prev), at(work, layer.A_prev_T)
-        for block in range(c0, c1, COLUMN_BLOCK):  # loop 5 of equation 2: columns of dW, `COLUMN_BLOCK` blocks at once
-            end = min(c1, block + COLUMN_BLOCK)
-            equations.dW(dW, dZ, A, A_T, layer.n, layer.n_prev, panels, alpha, beta, block, end, record)
+        if l == 0 and job.sparse_dW:
+            call(job.sparse_dW, (address, step, chunk, item, count, thread))
+        else:
+            for block in range(c0, c1, COLUMN_BLOCK):  # loop 5 of equation 2: columns, `COLUMN_BLOCK` blocks at once
+                end = min(c1, block + COLUMN_BLOCK)
+                equations.dW(dW, dZ, A, A_T, layer.n, layer.n_prev, panels, alpha, beta, block, end, record)
+            if updates:
+                update_columns(job, layer, c0, c1)
         if c0 == 0 and c0 < c1:
             equations.db(at(out, layer.b), dZ, layer.n, panels, alpha, beta)
-        if do & UPDATE and not fused and not job.late and chunk == chunks - 1:
-            update_columns(job, layer, c0, c1)
+            if updates:
+                update_range(job, layer.b, padded(layer.n))
+
+
+@kernel
+def is_fused(job, chunks):
+    """Return whether equation 2 of a step of that many chunks updates the weights at once."""
+    return job.do & UPDATE and job.fused and chunks == 1
+
+
+@kernel
+def updates_columns(job, chunk, chunks):
+    """Return whether the weights are updated in phase 2 of a chunk, once their gradients are complete."""
+    return job.do & UPDATE and not is_fused(job, chunks) and not job.late and chunk == chunks - 1
 
 
 @kernel
@@ -356,15 +382,13 @@ def item_columns(job, layer, item):
 
 @kernel
 def update_columns(job, layer, c0, c1):
-    """Apply the optimizer's update to some columns of a layer's W, and with the first column to b."""
+    """Apply the optimizer's update to some columns of a layer's W."""
     ld = row_stride(layer.n_prev)
     if c0 == 0 and c1 * LANES >= layer.n_prev:
         update_range(job, layer.W, layer.n * ld)
     elif c0 < c1:
         for i in range(layer.n):
             update_range(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
-    if c0 == 0 and c0 < c1:
-        update_range(job, layer.b, padded(layer.n))
 
 
 @kernel
@@ -391,7 +415,7 @@ def part_of_step(address, step, chunk, item, count, thread):
     first = item * chunks // count
     for c in range(first, (item + 1) * chunks // count):
         panels = panels_of(chunk_range(job, step, c)[1])
-        chunk_pass(job, work, step, c, 0, panels)
+        chunk_pass(address, job, work, step, c, 0, panels, thread)
         if job.do & GRADIENTS:
             beta = real(job, 0.0 if c == first else 1.0)
             record = start_prefetch_after_chunk(address_at(on_stack(job, RECORD), 0), job, step, c, 0, 1)
@@ -463,8 +487,8 @@ def output_of_sample(job, step):
     vectors.spread(panel, at(work, top.Z), n)
     if do & LOSS:
         bottom = layer_at(job.layers, 0)
-        width = padded(bottom.n_prev) // LANES
-        panel_cost(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, bottom.A_prev, width)
+        zero = zero_of(at(work, bottom.A_prev), padded(bottom.n_prev) // LANES) if job.unchecked else 0.0
+        panel_cost(job, work, 0, 0, step, 1, job.dZ_panel, job.Z_panel, n, zero)
         vectors.collect(at(work, top.dZ), at(work, job.dZ_panel), n)
     if do & OUTPUT:
         if top.activation:
@@ -485,18 +509,21 @@ def columns_of_sample(address, step, stage, item, count, thread):
         add_cost(job, step, m, 0, 1)
     if not do & GRADIENTS:
         return
-    fused = do & UPDATE and job.fused
-    out, alpha, beta = gradient_target(job, fused, m, 0)
+    updates = updates_columns(job, 0, 1)
+    out, alpha, beta = gradient_target(job, is_fused(job, 1), m, 0)
     for l in range(job.n_layers - 1, -1, -1):
         layer = layer_at(job.layers, l)
         c0, c1 = item_columns(job, layer, item)
-        if c0 < c1:
-            dZ, A = at(work, layer.dZ), at(work, layer.A_prev)
-            vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, alpha, beta, c0, c1)
-            if c0 == 0:
-                vectors.db(at(out, layer.b), dZ, layer.n, alpha, beta)
-        if do & UPDATE and not fused and not job.late:
+        if c0 >= c1:
+            continue
+        dZ, A = at(work, layer.dZ), at(work, layer.A_prev)
+        vectors.dW(at(out, layer.W), dZ, A, layer.n, layer.n_prev, alpha, beta, c0, c1)
+        if updates:
             update_columns(job, layer, c0, c1)
+        if c0 == 0:
+            vectors.db(at(out, layer.b), dZ, layer.n, alpha, beta)
+            if updates:
+                update_range(job, layer.b, padded(layer.n))
 
 
 def phases(plan):

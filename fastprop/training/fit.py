@@ -12,6 +12,7 @@ from ..checks import flag, generator, whole
 from ..core import arrays
 from ..core.engine import Engine, Epochs
 from ..core.model import Model
+from ..core.sparse import is_sparse
 from ..kernels import passes
 from ..kernels.interrupts import Held
 from ..kernels.plan import EPOCH_COST, EPOCH_SECONDS, EPOCH_WEIGHT, HELD_OUT_ACCURACY, HELD_OUT_COST
@@ -64,7 +65,7 @@ class Fit:
         """Check the arguments; nothing is changed."""
         net = model.architecture
         self.model = model
-        self.X, self.Y = net.check_batch(X, Y)
+        self.X, self.Y = net.check_samples(X, Y)
         rows = len(self.X)
         self.weights = samples.class_weights(class_weight, self.Y, net, net.check_weights(sample_weight, self.Y))
         self.epochs = whole("epochs", epochs)
@@ -202,10 +203,10 @@ class Fit:
         """Lend an engine that measures the held-out data between epochs: on one thread, if no callback is due."""
         if self.held_out is None or not self.calls_late:
             return nullcontext()
-        engines, rows = self.model.engines, len(self.held_out.X)
-        with engines.lend(rows) as engine:
-            alone = engine.plan.threads_for(rows) == 1
-        return engines.lend(rows) if alone else nullcontext()
+        engines, X = self.model.engines, self.held_out.X
+        with engines.lend(len(X), is_sparse(X)) as engine:
+            alone = engine.plan.threads_for(len(X)) == 1
+        return engines.lend(len(X), is_sparse(X)) if alone else nullcontext()
 
     def _compile(self, validation: Engine | None) -> None:
         """Compile what the steps need, or load it from the cache, and show the bar.
@@ -213,7 +214,7 @@ class Fit:
         Compiled code goes on from epoch to epoch if no callback is due between them, and if it measures the held-out
         data, if there are any. Otherwise each epoch ends in Python.
         """
-        training = self.model.engines.training(self.batch)
+        training = self.model.engines.training(self.batch, is_sparse(self.X))
         if training.moments is not self.moments:
             training.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
         self.validation, rows = validation, 0
@@ -236,7 +237,7 @@ class Fit:
         if not history.loss[-1] - penalty >= constant > 0:
             return
         # Steps with a high rate, and dropout, make an epoch's cost higher than that of its last parameters.
-        with self.model.engines.lend(len(self.X)) as engine:
+        with self.model.engines.lend(len(self.X), is_sparse(self.X)) as engine:
             cost = engine.loss(self.X, self.Y, self.weights) - penalty
         if cost >= constant:
             self.warnings.append(
@@ -269,7 +270,7 @@ class Fit:
         """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
         state, optimizer = self.state, self.optimizer
         epoch, first = state.epoch, state.step
-        engine = self.model.engines.training(self.batch)
+        engine = self.model.engines.training(self.batch, is_sparse(self.X))
         started, before = time.perf_counter(), self._samples_done()
         steps, threads = self.pace.next(engine.plan.threads_for(self.batch), started)
         done = epoch * self.n_steps + first

@@ -9,6 +9,7 @@ from ..checks import number, whole
 from ..core import arrays, weights
 from ..core.architecture import Architecture
 from ..core.model import Model
+from ..core.sparse import Features, is_sparse
 from ..core.weights import Weights
 from ..kernels import passes
 from ..kernels.scan import address_of
@@ -83,7 +84,7 @@ def _table(name: str, value: Any, n: int) -> np.ndarray:
 class HeldOut(NamedTuple):
     """Samples that are measured and not trained on."""
 
-    X: np.ndarray
+    X: Features
     Y: np.ndarray
     weights: Weights | None = None
 
@@ -113,7 +114,7 @@ def validation_data(validation: Any, architecture: Architecture) -> HeldOut | No
         raise TypeError(
             "validation must be a pair (X, Y), a triple (X, Y, sample_weight), or the fraction of the rows to hold out."
         )
-    X = architecture.check_features(validation[0], "validation X")
+    X = architecture.check_rows(validation[0], "validation X")
     Y = architecture.check_targets(validation[1], len(X), "validation Y")
     sample_weight = validation[2] if len(validation) == 3 else None
     return HeldOut(X, Y, architecture.check_weights(sample_weight, Y, "validation sample_weight", "validation Y"))
@@ -170,10 +171,10 @@ def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> 
 def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
     """Measure held-out data, by the names of the history's lists."""
     X, Y, given = held_out
-    with model.engines.lend(len(X)) as engine:
+    with model.engines.lend(len(X), is_sparse(X)) as engine:
         measured = {"validation_loss": engine.loss(X, Y, given)}
     if model.architecture.classifies:
-        with model.engines.lend(len(X)) as engine:
+        with model.engines.lend(len(X), is_sparse(X)) as engine:
             Y_hat = engine.forward(X, transpose=False)
         measured["validation_accuracy"] = accuracy(Y_hat, Y, given)
     return measured

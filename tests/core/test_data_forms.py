@@ -218,13 +218,20 @@ def test_what_is_refused_is_named_with_a_remedy(form):
     np.testing.assert_array_equal(net.parameters, before)
 
 
-def test_a_sparse_matrix_is_refused_with_toarray():
+def test_a_sparse_matrix_that_is_not_read_is_refused_with_the_conversion():
+    """CSR is read by `predict`, `loss`, `fit` and `train_step` alone (test_sparse.py)."""
     sparse = pytest.importorskip("scipy.sparse", reason="sparse matrices are those of SciPy")
     net = Network((3, 8, 1), rng=0)
-    for kind in (sparse.csr_matrix, sparse.coo_array):
-        with pytest.raises(TypeError, match=rf"X is a {kind.__name__}, which is sparse\. Use X\.toarray\(\)"):
+    for kind in (sparse.coo_array, sparse.csc_matrix):
+        with pytest.raises(TypeError, match=rf"X is a {kind.__name__}; .* Use X\.tocsr\(\)"):
             net.predict(kind(X))
-    assert net.predict(sparse.csr_matrix(X).toarray()).tobytes() == net.predict(X).tobytes()
+        with pytest.raises(TypeError, match=r"validation X is a .* Use X\.tocsr\(\)"):
+            net.fit(X, np.ones(12), epochs=1, validation=(kind(X), np.ones(12)))
+    for call in (net.forward, lambda X: diagnose(net, X, np.ones(12)), lambda X: net.gradient_check(X, np.ones(12))):
+        with pytest.raises(TypeError, match=r"X is a csr_matrix, which is sparse\. Use X\.toarray\(\)"):
+            call(sparse.csr_matrix(X))
+    with pytest.raises(TypeError, match=r"Y is a csr_matrix, which is sparse\. Use Y\.toarray\(\)"):
+        net.loss(X, sparse.csr_matrix(np.ones((12, 1))))
 
 
 @pytest.mark.parametrize("form", [list, np.array, pd.Series, pd.Categorical, lambda y: np.array(y, object)])

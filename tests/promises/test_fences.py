@@ -5,6 +5,7 @@ from marks import slow_but
 
 FENCED = """
 import sys
+from types import SimpleNamespace
 import numpy as np
 import fastprop
 from fastprop import Network, dropin
@@ -18,6 +19,15 @@ fences.stand_in("fastprop")
 VARIANTS = [lambda variant=variant: variant.make(0.1) for variant in OPTIMIZERS.values()]
 OPTIONS = ({}, {"l2": 0.01}, {"dropout": 0.3}, {"scale": 0.1})
 counted = 0
+
+
+def csr(X):
+    # with an entry in the last row and column
+    kept = np.random.default_rng(0).random(X.shape) < 0.3
+    kept[-1, -1] = True
+    arrays = {"indptr": np.append(0, np.cumsum(kept.sum(axis=1))), "indices": np.nonzero(kept)[1], "data": X[kept]}
+    arrays["indices"] = arrays["indices"].astype(np.int32)
+    return SimpleNamespace(format="csr", shape=X.shape, **{name: fences.copy(a) for name, a in arrays.items()})
 
 
 def use(case, m, batch, make, options):
@@ -34,6 +44,10 @@ def use(case, m, batch, make, options):
     net.train_step(X[-fence:], Y[-fence:], optimizer)
     net.train_step(X[-1:], Y[-1:], optimizer)
     net.predict(fences.copy((X * 10).astype(np.uint8)))
+    S = csr(X)
+    net.fit(S, Y, epochs=1, batch_size=batch, optimizer=optimizer, sample_weight=weights, rng=0)
+    net.predict(S)
+    net.loss(S, Y, weights)
     for rows in {1, m}:
         net.forward(X[-rows:])
         net.backward(Y[-rows:], weights[-rows:])
@@ -86,8 +100,8 @@ print("went on")
 @pytest.mark.parametrize(("side", "cases"), slow_but([("behind", 2)], [("behind", 2), ("before", 7), ("behind", 13)]))
 def test_nothing_reads_or_writes_beyond_a_buffer(run_python, side, cases):
     """Awkward shapes, every optimizer and option, batches of one, ragged, and of several chunks, on one and on three
-    threads; parameters, gradients, moments, workspace, rows, targets, weights of samples or of outputs, and the
-    drop-in's dictionaries."""
+    threads; parameters, gradients, moments, workspace, dense and sparse rows, targets, weights of samples or of
+    outputs, and the drop-in's dictionaries."""
     assert run_python(FENCED, side, cases) == f"{2 * 5 * cases}\n"
 
 

@@ -19,7 +19,7 @@ from optimizers import OPTIMIZERS, each_optimizer_slowly
 import fastprop
 from fastprop import Adam, Network, losses
 from fastprop.activations import ACTIVATIONS
-from fastprop.kernels import elementwise, jit, passes, steps, tiles
+from fastprop.kernels import elementwise, jit, passes, sparse, steps, tiles
 from fastprop.kernels.jit import Routine
 
 ALLOCATORS = (b"NRT_Allocate", b"NRT_MemInfo_alloc_aligned", b"malloc", b"calloc", b"realloc")
@@ -253,6 +253,7 @@ ROUTINES = [
     steps.worker, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
     steps.pass_of_sample, steps.columns_of_sample,
     steps.squares_of_blocks, steps.late_update, passes.gather_reals, passes.gather_uint8,
+    sparse.sparse_forward, sparse.sparse_dW,
     *{variant.make().update: None for variant in OPTIMIZERS.values()},
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,

@@ -10,17 +10,19 @@ from cases import Case
 from marks import slow_but
 
 TINY = (Case("s", (5, 8, 3), "relu", "identity", 16), Case("digits", (9, 8, 3), "relu", "softmax", 16))
-# Rows of each table: four fits; two shapes; three solvers and `partial_fit` on each of three sets of data.
-ROWS = {"fits": 4, "dropin": 2, "float64": 2, "estimators": 12}
+# Rows of each table: four fits; two shapes; three solvers and `partial_fit` on each of three sets of data; time
+# of a fit and of predictions, and memory.
+ROWS = {"fits": 4, "dropin": 2, "float64": 2, "estimators": 12, "sparse": 3}
 
 
 @pytest.mark.parametrize("table", slow_but(["fits"], overhead.TABLES))
 def test_every_table_is_printed(table, monkeypatch, capsys):
     """With figures that are numbers."""
-    if table == "estimators":
+    if table in ("estimators", "sparse"):
         pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     monkeypatch.setattr(ratios, "TURNS", 1)
-    monkeypatch.setattr(overhead, "EPOCHS", 3)
+    for name, value in {"EPOCHS": 3, "SPARSE": ((200, 1000, 5, 2),), "SPARSE_TURNS": 1}.items():
+        monkeypatch.setattr(overhead, name, value)
     for name, value in {"SECONDS": 1e-4, "REST": 0.0, "SHAPES": TINY}.items():
         monkeypatch.setattr(limits, name, value)
     monkeypatch.setattr("sys.argv", ["overhead.py", table])
