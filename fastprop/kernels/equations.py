@@ -23,13 +23,13 @@ import numpy as np
 from .jit import kernel
 from .plan import (
     PACKED,
+    PACKED_STRIDE,
     PANEL_BLOCK,
-    ROW_BLOCK,
     ROWS_TOGETHER,
     SMALL_WEIGHTS,
-    packed_stride,
     packs_columns,
     panel_stride,
+    row_block,
     row_stride,
 )
 from .prefetch import prefetch_next
@@ -37,6 +37,7 @@ from .simd import (
     LANES,
     at,
     call,
+    dA_rows,
     dot_rows,
     get,
     most_rows,
@@ -214,25 +215,25 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
     """Compute dA_prev = Wᵀ·dZ (equation 4); with relu = 1 also equation 1 of a relu below, 0 where not A_prev > 0.
 
     dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]. dA_prev may be A_prev itself if n is at
-    most ``plan.ROW_BLOCK``.
+    most ``plan.row_block``.
     """
     ld = row_stride(n_prev)
     A_stride = panel_stride(n_prev)
     dZ_stride = panel_stride(n)
-    packs = packs_columns(n, panels, most_rows(W) * size_of(W))
-    stride = packed_stride(size_of(W))
+    packs = packs_columns(n, panels, dA_rows(W) * size_of(W))
     packed = on_stack(W, PACKED)
-    for i in range(0, n, ROW_BLOCK):  # loop 3: rows of W, `ROW_BLOCK` at once
-        some = min(ROW_BLOCK, n - i)
-        masks = relu if i + ROW_BLOCK >= n else 0
+    block = row_block(size_of(W))
+    for i in range(0, n, block):  # loop 3: rows of W, `block` at once
+        some = min(block, n - i)
+        masks = relu if i + block >= n else 0
         dz = at(dZ, LANES * i)
         k = 0
         while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
-            rows = next_rows(n_prev - k, most_rows(W))
+            rows = next_rows(n_prev - k, dA_rows(W))
             out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
             if packs:
-                pack_tile(rows, (packed, w, ld, stride, some))
-                dA_tile(rows, (out, packed, dz, a, masks, i, stride, some, panels, A_stride, dZ_stride))
+                pack_tile(rows, (packed, w, ld, PACKED_STRIDE, some))
+                dA_tile(rows, (out, packed, dz, a, masks, i, PACKED_STRIDE, some, panels, A_stride, dZ_stride))
             else:
                 dA_tile(rows, (out, w, dz, a, masks, i, ld, some, panels, A_stride, dZ_stride))
             k += rows

@@ -68,9 +68,9 @@ def packs_columns(n, panels, width):
 
 
 @kernel
-def packed_stride(size):
-    """Return the number of places from one row of such a copy to the next; `size` is a number's bytes."""
-    return PACKED_BYTES // size
+def row_block(size):
+    """Return how many rows of W equation 4 takes at once; `size` is a number's bytes."""
+    return ROW_BLOCK * 4 // size
 
 
 LAYER = np.dtype(
@@ -231,15 +231,15 @@ SMALL_BLOCK, LARGE_BLOCK = 128, 256
 # 784-256-128-10 1.5% (5). Single runs gave from −7 to 19%.
 MOST_PARTS = 16
 # Rows of W that equation 4 takes at once, since it reads 16 columns of each. 4096 × 4096 over 512 samples: 87% of the
-# peak; with all rows at once 65 to 83%.
+# peak; with all rows at once 65 to 83%. Of float64 half as many.
 ROW_BLOCK = 512
 # A tile of less than 64 bytes of columns leaves some of each line of W to the next tile, and hundreds of lines do not
 # stay in the L1 cache. So from PACKED_ROWS rows of W and PACKED_PANELS panels on, it reads a copy of its columns.
 # Equation 4 of 1024 × 1024 over 256 samples on a Zen 3: 75% of the peak without the copy, 81 with it.
 PACKED_ROWS, PACKED_PANELS = 128, 4
 LINE = 64  # bytes of a cache line
-PACKED_BYTES = 32  # from one row of the copy to the next
-PACKED = ROW_BLOCK * PACKED_BYTES // 4  # places of a copy, at most
+PACKED_STRIDE = 8  # places from one row of the copy to the next
+PACKED = ROW_BLOCK * PACKED_STRIDE  # places of a copy, at most
 # Panels and blocks of columns that equation 2 takes at once: as many rows of dZ and A_prev as the L1 cache holds, and
 # runs of 2 KB of the rows of dW. 4096 × 4096 over 512 samples: 89% of the peak; with all panels at once and runs of
 # 512 bytes 77%. Of float64 half as many panels.
@@ -324,7 +324,7 @@ class Plan:
                   not read Z, and the plan does not `keep` Z
         dZ = Z    the relu is fused, so that A = Z; the layer is        equation 4 of the layer above reads A for the
                   hidden; the layer above takes all rows of W in one    last time, as the mask, in the tile that writes
-                  block (n ≤ ROW_BLOCK) and is not `by_dot`             dZ in its place; equation 2 reads A_T only
+                  block (`row_block`) and is not `by_dot`               dZ in its place; equation 2 reads A_T only
         dA = dZ   there is no derivative routine (see above, or the     the derivative routine works in place
                   output layer), or the plan does not `keep` dA
         ========  ====================================================  ================================================
@@ -397,7 +397,7 @@ class Plan:
         if self._is_output(l):
             return False
         n, n_above = self.sizes[l + 1 : l + 3]
-        return not by_dot(n_above, n) and n_above <= ROW_BLOCK
+        return not by_dot(n_above, n) and n_above <= row_block.py_func(self.dtype.itemsize)
 
     def _is_output(self, l: int) -> bool:
         return l == len(self.sizes) - 2

@@ -59,9 +59,9 @@ def spills(lines, loop):
     return [line for line in vectors if re.search(r"\)(\s*\{%k\d\})?$", line) or re.search(stack, line)]
 
 
-def faults(form, rows, lines, width):
-    """What is wrong with a tile, where a register holds so many numbers."""
-    lanes = tiles.LANES // 2 if form == "half" else tiles.LANES
+def faults(form, rows, lines, width, lanes_of_dA):
+    """What is wrong with a tile, where a register holds `width` numbers."""
+    lanes = {"half": tiles.LANES // 2, "dA": lanes_of_dA}.get(form, tiles.LANES)
     sums = rows * max(1, lanes // width)
     loops = [loop for loop in inner_loops(lines) if fmas(loop)]
     counts = [fmas(loop) for loop in loops]
@@ -86,19 +86,21 @@ def test_the_sums_of_a_tile_stay_in_registers(run_python, tmp_path, name):
     width = 64 if name == "this" and simd.cpu_features().get("avx512f") else 32  # of a register, in bytes
     assembly = run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DUMP_ASSEMBLY="1", **variables)
     single, double = assembly.removeprefix("float32\n").split("\nfloat64\n")
-    assert wrong_tiles(tiles_in(single), ROWS[name], width // 4, blocks=width == 32) == {}
-    assert wrong_tiles(tiles_in(double), ROWS[name] // 2, width // 8, blocks=True) == {}
+    most, half = ROWS[name], ROWS[name] // 2
+    dA = (most, 8) if most < tiles.LANES else (half, 16)  # rows and lanes
+    assert wrong_tiles(tiles_in(single), most, (most, 16), width // 4, blocks=width == 32) == {}
+    assert wrong_tiles(tiles_in(double), half, dA, width // 8, blocks=True) == {}
 
 
-def wrong_tiles(found, most, width, blocks):
+def wrong_tiles(found, most, dA, width, blocks):
     """The faults of the tiles of one element, of up to `most` rows; with `blocks`, of its transpose too."""
     turned = found.pop(("transpose", tiles.LANES))
     assert not blocks or not any(re.search(r"\(%rsp.*%[xyz]mm|%[xyz]mm.*\(%rsp", line) for line in turned)
-    every = range(1, most + 1)
-    for rows in every:
+    every, of_dA = range(1, most + 1), range(1, dA[0] + 1)
+    for rows in of_dA:
         found.pop(("pack", rows))
     powers = [rows for rows in every if rows & (rows - 1) == 0]
-    wanted = {(form, rows) for form in ("forward", "dA", "dW", "half") for rows in every}
+    wanted = {(form, rows) for form in ("forward", "dW", "half") for rows in every} | {("dA", rows) for rows in of_dA}
     assert found.keys() == wanted | {(form, rows) for form in ("dot", "row_sum") for rows in powers}
-    wrong = {f"{form} {rows}": faults(form, rows, lines, width) for (form, rows), lines in found.items()}
+    wrong = {f"{form} {rows}": faults(form, rows, lines, width, dA[1]) for (form, rows), lines in found.items()}
     return {tile: faults for tile, faults in wrong.items() if faults}
