@@ -328,8 +328,13 @@ def into_readme(results: Results) -> None:
         "",
         "</details>",
     ]
-    before, rest = README.read_text(encoding="utf-8").split(START)
-    text = START.join([before, "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]])
+    write_between(START, END, lines)
+
+
+def write_between(start: str, end: str, lines: list[str]) -> None:
+    """Write lines between two marks of the README."""
+    before, rest = README.read_text(encoding="utf-8").split(start)
+    text = start.join([before, "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]])
     README.write_text(text, encoding="utf-8")
 
 

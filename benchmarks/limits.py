@@ -210,24 +210,28 @@ def dropin_functions(dtype: str = "float32") -> list[str]:
     """Time of the reference over that of the drop-in function, both in float32 on one thread."""
     lines = header("shape", "forward", "cost", "backward", "update", "all")
     for case in SHAPES:
-        X, Y = (np.ascontiguousarray(a.T, dtype) for a in random_data(case, case.batch))
-        start = {k: v.astype(dtype) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
-        works: dict[str, Callable[[], object]] = {}
-        for who, module in (("", dropin), ("NumPy ", reference)):
-            cache = module.forward_propagation(X, start, case.output)
-            grads = module.backpropagation(cache, Y, start)
-            works |= {
-                f"{who}forward": lambda m=module, c=case, X=X, p=start: m.forward_propagation(X, p, c.output),
-                f"{who}cost": lambda m=module, c=case, cache=cache, Y=Y: m.compute_cost(cache, Y, c.output),
-                f"{who}backward": lambda m=module, cache=cache, Y=Y, p=start: m.backpropagation(cache, Y, p),
-                f"{who}update": lambda m=module, p=start, grads=grads: m.update_parameters(p, grads, 0.01),
-            }
-        seconds = seconds_of(works)
-        names = ("forward", "cost", "backward", "update")
-        ratios = [seconds[f"NumPy {name}"] / seconds[name] for name in names]
-        ratios.append(sum(seconds[f"NumPy {name}"] for name in names) / sum(seconds[name] for name in names))
-        lines.append(row(case.name, *(f"{ratio:.2f}" for ratio in ratios)))
+        lines.append(row(case.name, *(f"{ratio:.2f}" for ratio in dropin_ratios(case, dtype).values())))
     return lines
+
+
+def dropin_ratios(case: Case, dtype: str) -> dict[str, float]:
+    """Return the reference's time over the drop-in's, for each of the four functions and for all together."""
+    X, Y = (np.ascontiguousarray(a.T, dtype) for a in random_data(case, case.batch))
+    start = {k: v.astype(dtype) for k, v in reference.initialise_parameters(case.sizes, 0).items()}
+    works: dict[str, Callable[[], object]] = {}
+    for who, module in (("", dropin), ("NumPy ", reference)):
+        cache = module.forward_propagation(X, start, case.output)
+        grads = module.backpropagation(cache, Y, start)
+        works |= {
+            f"{who}forward": lambda m=module: m.forward_propagation(X, start, case.output),
+            f"{who}cost": lambda m=module, cache=cache: m.compute_cost(cache, Y, case.output),
+            f"{who}backward": lambda m=module, cache=cache: m.backpropagation(cache, Y, start),
+            f"{who}update": lambda m=module, grads=grads: m.update_parameters(start, grads, 0.01),
+        }
+    seconds = seconds_of(works)
+    names = ("forward", "cost", "backward", "update")
+    seconds |= {f"{who}all": sum(seconds[f"{who}{name}"] for name in names) for who in ("", "NumPy ")}
+    return {name: seconds[f"NumPy {name}"] / seconds[name] for name in (*names, "all")}
 
 
 TABLES = {

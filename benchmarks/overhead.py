@@ -2,24 +2,25 @@
 
     python benchmarks/overhead.py [TABLE ...]
 
-prints the named tables, or all: fits, dropin, float64, estimators, sparse. The figures of a row are medians, measured
-in turns on one thread, and in this one process except those of `sparse`. The last two need scikit-learn.
+prints the named tables, or all: fits, dropin, float64, estimators, sparse, readme. The figures of a row are medians,
+measured in turns on one thread, and in this one process except those of `sparse`. `estimators` and `sparse` need
+scikit-learn. `readme` also writes its table into the README.
 """
 
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
-from cases import named, random_data
-from compare_peers import header, row, times
-from limits import dropin_functions, print_tables, seconds_of, use_one_thread
+from cases import SHAPES, named, random_data
+from compare_peers import header, label, row, setting, times, write_between
+from limits import dropin_functions, dropin_ratios, print_tables, seconds_of, use_one_thread
 from ratios import LR
 
-from fastprop import SGD, Network
+from fastprop import SGD, Network, set_num_threads
 
 EPOCHS = 1000
 SOLVERS = ("adam", "sgd", "lbfgs")
@@ -28,8 +29,20 @@ ENTRIES = 60  # of each row
 SPARSE_TURNS = 3
 
 
+# A name, its seconds, and the name and the seconds of what stands beside it.
+Comparison = tuple[str, float, str, float]
+
+
 def fits() -> list[str]:
     """Fits on 64 rows of xs, two steps an epoch, beside the same steps in another form."""
+    lines = header("fit", "ms", "beside", "ms", "times as long")
+    for name, taken, beside, besides in compare_fits():
+        lines.append(row(name, f"{1e3 * taken:.3f}", beside, f"{1e3 * besides:.3f}", times(taken / besides)))
+    return lines
+
+
+def compare_fits() -> Iterator[Comparison]:
+    """Measure the fits of the table."""
     case = named("xs")
     X, Y = random_data(case, 2 * case.batch)
     many = [np.tile(a, (EPOCHS, 1)) for a in (X, Y)]
@@ -52,12 +65,9 @@ def fits() -> list[str]:
         "two train_steps": lambda: [net.train_step(*batch, optimizer) for batch in batches],
     }
     seconds = seconds_of(works)
-    lines = header("fit", "ms", "beside", "ms", "times as long")
     for beside, names in {"the same steps as one epoch": list(works)[:2], "two train_steps": list(works)[3:5]}.items():
         for name in names:
-            ratio = times(seconds[name] / seconds[beside])
-            lines.append(row(name, f"{1e3 * seconds[name]:.3f}", beside, f"{1e3 * seconds[beside]:.3f}", ratio))
-    return lines
+            yield name, seconds[name], beside, seconds[beside]
 
 
 def float64() -> list[str]:
@@ -68,33 +78,37 @@ def float64() -> list[str]:
 def estimators() -> list[str]:
     """Milliseconds of `MLPClassifier`: a fit of at most 20 epochs or iterations, and `partial_fit` of one row."""
     from estimators import SETS
-    from sklearn import neural_network
     from sklearn.datasets import load_iris
+
+    lines = header("call", "data", "fastprop", "scikit-learn", "over scikit-learn")
+    for data, load in {"iris": load_iris, **SETS}.items():
+        X, y = load(return_X_y=True)
+        for call, ours, _, theirs in compare_estimators(X, y) if y.dtype.kind == "i" else ():
+            lines.append(row(call, data, f"{1e3 * ours:.3f}", f"{1e3 * theirs:.3f}", times(theirs / ours)))
+    return lines
+
+
+def compare_estimators(X: np.ndarray, y: np.ndarray) -> Iterator[Comparison]:
+    """Measure the calls of the table on some data."""
+    from sklearn import neural_network
     from sklearn.exceptions import ConvergenceWarning
 
     from fastprop import sklearn
 
     warnings.simplefilter("ignore", ConvergenceWarning)
-    lines = header("call", "data", "fastprop", "scikit-learn", "over scikit-learn")
 
-    def compare(call: str, data: str, calls: list[Callable[[], object]]) -> None:
+    def compare(call: str, calls: list[Callable[[], object]]) -> Comparison:
         # `seconds_of` rests after the turn of a name that begins with "NumPy": OpenBLAS's threads spin for a while
         seconds = seconds_of(dict(zip(("fastprop", "NumPy"), calls, strict=True)))
-        ours, theirs = seconds["fastprop"], seconds["NumPy"]
-        lines.append(row(call, data, f"{1e3 * ours:.3f}", f"{1e3 * theirs:.3f}", times(theirs / ours)))
+        return call, seconds["fastprop"], "scikit-learn", seconds["NumPy"]
 
     modules = (sklearn, neural_network)
-    for data, load in {"iris": load_iris, **SETS}.items():
-        X, y = load(return_X_y=True)
-        if y.dtype.kind != "i":
-            continue
-        X = (X - X.mean(axis=0)) / (X.std(axis=0) + 1e-9)
-        for solver in SOLVERS:
-            found = [m.MLPClassifier(solver=solver, random_state=0, max_iter=20) for m in modules]
-            compare(f"fit by {solver}", data, [partial(estimator.fit, X, y) for estimator in found])
-        found = [m.MLPClassifier(random_state=0).partial_fit(X, y, classes=np.unique(y)) for m in modules]
-        compare("partial_fit", data, [partial(estimator.partial_fit, X[:1], y[:1]) for estimator in found])
-    return lines
+    X = (X - X.mean(axis=0)) / (X.std(axis=0) + 1e-9)
+    for solver in SOLVERS:
+        found = [m.MLPClassifier(solver=solver, random_state=0, max_iter=20) for m in modules]
+        yield compare(f"fit by {solver}", [partial(estimator.fit, X, y) for estimator in found])
+    found = [m.MLPClassifier(random_state=0).partial_fit(X, y, classes=np.unique(y)) for m in modules]
+    yield compare("partial_fit", [partial(estimator.partial_fit, X[:1], y[:1]) for estimator in found])
 
 
 FIT_SPARSE = """
@@ -136,20 +150,78 @@ def sparse() -> list[str]:
     """`MLPClassifier` on sparse rows of 60 entries: seconds, and megabytes at the peak beyond the data."""
     lines = header("rows", "features", "units", "epochs", "of", "fastprop", "scikit-learn", "over scikit-learn")
     for sizes in SPARSE:
-        found: dict[str, list[list[float]]] = {"fastprop.sklearn": [], "sklearn.neural_network": []}
-        for _ in range(SPARSE_TURNS):
-            for module, turns in found.items():
-                command = [sys.executable, "-c", FIT_SPARSE, module, *map(str, (*sizes, ENTRIES))]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                turns.append([float(word) for word in done.stdout.split()])
-        (*ours, our_loss), (*theirs, their_loss) = (np.median(turns, axis=0) for turns in found.values())
-        assert abs(our_loss - their_loss) < 0.1 * their_loss, "the two learn different things"
-        for what, mine, other in zip(("fit, s", "predict_proba, s", "peak, MB"), ours, theirs, strict=True):
+        for what, mine, _, other in compare_sparse(sizes, SPARSE_TURNS):
             lines.append(row(*map(str, sizes), what, f"{mine:.3f}", f"{other:.3f}", times(other / max(mine, 1e-3))))
     return lines
 
 
-TABLES = {"fits": fits, "dropin": dropin_functions, "float64": float64, "estimators": estimators, "sparse": sparse}
+def compare_sparse(sizes: tuple[int, ...], count: int) -> Iterator[Comparison]:
+    """Measure a row of the table; the last of the three is megabytes, not seconds."""
+    found: dict[str, list[list[float]]] = {"fastprop.sklearn": [], "sklearn.neural_network": []}
+    for _ in range(count):
+        for module, turns in found.items():
+            command = [sys.executable, "-c", FIT_SPARSE, module, *map(str, (*sizes, ENTRIES))]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            turns.append([float(word) for word in done.stdout.split()])
+    (*ours, our_loss), (*theirs, their_loss) = (np.median(turns, axis=0) for turns in found.values())
+    assert abs(our_loss - their_loss) < 0.1 * their_loss, "the two learn different things"
+    for what, mine, other in zip(("fit, s", "predict_proba, s", "peak, MB"), ours, theirs, strict=True):
+        yield what, mine, "scikit-learn", other
+
+
+def readme() -> list[str]:
+    """Speed of the drop-in's four functions, all together, over that of the same lines in NumPy, on one thread."""
+    dtypes = ("float32", "float64")
+    lines = header("shape", *dtypes)
+    for case in SHAPES:
+        lines.append(row(label(case), *(times(dropin_ratios(case, dtype)["all"]) for dtype in dtypes)))
+    where = setting("overhead.py readme")
+    title = f"{readme.__doc__} {where['machine']}, {where['date']}."
+    write_between("<!-- dropin -->", "<!-- /dropin -->", [title, "", *lines])
+    return lines
+
+
+TABLES = {
+    "fits": fits,
+    "dropin": dropin_functions,
+    "float64": float64,
+    "estimators": estimators,
+    "sparse": sparse,
+    "readme": readme,
+}
+
+
+DROPIN = [(dtype, name) for dtype in ("float32", "float64") for name in ("xs", "s", "digits")]
+
+
+class Overhead:
+    """Times over those of what stands beside them; lower is better."""
+
+    params = (
+        *("epochs", "epochs with validation", "one epoch", "a new network and one epoch"),
+        *(f"dropin {dtype} {name}" for dtype, name in DROPIN),
+        *(f"fit by {solver}" for solver in SOLVERS),
+        *("partial_fit", "fit, s", "predict_proba, s"),  # the last two are of `sparse`
+    )
+    param_names = ("what",)
+    timeout = 900
+
+    def setup_cache(self) -> dict[str, float]:
+        from sklearn.datasets import load_iris
+
+        set_num_threads(1)
+        found = [*compare_fits(), *compare_estimators(*load_iris(return_X_y=True)), *compare_sparse(SPARSE[1], 1)]
+        figures = {name: taken / besides for name, taken, _, besides in found if name in self.params}
+        for dtype, name in DROPIN:
+            figures[f"dropin {dtype} {name}"] = 1 / dropin_ratios(named(name), dtype)["all"]
+        return figures
+
+    setup_cache.timeout = 900
+
+    def track_over_what_is_beside(self, figures: dict[str, float], name: str) -> float:
+        return figures[name]
+
+    track_over_what_is_beside.unit = "x"
 
 
 if __name__ == "__main__":

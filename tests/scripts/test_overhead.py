@@ -1,7 +1,9 @@
 """benchmarks/overhead.py prints its tables, here after very short turns. No speed is asserted."""
 
 import math
+import re
 
+import compare_peers
 import limits
 import overhead
 import pytest
@@ -11,20 +13,30 @@ from marks import slow_but
 
 TINY = (Case("s", (5, 8, 3), "relu", "identity", 16), Case("digits", (9, 8, 3), "relu", "softmax", 16))
 # Rows of each table: four fits; two shapes; three solvers and `partial_fit` on each of three sets of data; time
-# of a fit and of predictions, and memory.
-ROWS = {"fits": 4, "dropin": 2, "float64": 2, "estimators": 12, "sparse": 3}
+# of a fit and of predictions, and memory; two shapes.
+ROWS = {"fits": 4, "dropin": 2, "float64": 2, "estimators": 12, "sparse": 3, "readme": 2}
 
 
-@pytest.mark.parametrize("table", slow_but(["fits"], overhead.TABLES))
-def test_every_table_is_printed(table, monkeypatch, capsys):
-    """With figures that are numbers."""
-    if table in ("estimators", "sparse"):
-        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    monkeypatch.setattr(ratios, "TURNS", 1)
-    for name, value in {"EPOCHS": 3, "SPARSE": ((200, 1000, 5, 2),), "SPARSE_TURNS": 1}.items():
+@pytest.fixture
+def short(monkeypatch, tmp_path):
+    """Let all turns be short, and the README be a copy; return its path."""
+    for name, value in {"EPOCHS": 3, "SPARSE": 2 * ((200, 1000, 5, 2),), "SPARSE_TURNS": 1, "SHAPES": TINY}.items():
         monkeypatch.setattr(overhead, name, value)
     for name, value in {"SECONDS": 1e-4, "REST": 0.0, "SHAPES": TINY}.items():
         monkeypatch.setattr(limits, name, value)
+    monkeypatch.setattr(ratios, "TURNS", 1)
+    path = tmp_path / "README.md"
+    path.write_text(compare_peers.README.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(compare_peers, "README", path)
+    return path
+
+
+@pytest.mark.parametrize("table", slow_but(["fits"], overhead.TABLES))
+def test_every_table_is_printed(table, short, monkeypatch, capsys):
+    """With figures that are numbers."""
+    if table in ("estimators", "sparse"):
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    monkeypatch.setattr(overhead, "SPARSE", overhead.SPARSE[:1])
     monkeypatch.setattr("sys.argv", ["overhead.py", table])
     limits.print_tables("", overhead.TABLES)
     title, _, *lines = capsys.readouterr().out.strip().splitlines()
@@ -34,5 +46,23 @@ def test_every_table_is_printed(table, monkeypatch, capsys):
     for cells in rows:
         assert len(cells) == len(head)
         figures = [cell.rstrip(" ×") for cell in cells[1:] if cell[0].isdigit()]
-        assert len(figures) >= 3
+        assert len(figures) >= 2
         assert all(math.isfinite(float(figure)) for figure in figures)
+
+
+@pytest.mark.slow
+def test_every_ratio_of_asv_is_measured(short):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    suite = overhead.Overhead()
+    figures = suite.setup_cache()
+    assert all(0 < suite.track_over_what_is_beside(figures, name) < math.inf for name in suite.params)
+
+
+@pytest.mark.slow
+def test_the_readme_shows_the_dropin_and_keeps_what_is_outside_of_the_marks(short):
+    marked = "<!-- dropin -->.*<!-- /dropin -->"
+    before = short.read_text(encoding="utf-8")
+    lines = overhead.readme()
+    after = short.read_text(encoding="utf-8")
+    assert all(line in after for line in lines)
+    assert re.sub(marked, "", after, flags=re.DOTALL) == re.sub(marked, "", before, flags=re.DOTALL)
