@@ -186,7 +186,7 @@ class Engine:
         self.address = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)
-        self._worker = worker.address(plan.dtype)
+        self.worker = worker.address(plan.dtype)
         self._set(
             layers=plan.layers_address,
             n_layers=len(plan.layers),
@@ -216,7 +216,7 @@ class Engine:
             hyper=self._hyper,
             rates=self._rate,
             updates=self._no_updates,
-            worker=self._worker,
+            worker=self.worker,
         )
 
     def _read(self, dtype: np.dtype) -> None:
@@ -325,7 +325,7 @@ class Engine:
                 started = perf_counter()
                 n_threads = choice.next(n_threads, m, started)
         sums = threads.launch(
-            self._worker, self.address, n_threads, do, m, first_step, last_step,
+            self.worker, self.address, n_threads, do, m, first_step, last_step,
             place, *addresses(Y, weights),
             0 if order is None else address_of(order), 0 if Y_hat is None else address_of(Y_hat),
         )  # fmt: skip

@@ -5,14 +5,13 @@ from numba.core import types
 
 from . import equations
 from .jit import entry, kernel, routine
-from .plan import layer_at, panel_stride, panels_of
+from .plan import layer_at, panel_stride
 from .prefetch import row_of
 from .simd import (
     BLOCK,
     LANES,
     at,
     bytes_at,
-    call_float64,
     drop_lanes,
     fma,
     get,
@@ -20,7 +19,6 @@ from .simd import (
     integers,
     load,
     load_as,
-    load_first,
     load_first_as,
     on_stack,
     put,
@@ -99,68 +97,6 @@ def scatter(out, A, start, count, n):
         transpose_tile(LANES, (block, at(A, k * LANES), 1))
         for s in range(count):
             store_first(out, (start + s) * n + k, load(block, LANES * s), min(LANES, n - k))
-
-
-@entry
-def pack(like, A, A_T, source, n, m):
-    """Fill the panels A [⌈m/16⌉][n][16], and A_T unless it is 0, from `source` (n, m), whose columns are samples.
-
-    A, A_T and source are addresses of numbers like `like`.
-    """
-    panels = panels_of(m)
-    for p in range(panels):
-        columns = at(reals(like, source), p * LANES)
-        pack_panel(at(reals(like, A), p * panel_stride(n)), columns, n, m, m - p * LANES)
-    if A_T:
-        equations.transpose(reals(like, A_T), reals(like, A), n, panels)
-
-
-@kernel
-def pack_panel(A, columns, n, m, count):
-    """Fill one panel [n][16] from the first `count` columns of `columns`, whose rows are m places apart."""
-    if count >= LANES:
-        for i in range(n):
-            store(A, LANES * i, load(columns, i * m))
-    else:
-        for i in range(n):
-            store(A, LANES * i, load_first(columns, i * m, count))
-
-
-@entry
-def cost_of_columns(loss, Z, Y):
-    """Return J of Z and Y (n, m), whose columns are samples, by the loss routine at an address."""
-    n, m = Z.shape
-    panel = n * LANES
-    space = np.empty(3 * panel + LANES, Z.dtype)
-    Z_panel = at(space, 0)
-    Y_panel = at(space, panel)
-    dZ = at(space, 2 * panel)
-    weight = at(space, 3 * panel)
-    cost = 0.0
-    for start in range(0, m, LANES):
-        count = min(LANES, m - start)
-        pack_panel(Z_panel, at(reals(Z, Z.ctypes.data), start), n, m, count)
-        pack_panel(Y_panel, at(reals(Y, Y.ctypes.data), start), n, m, count)
-        gather_weights(weight, 0, 0, start, count)
-        cost += call_float64(loss, (dZ, Z_panel, Y_panel, weight, n))
-    return cost / m
-
-
-@entry
-def unpack(out, A):
-    """Write the panels at the address A, [⌈m/16⌉][n][16], to `out` (n, m), whose columns are samples."""
-    n, m = out.shape
-    columns, panels = reals(out, out.ctypes.data), reals(out, A)
-    for p in range(panels_of(m)):
-        panel = at(panels, p * panel_stride(n))
-        start = p * LANES
-        count = m - start
-        if count >= LANES:
-            for i in range(n):
-                store(columns, i * m + start, load(panel, LANES * i))
-        else:
-            for i in range(n):
-                store_first(columns, i * m + start, load(panel, LANES * i), count)
 
 
 @kernel

@@ -7,8 +7,8 @@ reads. `state` holds the moments, each `stride` floats after the previous one. `
 import numpy as np
 from numba.core import types
 
-from .jit import entry, kernel, routine
-from .simd import LANES, fma, get, load, load_first, put, real, reals, splat, sqrt, store, store_first, total
+from .jit import kernel, routine
+from .simd import LANES, fma, get, load, put, sqrt, store
 
 
 def PREPARE(element):
@@ -136,26 +136,3 @@ def adagrad_update(theta, gradient, state, stride, hyper, n):
         v = fma(g, g, load(state, i))
         store(state, i, v)
         store(theta, i, load(theta, i) - g * lr / (sqrt(v) + epsilon))
-
-
-@entry
-def descend(out, theta, gradient, lr):
-    """Compute out = θ − lr·dθ for matrices of one element; return whether θ and dθ have the same shape and are finite.
-
-    If not, the content of `out` is undefined.
-    """
-    if gradient.shape != theta.shape:
-        return False
-    n, step = theta.size, -real(theta, lr)
-    y, x, g = reals(out, out.ctypes.data), reals(theta, theta.ctypes.data), reals(gradient, gradient.ctypes.data)
-    zero = splat(theta, 0.0)
-    whole = n // LANES * LANES
-    for i in range(0, whole, LANES):
-        v, w = load(g, i), load(x, i)
-        zero = fma(v, 0.0, fma(w, 0.0, zero))  # NaN for NaN and infinity
-        store(y, i, fma(v, step, w))
-    if whole < n:
-        v, w = load_first(g, whole, n - whole), load_first(x, whole, n - whole)
-        zero = fma(v, 0.0, fma(w, 0.0, zero))
-        store_first(y, whole, fma(v, step, w), n - whole)
-    return total(zero) == 0.0
