@@ -2,11 +2,13 @@
 
 Signatures, keys and shapes are the same (samples are columns), and so are the values up to rounding. Arrays may have
 any real dtype and memory order; results have the dtype that NumPy would have given them. A call computes in float64
-where NumPy would, for any array of float64 or of integers, and in float32 otherwise.
+where NumPy would, for any array of float64 or of integers, and in float32 otherwise. C-contiguous arrays that are all
+float32, or all float64, are read where they are; others are converted first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache as stored
+from operator import itemgetter
 from threading import local
 from typing import Any
 
@@ -526,18 +528,26 @@ def _plain(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.asarray(a, dtype, order="C")
 
 
-def _sizes_as_given(parameters: dict[str, Any]) -> tuple[list[Any], tuple[int, ...]] | None:
+def _sizes_as_given(parameters: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[int, ...]] | None:
     """Return W1, b1, W2, … and (n_0, …, n_L), as far as they can be read; None if they cannot."""
     L = len(parameters) // 2
     if not L or len(parameters) != 2 * L:
         return None
-    given: list[Any] = []
-    for l in range(1, L + 1):
-        W, b = parameters.get(f"W{l}"), parameters.get(f"b{l}")
-        if type(W) is not np.ndarray or type(b) is not np.ndarray or W.ndim != 2 or not W.size:
+    try:
+        given = _of_layers(L)(parameters)
+    except KeyError:
+        return None
+    weights = given[::2]
+    for W in weights:
+        if type(W) is not np.ndarray or W.ndim != 2 or not W.size:
             return None
-        given += (W, b)
-    return given, (given[0].shape[1], *[W.shape[0] for W in given[::2]])
+    return given, (weights[0].shape[1], *[len(W) for W in weights])
+
+
+@stored
+def _of_layers(L: int) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function of parameters that returns W1, b1, W2, …, of L layers."""
+    return itemgetter(*(f"{kind}{l}" for l in range(1, L + 1) for kind in "Wb"))
 
 
 def _hidden_as_given(hidden: Any, count: int) -> tuple[Activation, ...]:

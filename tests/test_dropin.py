@@ -1,5 +1,8 @@
 """fastprop.dropin against fastprop.reference: the same keys, shapes, dtypes and values. One script runs on both."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +79,45 @@ def test_fortran_ordered_and_strided_arrays(case):
 @pytest.mark.parametrize("m", [1, 2, 16, 600])
 def test_any_number_of_samples(case, m):
     check(case._replace(batch=m), *columns(case._replace(batch=m)))
+
+
+@pytest.mark.parametrize("hidden", sorted(reference.HIDDEN))
+def test_every_activation(hidden):
+    """Those too whose derivative reads Z, which backpropagation takes from the cache, also of an engine used before."""
+    case = SMALL[0]._replace(sizes=(5, 8, 7, 3), hidden=hidden, output="softmax", batch=20)
+    for seed in (0, 1):
+        check(case, *columns(case, seed=seed))
+
+
+def test_arrays_of_another_byte_order_or_class_or_process():
+    """They are converted, or read as they are: what a kernel reads is not decided by the dtype's identity."""
+    case = SMALL[0]._replace(sizes=(5, 8, 3), hidden="relu", output="softmax", batch=20)
+    parameters, X, Y = columns(case)
+    expected = all_of_it(dropin, case, parameters, X, Y)
+    for form in (
+        lambda a: a.astype(a.dtype.newbyteorder()),
+        lambda a: a.view(np.matrix),
+        lambda a: pickle.loads(pickle.dumps(a)),
+        lambda a: a.view(np.dtype(a.dtype, metadata={"unit": "m"})),
+    ):
+        cache = dropin.forward_propagation(form(X), {name: form(a) for name, a in parameters.items()}, case.output)
+        for name in ("Z1", "A1", "Z2", "A2"):
+            assert_close(cache[name], expected[0][name], 1e-12, name)
+        assert dropin.compute_cost(cache, form(Y)) == pytest.approx(expected[1], rel=1e-12)
+
+
+def test_several_threads_call_at_once():
+    """Each has an engine of its own, so that the results are those of one thread."""
+    case = SMALL[0]._replace(sizes=(5, 8, 3), hidden="relu", output="softmax", batch=20)
+    given = [columns(case, np.float32, seed) for seed in range(4)]
+
+    def steps(one):
+        return [bits(*all_of_it(dropin, case, *one)[2].values()) for _ in range(50)]
+
+    expected = [steps(one)[0] for one in given]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(steps, given), expected, strict=True):
+            assert all(one == wanted for one in found)
 
 
 @st.composite
