@@ -22,7 +22,7 @@ from .core.architecture import DTYPES, checked_hidden, checked_sizes
 from .core.engine import Engine, plan_for
 from .kernels import transfers
 from .kernels.plan import BACKWARD, FLOAT32, FLOAT64, FORWARD, GRADIENTS, LOSS, OUTPUT, ParameterLayout, allocate
-from .kernels.scan import address_of
+from .kernels.scan import FLOAT32_MAX, address_of
 from .kernels.transfers import ANY, MATRIX, SAMPLES, VECTOR
 from .losses import PAIRS, default_for, loss_routine
 from .reference import Arrays
@@ -243,8 +243,9 @@ def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], l
     ValueError, TypeError
         If a key, shape or value does not fit.
     """
-    rate = number("learning_rate", learning_rate)
-    if type(parameters) is dict and type(grads) is dict and _is_narrow(learning_rate):
+    plain = type(learning_rate) is float and abs(learning_rate) <= FLOAT32_MAX
+    rate = learning_rate if plain else number("learning_rate", learning_rate)
+    if type(parameters) is dict and type(grads) is dict and (plain or _is_narrow(learning_rate)):
         gradients = [grads.get(f"d{name}") for name in parameters]
         updated = _descended([*parameters.values()], gradients, rate)
         if updated is not None:
@@ -275,10 +276,10 @@ def _updated(name: str, theta: Any, gradient: Any, learning_rate: Any, rate: flo
 
 def _descended(thetas: list[Any], gradients: list[Any], rate: float) -> list[np.ndarray] | None:
     """Return θ − rate·dθ of matrices of one dtype; None if they are not, or are not finite, or differ in shape."""
-    dtype = thetas[0].dtype if thetas and type(thetas[0]) is np.ndarray else None
-    if dtype not in DTYPES or any(type(theta) is not np.ndarray for theta in thetas):
+    if set(map(type, thetas)) != {np.ndarray} or (dtype := thetas[0].dtype) not in DTYPES:
         return None
-    out = [np.empty(theta.shape, dtype) for theta in thetas]
+    empty = np.empty
+    out = [empty(theta.shape, dtype) for theta in thetas]
     given = (*thetas, *gradients, *out)
     table = _Table.take(dtype, len(given))
     like = arrays.LIKE[dtype]
