@@ -46,21 +46,27 @@ def test_every_array_is_float32_aligned_and_contiguous(case):
 
 @each_optimizer_slowly
 def test_a_step_allocates_no_array(name):
-    """A hundred steps on a batch of 400 KB: less than 10 KB of Python's and NumPy's memory at any time."""
+    """A hundred steps on a batch of 400 KB: less than 10 KB of Python's and NumPy's memory at any time.
+
+    The least of three counts is taken, as other threads of this process, those of the test runner, allocate too.
+    """
     case = SHAPES[3]
     net, (X, Y), optimizer = network(case), data(case), OPTIMIZERS[name].make()
-    tracemalloc.start()
-    try:
-        for _ in range(300):  # Python's own free lists fill up first
-            net.train_step(X, Y, optimizer)
+
+    def allocated(steps):
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        for _ in range(100):
+        for _ in range(steps):
             net.train_step(X, Y, optimizer)
-        _, peak = tracemalloc.get_traced_memory()
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        allocated(300)  # Python's own free lists fill up first
+        least = min(allocated(100) for _ in range(3))
     finally:
         tracemalloc.stop()
-    assert peak - before < 10_000
+    assert least < 10_000
 
 
 def test_an_epoch_allocates_the_order_and_no_more():
