@@ -221,9 +221,11 @@ SMALL_WEIGHTS = 2**20
 # are long if W is large, and short if the activations are. 17-64-64-6 at B=1000 on two threads: 83% of the peak, 76
 # with chunks of 512.
 SMALL_CHUNK, LARGE_CHUNK = 256, 512
-# A quarter as many samples of float64, of which a tile reads four times as many bytes for the same sums. (With the
-# blocks of float32, 784-1024-1024-10 trained at 66% of the peak of a Zen 3 and not at 71, 784-256-128-10 at 78 and not
-# at 82: the best of nine turns.)
+# A quarter as many samples of float64, of which a tile reads four times as many bytes for the same sums; half as many if
+# a W exceeds FAR_WEIGHTS bytes, since each block reads it from beyond the caches. Shares of the peak on a Zen 3, the
+# best tenth of three runs with a quarter and with half as many: 784-1024-1024-10 75, 69, 75 and 73, 68, 71%;
+# 1024-4096-4096-1024 67, 66, 62 and 71, 67, 68%.
+FAR_WEIGHTS = 2**24
 SMALL_BLOCK, LARGE_BLOCK = 128, 256
 # Parts of a step over thousands of samples. Their number must not depend on the number of threads, which would
 # otherwise change the bits of the result. Cost of 16 parts over a single part, at B=8192 on one thread of a Zen 4,
@@ -294,9 +296,12 @@ class Plan:
         self.sparse = sparse
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
-        small = max(a * b for a, b in pairwise(sizes)) * dtype.itemsize <= SMALL_WEIGHTS
+        largest = max(a * b for a, b in pairwise(sizes)) * dtype.itemsize
+        small = largest <= SMALL_WEIGHTS
         block, chunk = (SMALL_BLOCK, SMALL_CHUNK) if small else (LARGE_BLOCK, LARGE_CHUNK)
-        self.block_panels = block // LANES // (dtype.itemsize // 4) ** 2
+        self.block_panels = block // LANES
+        if dtype == FLOAT64:
+            self.block_panels //= 2 if largest > FAR_WEIGHTS else 4
         if sparse and not small:
             self.block_panels, chunk = SPARSE_CHUNK // LANES, SPARSE_CHUNK
         # A batch of thousands goes through the whole pass in chunks, so that a chunk's activations stay in the cache.
