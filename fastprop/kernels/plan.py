@@ -221,8 +221,8 @@ SMALL_WEIGHTS = 2**20
 # are long if W is large, and short if the activations are. 17-64-64-6 at B=1000 on two threads: 83% of the peak, 76
 # with chunks of 512.
 SMALL_CHUNK, LARGE_CHUNK = 256, 512
-# A quarter as many samples of float64, of which a tile reads four times as many bytes for the same sums; half as many if
-# a W exceeds FAR_WEIGHTS bytes, since each block reads it from beyond the caches. Shares of the peak on a Zen 3, the
+# A quarter as many samples of float64, of which a tile reads four times as many bytes for the same sums; half as many
+# if a W exceeds FAR_WEIGHTS bytes, since each block reads it from beyond the caches. Shares of the peak on a Zen 3, the
 # best tenth of three runs with a quarter and with half as many: 784-1024-1024-10 75, 69, 75 and 73, 68, 71%;
 # 1024-4096-4096-1024 67, 66, 62 and 71, 67, 68%.
 FAR_WEIGHTS = 2**24
