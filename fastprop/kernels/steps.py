@@ -243,7 +243,7 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
     if job.labels:
         one_hot(Y, job.labels, job.order, start, count, n)
     elif job.Y == 0:
-        pass  # `pack` has filled the panels
+        pass  # the caller has filled the panels (`transfers.bring_in`)
     elif n == 1:
         gather_column(Y, reals(job, job.Y), job.order, start, count)
     else:
@@ -272,7 +272,7 @@ def chunk_pass(address, job, work, step, chunk, first, last, thread):
     n_0 = bottom.n_prev
     n_L = top.n
     scale = real(job, get(doubles(job.totals), SCALE))
-    gathers = job.X and not job.sparse_forward  # without X, `pack` has filled the panels
+    gathers = job.X and not job.sparse_forward  # without X, the caller has filled the panels
     for p0 in range(first, last, job.block_panels):
         p1 = min(last, p0 + job.block_panels)
         zero = 0.0
