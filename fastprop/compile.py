@@ -29,7 +29,7 @@ from .core.architecture import DTYPES
 from .kernels import jit, steps
 from .kernels.plan import FLOAT32
 from .kernels.tiles import compile_tiles
-from .losses import LOSSES, default_for, loss_routine
+from .losses import INNER_PRODUCT, LOSSES, default_for, loss_routine
 from .network import Network
 from .optimizers import OPTIMIZERS, SGD
 
@@ -49,7 +49,7 @@ def warm(sizes: tuple[int, ...] | None = None, dtype: np.dtype = FLOAT32) -> Non
         routine.address(dtype)
     for activation in ACTIVATIONS.values():
         activation.kind(dtype)
-        for loss in [default_for(activation)] if sizes else LOSSES.values():
+        for loss in [INNER_PRODUCT, *([default_for(activation)] if sizes else LOSSES.values())]:
             if loss.accepts(activation):
                 loss_routine(activation, loss).address(dtype)
     optimizers: dict[str, Any] = dict(OPTIMIZERS)

@@ -130,6 +130,9 @@ Loss.add(
     targets=(0.0, math.inf),
 )
 
+# Not registered: ∂/∂ŷ of its sum is y, so that a backward pass with this loss goes back from any ∂J/∂Ŷ given as Y.
+INNER_PRODUCT = Loss.unchecked("inner_product", lambda y_hat, y: y_hat * y, lambda y_hat, y: y)
+
 # ---- the compiled cost and dZ of an output with a loss -----------------------------------------------------------
 
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}

@@ -173,6 +173,16 @@ class Architecture:
         """Return Y as the kernels read it, of shape (m, n_L), or labels of shape (m,)."""
         return self.targets.check(Y, m, self.check_finite, name)
 
+    def check_dA(self, dA: Any, m: int) -> np.ndarray:
+        """Return ∂J/∂Ŷ as the kernels read it, of shape (m, n_L)."""
+        given, n = arrays.reals("dA", dA, self.dtype), self.sizes[-1]
+        if given.shape != (m, n) and not (n == 1 and given.shape == (m,)):
+            raise ValueError(
+                f"dA has shape {given.shape}; the last forward pass had {m} rows, so it must be ({m}, {n}), the "
+                f"derivative of your J by each output."
+            )
+        return given.reshape(m, n)
+
     def check_weights(
         self, sample_weight: Any, Y: np.ndarray, name: str = "sample_weight", of: str = "Y"
     ) -> Weights | None:

@@ -3,6 +3,8 @@
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -46,7 +48,7 @@ from ..kernels.plan import (
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
 from ..kernels.sparse import COUNTS, sparse_dW, sparse_forward
-from ..kernels.steps import end_of_epoch, late_update, phases, prepare, squares_of_blocks, worker
+from ..kernels.steps import end_of_epoch, inputs_of_chunk, late_update, phases, prepare, squares_of_blocks, worker
 from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
@@ -120,6 +122,8 @@ class Engine:
         The number of rows whose activations the workspace holds for :meth:`backward`; 0 for none.
     has_gradients : bool
         Whether it holds their dZ and dA too.
+    passes : int
+        The number of forward passes so far: while it stays the same, the activations do.
     moments : ndarray or None
         Those of the optimizer that trained last; the job record holds their address.
     batch : int
@@ -144,6 +148,7 @@ class Engine:
         self.plan = plan
         self.rows = 0
         self.has_gradients = False
+        self.passes = 0
         self.moments: np.ndarray | None = None
         self.batch = plan.batch
         self.fit_choices: defaultdict[int, Choice] = defaultdict(Choice)
@@ -176,6 +181,7 @@ class Engine:
         self._hyper = allocate(N_HYPER, plan.dtype)
         self._rate = allocate(1, np.float64)
         self._no_updates = allocate(1, np.float64)
+        self._dA0: np.ndarray | None = None
         self._rates: np.ndarray | None = None
 
     def _write_job(self, loss: int) -> None:
@@ -285,6 +291,17 @@ class Engine:
         for name, value in fields.items():
             job[JOB_FIELDS[name]] = address_of(value) if isinstance(value, np.ndarray) else value
 
+    @contextmanager
+    def _changed(self, **fields: Any) -> Iterator[None]:
+        """Set fields of the job record for the calls within the block."""
+        where = [JOB_FIELDS[name] for name in fields]
+        before = self.job[where]
+        try:
+            self._set(**fields)
+            yield
+        finally:
+            self.job[where] = before
+
     def set_batch(self, batch: int) -> None:
         """Set the number of samples of a step, at most that of the plan."""
         self.batch = batch
@@ -338,6 +355,7 @@ class Engine:
         m = len(X)
         Y_hat = np.empty((m, self.plan.sizes[-1]), self.plan.dtype)
         with self._lock:
+            self.passes += 1
             self.execute(FORWARD | OUTPUT | (TRANSPOSE if transpose else 0), m, 0, self._steps(m), X, Y_hat=Y_hat)
             self.rows, self.has_gradients = m, False
         return Y_hat
@@ -348,6 +366,27 @@ class Engine:
             cost, weight = self.execute(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1, None, Y, weights)
             self.has_gradients = True
             return cost / weight
+
+    def backward_from(self, dA: np.ndarray, loss: int) -> None:
+        """Compute the gradients of Σ dA∗Ŷ, without penalty, from the activations of the last forward pass.
+
+        `loss` is the address of the output's routine with ``losses.INNER_PRODUCT``.
+        """
+        with self._lock, self._changed(loss=loss, summed=1, late=0):
+            self.execute(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1, None, dA)
+            self.has_gradients = True
+
+    def dX(self) -> np.ndarray:
+        """Compute the gradient of X of the last backward pass: scale·W⁽¹⁾ᵀ·dZ⁽¹⁾."""
+        dX = np.empty((self.rows, self.plan.sizes[0]), self.plan.dtype)
+        with self._lock:
+            if self._dA0 is None:
+                panels = self.plan.threads * min(self.plan.block_panels, self.plan.chunk_panels)
+                self._dA0 = allocate(panels * panel_stride.py_func(self.plan.sizes[0]), self.plan.dtype)
+                self._set(dA0=self._dA0)
+            with self._changed(phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX):
+                self.execute(0, self.rows, 0, 1)
+        return dX
 
     def loss(self, X: Features, Y: np.ndarray, weights: Weights | None = None) -> float:
         """Compute J only."""

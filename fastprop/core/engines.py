@@ -7,7 +7,7 @@ import numpy as np
 from ..kernels.plan import SMALL_CHUNK as ONE_CHUNK
 from ..kernels.plan import SPARSE_CHUNK
 from ..kernels.simd import LANES
-from ..losses import loss_routine
+from ..losses import INNER_PRODUCT, loss_routine
 from .architecture import Architecture
 from .engine import Engine, plan_for
 
@@ -65,6 +65,11 @@ class Engines:
             dropout_seed=net.dropout_seed,
             check_finite=net.check_finite,
         )
+
+    @property
+    def inner_product(self) -> int:
+        """The address of the loss routine that goes back from a given ∂J/∂Ŷ."""
+        return loss_routine(self.architecture.output, INNER_PRODUCT).address(self.architecture.dtype)
 
     def training(self, batch: int, sparse: bool = False) -> Engine:
         """Return the training engine whose steps have `batch` samples each, of a dense or a sparse X."""

@@ -1,7 +1,7 @@
 """Model: the parameters of a dense network, and the passes over them."""
 
 import copy
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
 from ..texts import html_table, html_text
 from .architecture import Architecture, checked_classes
+from .engine import Engine
 from .engines import Engines
 from .sparse import is_sparse
 
@@ -191,7 +192,13 @@ class Model:
         X = self.architecture.check_features(X)
         return self.engines.keeping(len(X)).forward(X, transpose=True)
 
-    def backward(self, Y: Any, sample_weight: Any = None) -> float:
+    @overload
+    def backward(self, Y: Any, sample_weight: Any = None) -> float: ...
+
+    @overload
+    def backward(self, *, dA: Any) -> None: ...
+
+    def backward(self, Y: Any = None, sample_weight: Any = None, *, dA: Any = None) -> float | None:
         """Run the backward pass: the four equations, from the cache of the last forward pass, into `gradients`.
 
         Parameters
@@ -199,25 +206,59 @@ class Model:
         Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
         sample_weight : array_like of shape (m,) or (m, n_L), optional
             The weight of each sample, or of each output of each sample, see :meth:`Network.fit`.
+        dA : array_like of shape (m, n_L), instead of Y
+            ∂J/∂Ŷ of any J: the pass then goes back from there. `gradients` become those of Σ dA∗Ŷ, which is the
+            vector–Jacobian product: they are sums over the samples, without the 1/m of equations 2 and 3, and without
+            the network's penalty.
 
         Returns
         -------
-        J : float
-            The cost.
+        J : float or None
+            The cost; None with dA.
 
         Raises
         ------
         RuntimeError
             If there was no forward pass.
         ValueError, TypeError
-            If Y does not fit X and the output.
+            If Y or dA does not fit X and the output, or if not exactly one of them is given.
+
+        Examples
+        --------
+        The gradients of a loss of one's own over the whole batch, here the variance of the outputs:
+
+        >>> net, X = Network((3, 8, 1), rng=0), np.random.default_rng(0).random((32, 3))
+        >>> Y_hat = net.forward(X)
+        >>> net.backward(dA=2 / len(X) * (Y_hat - Y_hat.mean()))
+        >>> net.step(SGD(lr=0.1))
         """
         engine = self.engines.kept
         if engine is None or not engine.rows:
             raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
+        if (Y is None) == (dA is None):
+            raise ValueError(f"Y and dA are {'both None' if Y is None else 'both given'}; give one of them.")
+        if dA is not None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight is given with dA, which has no 1/m. Multiply the rows of dA by it.")
+            engine.backward_from(self.architecture.check_dA(dA, engine.rows), self.engines.inner_product)
+            return None
         Y = self.architecture.check_targets(Y, engine.rows)
         weights = self.architecture.check_weights(sample_weight, Y)
         return engine.backward(Y, weights)
+
+    @property
+    def dX(self) -> np.ndarray:
+        """dA⁽⁰⁾ = scale·W⁽¹⁾ᵀ·dZ⁽¹⁾ of the last backward pass (equation 4), of shape (m, n_0): the gradient of X.
+
+        As every layer's dA, it is of each sample's own loss, times its weight but without 1/m; after
+        ``backward(dA=G)`` it is of Σ G∗Ŷ. It is computed when it is asked for, from W⁽¹⁾ as it is then.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no backward pass.
+        """
+        return self._passed_back("dX").dX()
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """Compute the cost J on X and Y; nothing is kept.
@@ -351,13 +392,25 @@ class Model:
         """Return λ/2·Σ W², the part of the cost that penalizes the weights."""
         return self.l2 / 2 * sum(float(np.sum(np.square(layer.W, dtype=np.float64))) for layer in self.layers)
 
-    def cached(self, name: str, index: int) -> np.ndarray:
-        """Return a copy of one layer's Z, A, dZ or dA."""
+    def _passed(self, name: str) -> Engine:
+        """Return the engine that keeps a forward pass; an error names what is not there."""
         engine = self.engines.kept
         if engine is None or not engine.rows:
             raise RuntimeError(f"there is no {name} yet. Call forward(X) first.")
-        if name in ("dZ", "dA") and not engine.has_gradients:
+        return engine
+
+    def _passed_back(self, name: str) -> Engine:
+        """Return the engine that keeps a forward and a backward pass; an error names what is not there."""
+        engine = self._passed(name)
+        if not engine.has_gradients:
             raise RuntimeError(f"there is no {name} yet. Call backward(Y) after forward(X).")
+        return engine
+
+    def cached(self, name: str, index: int) -> np.ndarray:
+        """Return a copy of one layer's Z, A, dZ or dA."""
+        engine = self._passed(name)
+        if name in ("dZ", "dA"):
+            self._passed_back(name)
         if name == "dA" and index == len(self.sizes) - 2:
             raise AttributeError("the output layer has no dA: its loss gives dZ directly.")
         layer = engine.plan.layers[index]

@@ -42,10 +42,16 @@ class Function:
             check_derivative(name, f, df, *others)
 
     @classmethod
-    def add(cls, name: str, f: Any, df: Any, **attributes: Any) -> None:
-        """Register a built-in function; `attributes` replace the defaults of the class."""
-        function = cls.built_in[name] = cls.__new__(cls)
+    def unchecked(cls, name: str, f: Any, df: Any, **attributes: Any) -> Self:
+        """Make a function whose df is known to be right; `attributes` replace the defaults of the class."""
+        function = cls.__new__(cls)
         vars(function).update(name=name, f=f, df=df, **attributes)
+        return function
+
+    @classmethod
+    def add(cls, name: str, f: Any, df: Any, **attributes: Any) -> None:
+        """Register a built-in function, as :meth:`unchecked` makes it."""
+        cls.built_in[name] = cls.unchecked(name, f, df, **attributes)
 
     @property
     def label(self) -> "str | Self":

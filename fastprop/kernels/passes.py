@@ -90,13 +90,13 @@ def gather_column(A, X, order, start, count):
 
 
 @kernel
-def scatter(out, A, start, count, n):
-    """Write the panel A [n][16] to the rows start…start + count of `out` (samples, n)."""
+def scatter(out, A, start, count, n, scale=1.0):
+    """Write `scale` times the panel A [n][16] to the rows start…start + count of `out` (samples, n)."""
     block = on_stack(A, BLOCK)
     for k in range(0, n, LANES):
         transpose_tile(LANES, (block, at(A, k * LANES), 1))
         for s in range(count):
-            store_first(out, (start + s) * n + k, load(block, LANES * s), min(LANES, n - k))
+            store_first(out, (start + s) * n + k, load(block, LANES * s) * scale, min(LANES, n - k))
 
 
 @kernel

@@ -102,6 +102,7 @@ _JOB = [
             "totals",  # float64, see COST … COST_SCALE
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
             "by_samples",  # whether each step is a mean of its own, see `weight_in_mean` and `step_l2` in steps.py
+            "summed",  # whether gradients are sums over the samples, without 1/m
             "n_samples", "batch", "first_step", "last_step",
             "n_steps",  # of an epoch; 0: the call does not go past one
             "end_of_epoch", "records",  # the routine, and float64, a record of each epoch, see EPOCH_COST …
@@ -116,6 +117,7 @@ _JOB = [
             "rows",  # offset in the workspace, for these routines: 16 units of each sample, for each thread
             "entries", "most_entries",  # memory of each thread for entries of a sparse X, and for how many of them
             "unchecked",  # whether X may hold NaN and infinity
+            "dX", "dA0",  # where `steps.inputs_of_chunk` writes rows, and memory of each thread for a block of panels
             "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )

@@ -151,7 +151,9 @@ def step_weight(job, step):
 
 @kernel
 def inverse(job, m):
-    """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing."""
+    """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing; 1 if gradients are sums."""
+    if job.summed:
+        return real(job, 1.0)
     return real(job, 1.0 / m) if m > 0.0 else real(job, 0.0)
 
 
@@ -531,6 +533,35 @@ def phases(plan):
     if plan.vectors:
         return pass_of_sample, columns_of_sample
     return (part_of_step, sum_of_parts) if plan.parts else (panels_of_chunk, columns_of_chunk)
+
+
+# ---- the gradient of X, as a job whose phase 1 this is ------------------------------------------------------------
+
+
+@routine(PHASE)
+def inputs_of_chunk(address, step, chunk, item, count, thread):
+    """Compute dX = scale·W⁽¹⁾ᵀ·dZ⁽¹⁾, equation 4 of the first layer, for some panels of a chunk, into rows at `dX`."""
+    job = job_at(address)
+    work = reals(job, job.work)
+    bottom = layer_at(job.layers, 0)
+    n, n_0 = bottom.n, bottom.n_prev
+    W, dX = at(reals(job, job.parameters), bottom.W), reals(job, job.dX)
+    block = min(job.block_panels, job.chunk_panels)
+    dA0 = at(reals(job, job.dA0), thread * block * panel_stride(n_0))
+    scale = real(job, get(doubles(job.totals), SCALE))
+    if job.vectors:
+        vectors.dA(dA0, W, at(work, bottom.dZ), n, n_0, row_stride(n_0))
+        vectors.copy_out(dX, dA0, n_0, scale)
+        return
+    start, size = chunk_range(job, step, chunk)
+    panels = panels_of(size)
+    last = (item + 1) * panels // count
+    for p0 in range(item * panels // count, last, block):
+        p1 = min(last, p0 + block)
+        equations.dA(dA0, W, at(work, bottom.dZ + p0 * panel_stride(n)), dA0, n, n_0, p1 - p0, 0)
+        for p in range(p0, p1):
+            panel = at(dA0, (p - p0) * panel_stride(n_0))
+            scatter(dX, panel, start + p * LANES, min(LANES, size - p * LANES), n_0, scale)
 
 
 # ---- clipping and penalty: they need the norm of all gradients and the squares of all weights ---------------------

@@ -102,6 +102,13 @@ def copy_row(A, X, start, n, scale):
 
 
 @kernel
+def copy_out(out, a, n, scale):
+    """Compute out (n,) = scale·a, whose padding is not written."""
+    for k in range(0, n, LANES):
+        store_first(out, k, load(a, k) * scale, n - k)
+
+
+@kernel
 def spread(panel, a, n):
     """Copy the sample to the first place of a panel [n][16]."""
     for i in range(n):
