@@ -27,7 +27,14 @@ from .kernels.transfers import ANY, MATRIX, SAMPLES, VECTOR
 from .losses import PAIRS, default_for, loss_routine
 from .reference import Arrays
 
-__all__ = ["backpropagation", "compute_cost", "forward_propagation", "initialise_parameters", "update_parameters"]
+__all__ = [
+    "backpropagation",
+    "compute_cost",
+    "forward_propagation",
+    "general_backpropagation",
+    "initialise_parameters",
+    "update_parameters",
+]
 
 
 def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
@@ -222,6 +229,53 @@ def _widen(grads: Arrays, l: int, L: int, given: list[Any], Y: Any, parameters: 
         grads[f"dZ{l}"] = grads[f"dZ{l}"].astype(_dtype(given[l], Y))
     grads[f"dW{l}"] = grads[f"dW{l}"].astype(_dtype(grads[f"dZ{l}"], given[l - 1]))
     grads[f"db{l}"] = grads[f"db{l}"].astype(grads[f"dZ{l}"].dtype)
+
+
+def general_backpropagation(
+    cache: Mapping[str, Any],
+    dA: Any,
+    parameters: Mapping[str, Any],
+    output: str = "softmax",
+    hidden: str | Sequence[str] = "relu",
+) -> Arrays:
+    """Compute the four equations from any dA of the output, and the gradient of X.
+
+    Parameters
+    ----------
+    cache : dict
+        The result of `forward_propagation`.
+    dA : array_like of shape (n_L, m)
+        The derivative of each sample's own loss by its outputs; J is their mean.
+    parameters : dict
+        {"W1": (n_1, n_0), "b1": (n_1, 1), …}
+    output, hidden : as in `forward_propagation`
+
+    Returns
+    -------
+    dict
+        As that of `backpropagation`, and "dA0" = W1ᵀ·dZ1, of shape (n_0, m), which has no 1/m.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name, key, shape or value does not fit.
+    """
+    choice("output", output, list(PAIRS))
+    L = len(_values("parameters", parameters)) // 2
+    last = f"A{L}"
+    Z, A = (arrays.array(name, _entry("cache", cache, name)) for name in (f"Z{L}", last))
+    if A.ndim != 2 or 0 in A.shape:
+        raise ValueError(f"cache[{last!r}] has shape {A.shape}; it must be (n_L, m).")
+    dtype = _dtype(A if output == "softmax" else Z, dA)
+    Z, A, dA = (
+        arrays.columns(name, value, _computed_in(dtype), *A.shape)
+        for name, value in ((f"Z{L}", Z), (last, A), ("dA", dA))
+    )
+    dZ = reference.output_dZ({"A0": A, "Z1": Z, "A1": A}, dA, output).astype(dtype, copy=False)
+    # The bits of dZ are those of A − Y with A = 0, Y = −dZ.
+    grads = backpropagation({**cache, last: np.zeros_like(dZ)}, -dZ, parameters, hidden)
+    W1 = np.asarray(parameters["W1"], _dtype(parameters["W1"]))
+    return {**grads, "dA0": np.dot(W1.T, grads["dZ1"])}
 
 
 def update_parameters(parameters: Mapping[str, Any], grads: Mapping[str, Any], learning_rate: float) -> Arrays:

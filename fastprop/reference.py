@@ -186,6 +186,21 @@ def backpropagation(
     return backward(cache["A" + str(L)] - Y, cache, parameters, hidden)
 
 
+def general_backpropagation(
+    cache: Mapping[str, np.ndarray],
+    dA: np.ndarray,
+    parameters: Mapping[str, np.ndarray],
+    output: str = "softmax",
+    hidden: str | Sequence[str] = "relu",
+) -> Arrays:
+    """The four equations from any dA of the output, and equation 4 once more: {"dZL", "dWL", …, "db1", "dA0"}.
+
+    dA is the derivative of each sample's own loss, of which J is the mean: dW and db have the factor 1/m, dA0 has not.
+    """
+    grads = backward(output_dZ(cache, dA, output), cache, parameters, hidden)
+    return {**grads, "dA0": np.dot(parameters["W1"].T, grads["dZ1"])}
+
+
 def general_cost(
     cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any, weights: np.ndarray | None = None
 ) -> float:
@@ -207,12 +222,17 @@ def penalty(parameters: Mapping[str, np.ndarray], l2: float) -> float:
 
 
 def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss: Any) -> np.ndarray:
-    """Equation 1 at the output, for any loss: dZ = ∂J/∂A ∗ g′(Z); for a softmax, its Jacobian times ∂J/∂A."""
-    L = (len(cache) - 1) // 2
-    Z, A = cache["Z" + str(L)], cache["A" + str(L)]
+    """Equation 1 at the output, for any loss: from its derivative, or of a pair Ŷ − Y."""
+    A = cache["A" + str((len(cache) - 1) // 2)]
     if (output, loss) in PAIRS.items():
         return A - Y
-    dA = (loss if callable(loss) else LOSSES[loss])(A, Y, deriv=True)
+    return output_dZ(cache, (loss if callable(loss) else LOSSES[loss])(A, Y, deriv=True), output)
+
+
+def output_dZ(cache: Mapping[str, np.ndarray], dA: np.ndarray, output: Any) -> np.ndarray:
+    """Equation 1 at the output, from any ∂J/∂A: dZ = dA ∗ g′(Z); for a softmax, its Jacobian times dA."""
+    L = (len(cache) - 1) // 2
+    Z, A = cache["Z" + str(L)], cache["A" + str(L)]
     if output == "softmax":
         return A * (dA - np.sum(A * dA, axis=0, keepdims=True))
     return np.multiply(dA, (output if callable(output) else OUTPUT[output])(Z, deriv=True))

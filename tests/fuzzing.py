@@ -193,6 +193,8 @@ class Bench:
         """The networks compute, and train."""
         for name, net in self.nets.items():
             assert net.predict(self.X).shape == (M, 3)
+            with contextlib.suppress(ValueError):  # gradients may be set to anything
+                net.step(self.optimizers[name])
             net.train_step(self.X, self.targets(name), self.optimizers[name])
             net.fit(self.X, self.targets(name), epochs=1, batch_size=5)
 
@@ -215,7 +217,8 @@ def use(made):
 
 
 NETS = ("identity", "softmax", "unchecked", "missing")
-METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check")
+METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check", "jacobian",
+           "step")  # fmt: skip
 COSTLY = {"epochs", "most", "early_stopping", "max_iter", "max_fun"}  # a valid 2⁵³ of these would take for ever
 TOO_LARGE = {"sizes", "n", "n_prev", "hidden_layer_sizes"}  # and of these would be granted gigabytes
 
@@ -236,6 +239,8 @@ def arguments_of(bench, method, name):
                 "validation": (X, Y), "early_stopping": None, "callbacks": (), "progress": False, "rng": 0,
                 "resume": False},
         "gradient_check": {"X": X, "Y": Y, "epsilon": 1e-6, "most": 3},
+        "jacobian": {"X": X},
+        "step": {"optimizer": optimizer},
     }[method]  # fmt: skip
 
 
@@ -265,6 +270,8 @@ def calls(bench, folder):
         for name in NETS
         for method in METHODS
     }
+    for name in NETS:
+        found[f"{name}.backward(dA)"] = (lambda dA, one=bench.nets[name]: one.backward(dA=dA)), {"dA": bench.Y}, ()
     found |= {
         "Network": (Network, {"sizes": (5, 8, 3), "hidden": "relu", "output": "identity", "loss": None, "init": None,
                               "l2": 0.0, "dropout": 0.0, "scale": 1.0, "check_finite": True, "missing": False,
@@ -275,6 +282,7 @@ def calls(bench, folder):
         "load": (Network.load, {"path": folder / "good", "functions": ()}, (OSError,)),
         "Checkpoint": (Checkpoint, {"path": folder / "good", "every": 1}, (OSError,)),
         "classes": (lambda values: setattr(net, "classes", values), {"values": ["a", "b", "c"]}, ()),
+        "gradients": (lambda values: setattr(net, "gradients", values), {"values": net.gradients}, ()),
         "parameters": (lambda values: setattr(net, "parameters", values), {"values": net.parameters}, ()),
         "layer": (set_layer, {"net": net, "index": 0, "name": "W", "value": net.layers[0].W},
                   (IndexError, AttributeError)),
@@ -291,6 +299,9 @@ def calls(bench, folder):
         "compute_cost": (dropin.compute_cost, {"cache": bench.cache, "Y": bench.one_hot, "output": "softmax"}, ()),
         "backpropagation": (dropin.backpropagation, {"cache": bench.cache, "Y": bench.one_hot,
                                                      "parameters": bench.parameters, "hidden": "relu"}, ()),
+        "general_backpropagation": (dropin.general_backpropagation, {
+            "cache": bench.cache, "dA": bench.one_hot, "parameters": bench.parameters, "output": "softmax",
+            "hidden": "relu"}, ()),
         "update_parameters": (dropin.update_parameters, {"parameters": bench.parameters, "grads": bench.grads,
                                                          "learning_rate": 0.1}, ()),
         "to_onnx": (convert.to_onnx, {"net": net, "path": folder / "net.onnx"}, (OSError,)),
@@ -300,6 +311,7 @@ def calls(bench, folder):
                                     "sample_weight": bench.weights, **ESTIMATOR}, ()),
     }  # fmt: skip
     for name, parameters in (("forward_propagation", "parameters"), ("backpropagation", "cache"),
+                             ("general_backpropagation", "cache"),
                              ("compute_cost", "cache"), ("update_parameters", "grads")):  # fmt: skip
         function, good, may_raise = found[name]
         for key in good[parameters]:  # one entry of a dictionary exchanged
@@ -329,7 +341,8 @@ def calls(bench, folder):
 
 
 # What takes nothing (History and Layer are made by others), and what is for modules of PyTorch.
-NOT_CALLED = {"History", "Layer", "Optimizer", "get_num_threads", "show_versions", "from_torch", "to_torch"}
+NOT_CALLED = {"History", "Layer", "Optimizer", "get_num_threads", "show_versions", "as_torch_module", "from_torch",
+              "to_torch"}  # fmt: skip
 ALLOWED = (ValueError, TypeError, UsersOwnError)
 
 

@@ -123,7 +123,7 @@ def check_forward(net, X):
 
 
 def check_backward(net, X, Y, weights=None):
-    """J, and every layer's dZ, dA, dW and db, are the reference's from the same cache. After `forward(X)`."""
+    """J, every layer's dZ, dA, dW and db, and dX are the reference's from the same cache. After `forward(X)`."""
     cache, columns = cache_of(net, X), dense(Y, net.sizes[-1]).T
     w = None if weights is None else np.transpose(weights).astype(np.float64)
     grads = weighted_gradients(cache, columns, reference_parameters(net), net.hidden, w)
@@ -138,6 +138,7 @@ def check_backward(net, X, Y, weights=None):
         assert_close(layer.db, grads[f"db{l}"].ravel(), near, f"db{l}")
         if l < len(net.layers):
             assert_close(layer.dA, grads[f"dA{l}"].T, near, f"dA{l}")
+    assert_close(net.dX, (reference_parameters(net)["W1"].T @ grads["dZ1"]).T, near, "dX")
 
 
 def bits(*arrays):

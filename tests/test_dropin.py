@@ -11,7 +11,8 @@ from networks import SMALL, assert_close, bits, names
 
 from fastprop import dropin, reference
 
-FUNCTIONS = ("initialise_parameters", "forward_propagation", "compute_cost", "backpropagation", "update_parameters")
+FUNCTIONS = ("initialise_parameters", "forward_propagation", "compute_cost", "backpropagation",
+             "general_backpropagation", "update_parameters")  # fmt: skip
 each_case = pytest.mark.parametrize("case", SMALL, ids=names(SMALL))
 
 
@@ -33,13 +34,15 @@ def columns(case, dtype=np.float64, seed=0):
 
 
 def all_of_it(module, case, parameters, X, Y, lr=0.1):
-    """Everything that a step of a script computes: the cache, J, the gradients, the new parameters."""
+    """Everything that a step of a script computes: the cache, J, the gradients, the new parameters; and the gradients
+    from a given dA, which Y stands for here."""
     cache = module.forward_propagation(X, parameters, output=case.output, hidden=case.hidden)
     J = module.compute_cost(cache, Y, output=case.output)
     # the same cache for both: a Z near 0 may round to the other side of relu's corner
     exact = reference.forward_propagation(X, parameters, output=case.output, hidden=case.hidden)
     grads = module.backpropagation(exact, Y, parameters, hidden=case.hidden)
-    return cache, J, grads, module.update_parameters(parameters, grads, lr)
+    general = module.general_backpropagation(exact, Y, parameters, output=case.output, hidden=case.hidden)
+    return cache, J, grads, module.update_parameters(parameters, grads, lr), general
 
 
 def assert_alike(ours, theirs, tolerance=2e-5):
@@ -55,7 +58,7 @@ def check(case, parameters, X, Y):
     wide = {a.dtype for a in (*parameters.values(), X, Y)} == {np.dtype(np.float64)}
     tolerance = 1e-12 if wide else 2e-5
     ours, theirs = (all_of_it(module, case, parameters, X, Y) for module in (dropin, reference))
-    for i in (0, 2, 3):
+    for i in (0, 2, 3, 4):
         assert_alike(ours[i], theirs[i], tolerance)
     assert isinstance(ours[1], float)
     assert ours[1] == pytest.approx(theirs[1], rel=tolerance, abs=tolerance / 200)
@@ -170,7 +173,7 @@ def test_half_precision_comes_out_as_half():
     case = SMALL[1]
     parameters, X, Y = columns(case, np.float16)
     ours, theirs = (all_of_it(module, case, parameters, X, Y) for module in (dropin, reference))
-    for i in (0, 2, 3):
+    for i in (0, 2, 3, 4):
         assert_alike(ours[i], theirs[i], 5e-3)
 
 
@@ -191,7 +194,7 @@ def test_one_wide_parameter_widens_what_comes_after_it(wide):
 def test_the_learning_rate_may_be_any_number(rate, dtype):
     """This holds also if its dtype widens NumPy's result."""
     parameters, X, Y = columns(MIXED, dtype)
-    _, _, grads, _ = all_of_it(reference, MIXED, parameters, X, Y)
+    grads = all_of_it(reference, MIXED, parameters, X, Y)[2]
     assert_alike(
         dropin.update_parameters(parameters, grads, rate), reference.update_parameters(parameters, grads, rate)
     )
@@ -208,7 +211,7 @@ def test_an_update_takes_any_names(dtype):
 def test_a_float64_update_keeps_its_digits():
     """A step of 1e-12 is lost in float32; float64 parameters must move by it."""
     parameters, X, Y = columns(MIXED)
-    _, _, grads, _ = all_of_it(reference, MIXED, parameters, X, Y)
+    grads = all_of_it(reference, MIXED, parameters, X, Y)[2]
     updated = dropin.update_parameters(parameters, grads, 1e-12)
     for name, value in parameters.items():
         np.testing.assert_array_max_ulp(updated[name], value - 1e-12 * grads["d" + name], 1)
@@ -222,7 +225,7 @@ def test_a_float64_update_keeps_its_digits():
 def test_nothing_that_is_given_is_changed(case):
     parameters, X, Y = columns(case, np.float32)
     cache = dropin.forward_propagation(X, parameters, case.output, case.hidden)
-    grads = dropin.backpropagation(cache, Y, parameters, case.hidden)
+    grads = dropin.general_backpropagation(cache, Y, parameters, case.output, case.hidden)
     given = [*parameters.values(), X, Y, *cache.values(), *grads.values()]
     before = bits(*given)
     dropin.forward_propagation(X, parameters, case.output, case.hidden)

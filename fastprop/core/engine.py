@@ -35,6 +35,7 @@ from ..kernels.plan import (
     SECONDS,
     SHUFFLE,
     STEP,
+    STOPPED,
     TRANSPOSE,
     UPDATE,
     WEIGHT_BEFORE,
@@ -48,7 +49,17 @@ from ..kernels.plan import (
 from ..kernels.scan import address_of
 from ..kernels.simd import LANES
 from ..kernels.sparse import COUNTS, sparse_dW, sparse_forward
-from ..kernels.steps import end_of_epoch, inputs_of_chunk, late_update, phases, prepare, squares_of_blocks, worker
+from ..kernels.steps import (
+    end_of_epoch,
+    inputs_of_chunk,
+    late_update,
+    phases,
+    prepare,
+    squares_of_blocks,
+    start_of_update,
+    update_of_parameters,
+    worker,
+)
 from ..kernels.tiles import compile_tiles
 from ..optimizers import Optimizer
 from . import threads
@@ -182,6 +193,7 @@ class Engine:
         self._rate = allocate(1, np.float64)
         self._no_updates = allocate(1, np.float64)
         self._dA0: np.ndarray | None = None
+        self._own_gradients: np.ndarray | None = None
         self._rates: np.ndarray | None = None
 
     def _write_job(self, loss: int) -> None:
@@ -367,14 +379,27 @@ class Engine:
             self.has_gradients = True
             return cost / weight
 
-    def backward_from(self, dA: np.ndarray, loss: int) -> None:
+    def backward_from(self, dA: np.ndarray, loss: int, do: int = LOSS | BACKWARD | GRADIENTS) -> None:
         """Compute the gradients of Σ dA∗Ŷ, without penalty, from the activations of the last forward pass.
 
         `loss` is the address of the output's routine with ``losses.INNER_PRODUCT``.
         """
         with self._lock, self._changed(loss=loss, summed=1, late=0):
-            self.execute(LOSS | BACKWARD | GRADIENTS, self.rows, 0, 1, None, dA)
+            self.execute(do, self.rows, 0, 1, None, dA)
             self.has_gradients = True
+
+    def jacobian(self, X: np.ndarray, loss: int) -> np.ndarray:
+        """Compute ∂Ŷ/∂X, of shape (m, n_L, n_0), in runs of the plan's batch; `loss` as in :meth:`backward_from`."""
+        n_0, n_L = self.plan.sizes[0], self.plan.sizes[-1]
+        J = np.empty((len(X), n_L, n_0), self.plan.dtype)
+        for start in range(0, len(X), self.plan.batch):
+            run = slice(start, start + self.plan.batch)
+            dA = np.zeros_like(self.forward(X[run], transpose=False))
+            for k in range(n_L):
+                dA[:, k - 1], dA[:, k] = 0, 1
+                self.backward_from(dA, loss, LOSS | BACKWARD)
+                J[run, k] = self.dX()
+        return J
 
     def dX(self) -> np.ndarray:
         """Compute the gradient of X of the last backward pass: scale·W⁽¹⁾ᵀ·dZ⁽¹⁾."""
@@ -444,14 +469,7 @@ class Engine:
             if order is not None:
                 do |= SHUFFLE
                 self._set(seed=seed, epoch=epoch)
-            if optimizer.scheduled:
-                self._rates = optimizer.rates(steps[1] - steps[0])
-                self._set(rates=self._rates, rate_stride=1)
-            else:
-                if self._rates is not None:  # the previous optimizer had a schedule
-                    self._rates = None
-                    self._set(rates=self._rate, rate_stride=0)
-                self._rate[0] = optimizer.lr
+            self._set_rates(optimizer, steps[1] - steps[0])
             if sums is not None:
                 self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
             if epochs is not None:
@@ -464,6 +482,40 @@ class Engine:
                 if epochs is not None:
                     self._set(n_steps=0)
                     epochs.seconds = float(self._totals[SECONDS])
+
+    def update(self, optimizer: Optimizer, moments: np.ndarray, l2: float) -> bool:
+        """Make one step from the gradients as they are, plus those of a penalty; they are not changed.
+
+        Return whether it could be made: not if the sum of their squares, or of those of W, is not finite.
+        """
+        gradients = self._buffers[1]
+        with self._lock:
+            if self.moments is not moments or self._l2 != l2:
+                self._l2 = l2
+                self._train_with(optimizer, moments)
+                late = l2 or optimizer.clip_norm is not None  # then they are added to and scaled in place
+                self._own_gradients = allocate(len(gradients), self.plan.dtype) if late else None
+                self._set(
+                    phase_one=start_of_update.address(self.plan.dtype),
+                    phase_two=update_of_parameters.address(self.plan.dtype),
+                    gradients=self._own_gradients if late else gradients,
+                )
+            if self._own_gradients is not None:
+                self._own_gradients[:] = gradients
+            self._set_rates(optimizer, 1)
+            self.execute(LOSS | GRADIENTS | UPDATE, 1, 0, 1)
+            return not self._tickets[STOPPED]
+
+    def _set_rates(self, optimizer: Optimizer, count: int) -> None:
+        """Give the job record the learning rates of the next steps."""
+        if optimizer.scheduled:
+            self._rates = optimizer.rates(count)
+            self._set(rates=self._rates, rate_stride=1)
+        else:
+            if self._rates is not None:  # the previous optimizer had a schedule
+                self._rates = None
+                self._set(rates=self._rate, rate_stride=0)
+            self._rate[0] = optimizer.lr
 
     def _go_past_epochs(self, epochs: Epochs) -> None:
         """Let the next call go on after the end of an epoch."""

@@ -5,7 +5,7 @@ from types import TracebackType
 import numpy as np
 
 from ..kernels.plan import SMALL_CHUNK as ONE_CHUNK
-from ..kernels.plan import SPARSE_CHUNK
+from ..kernels.plan import SPARSE_CHUNK, LayerKind
 from ..kernels.simd import LANES
 from ..losses import INNER_PRODUCT, loss_routine
 from .architecture import Architecture
@@ -32,9 +32,9 @@ class Engines:
         rows of a sparse X those of a "sparse chunk", and "sparse chunks".
     kept : Engine or None
         The engine that holds the cache of the last forward pass.
-    idle : (list of Engine, list of Engine, list of Engine)
-        Engines for predictions and losses of many rows, of one row, and of rows of a sparse X. Each is taken out while
-        it is used, so that two threads never share one.
+    idle : tuple of list of Engine
+        Engines for predictions and losses of many rows, of one row, and of rows of a sparse X; for Jacobians of many
+        rows, and of one row. Each is taken out while it is used, so that two threads never share one.
     """
 
     def __init__(self, architecture: Architecture, parameters: np.ndarray, gradients: np.ndarray):
@@ -43,7 +43,7 @@ class Engines:
         self.last: Engine | None = None
         self.kinds: dict[str, Engine] = {}
         self.kept: Engine | None = None
-        self.idle: tuple[list[Engine], ...] = ([], [], [])
+        self.idle: tuple[list[Engine], ...] = ([], [], [], [], [])
 
     def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
         """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients.
@@ -103,15 +103,28 @@ class Engines:
             engine = self.kept = self.make(m, keep=True)
         return engine
 
-    def lend(self, m: int, sparse: bool = False) -> "Loan":
-        """Lend an engine for a prediction or a loss of m rows of a dense or sparse X, as a context manager."""
-        batch, idle = min(m, SPARSE_CHUNK if sparse else PREDICT_BATCH), self.idle[2 if sparse else m == 1]
+    def updating(self) -> Engine:
+        """Return the engine that makes updates by themselves, on as many threads as its parameters can use."""
+        engine = self.kinds.get("update")
+        if engine is None or engine.is_stale():
+            net = self.architecture
+            plan = plan_for(net.sizes, [LayerKind()] * len(net.activations), 1, vectors=False, dtype=net.dtype)
+            engine = self.kinds["update"] = Engine(plan, *self._buffers, 0)
+        return engine
+
+    def lend(self, m: int, sparse: bool = False, keep: bool = False) -> "Loan":
+        """Lend an engine for a prediction or a loss of m rows of a dense or sparse X, as a context manager.
+
+        With `keep`, it is one that can go back to a dense X, for a Jacobian.
+        """
+        batch = min(m, SPARSE_CHUNK if sparse else PREDICT_BATCH)
+        idle = self.idle[2 if sparse else (m == 1) + 3 * keep]
         try:
             engine = idle.pop()
         except IndexError:
             engine = None
         if engine is None or engine.plan.batch < batch or engine.is_stale():
-            engine = self.make(batch, train=False, sparse=sparse)
+            engine = self.make(batch, keep=keep, train=keep, sparse=sparse)
         return Loan(engine, idle)
 
 

@@ -9,6 +9,7 @@ from ..activations import Activation
 from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
 from ..texts import html_table, html_text
+from . import arrays
 from .architecture import Architecture, checked_classes
 from .engine import Engine
 from .engines import Engines
@@ -94,6 +95,7 @@ class Model:
         self.n_parameters = architecture.n_parameters
         self._parameters = parameters
         self._gradients = allocate(architecture.layout.length, architecture.dtype)
+        self._penalized = False  # whether the last backward pass has added the penalty to the gradients
         self._optimizer: Optimizer | None = None
         self._classes: list[str | int] | None = None
         self.engines = self.engines_type(architecture, self._parameters, self._gradients)
@@ -241,10 +243,13 @@ class Model:
             if sample_weight is not None:
                 raise ValueError("sample_weight is given with dA, which has no 1/m. Multiply the rows of dA by it.")
             engine.backward_from(self.architecture.check_dA(dA, engine.rows), self.engines.inner_product)
+            self._penalized = False
             return None
         Y = self.architecture.check_targets(Y, engine.rows)
         weights = self.architecture.check_weights(sample_weight, Y)
-        return engine.backward(Y, weights)
+        cost = engine.backward(Y, weights)
+        self._penalized = True
+        return cost
 
     @property
     def dX(self) -> np.ndarray:
@@ -259,6 +264,25 @@ class Model:
             If there was no backward pass.
         """
         return self._passed_back("dX").dX()
+
+    def jacobian(self, X: Any) -> np.ndarray:
+        """Compute ∂Ŷ/∂X, of shape (m, n_L, n_0) and the network's dtype, by one pass forward and one back per output.
+
+        It leaves the gradients and the cache of :meth:`forward` as they are, and may be called from several threads at
+        once, like :meth:`predict`.
+
+        Parameters
+        ----------
+        X : array_like of shape (m, n_0)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X has another width or is not finite, real and two-dimensional.
+        """
+        X = self.architecture.check_features(X)
+        with self.engines.lend(len(X), keep=True) as engine:
+            return engine.jacobian(X, self.engines.inner_product)
 
     def loss(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """Compute the cost J on X and Y; nothing is kept.
@@ -328,6 +352,63 @@ class Model:
             self._optimizer = before
             raise
         return cost / weight
+
+    def step(self, optimizer: Optimizer | None = None) -> None:
+        """Update the parameters from whatever stands in `gradients`, which stay as they are.
+
+        The optimizer clips them as in a fit. The gradient of the network's penalty l2 is added to them, unless the last
+        backward pass was ``backward(Y)``, which has added it already.
+
+        Parameters
+        ----------
+        optimizer : Optimizer, optional
+            None continues with the network's last optimizer; the first one is ``Adam()``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a gradient, the norm to which they are clipped, or the penalty is not finite, or if the optimizer belongs
+            to another network. Nothing is changed then.
+
+        Notes
+        -----
+        After ``forward(X)`` and ``backward(Y)`` the parameters get the bits of ``train_step(X, Y, optimizer)`` without
+        dropout. With plain SGD, whose update is fused there, and for more than 256 rows, which are summed there in
+        chunks, they are equal to rounding.
+
+        Examples
+        --------
+        Two batches that do not fit the memory together:
+
+        >>> net, (X, Y) = Network((3, 8, 1), rng=0), np.random.default_rng(0).random((2, 32, 3))
+        >>> total = np.zeros_like(net.gradients)
+        >>> for part in (slice(0, 16), slice(16, 32)):
+        ...     Y_hat, cost = net.forward(X[part]), net.backward(Y[part, :1])
+        ...     total += net.gradients / 2
+        >>> net.gradients = total
+        >>> net.step(Adam())
+        """
+        if optimizer is None:
+            optimizer = self._optimizer or Adam()
+        gradients = self._gradients
+        self.architecture.layout.clear_padding(gradients)
+        if not arrays.is_finite(gradients):
+            where = int(np.isfinite(gradients).argmin())
+            raise ValueError(
+                f"gradients[{where}] is {gradients[where]}; every gradient must be finite. Look for NaN and infinity "
+                f"in the parameters, and in what the gradients were computed from."
+            )
+        before, moments = self._optimizer, self.bind(optimizer)
+        try:
+            done = self.engines.updating().update(optimizer, moments, 0.0 if self._penalized else self.l2)
+            if not done:
+                raise ValueError(
+                    "the norm of the gradients, or the penalty of the weights, is beyond the range of "
+                    f"{self.dtype.name}. Scale the gradients down, or look for weights that have grown too large."
+                )
+        except Exception:
+            self._optimizer = before
+            raise
 
     def partial_fit(self, X: Any, Y: Any, optimizer: Optimizer | None = None, sample_weight: Any = None) -> float:
         """Train one step on the next batch of a stream: :meth:`train_step` with the optimizer of the step before.

@@ -564,6 +564,24 @@ def inputs_of_chunk(address, step, chunk, item, count, thread):
             scatter(dX, panel, start + p * LANES, min(LANES, size - p * LANES), n_0, scale)
 
 
+# ---- an update by itself, as a job whose phases these are; clipping and penalty follow as in a step ---------------
+
+
+@routine(PHASE)
+def start_of_update(address, step, chunk, item, count, thread):
+    """Phase 1: count the step, and let the optimizer prepare it."""
+    prepare_update(job_at(address))
+
+
+@routine(PHASE)
+def update_of_parameters(address, step, chunk, item, count, thread):
+    """Phase 2: update some of the parameters from the gradients as they are."""
+    job = job_at(address)
+    start, end = parameter_range(job, item, count)
+    if not job.late and start < end:
+        update_range(job, start, end - start)
+
+
 # ---- clipping and penalty: they need the norm of all gradients and the squares of all weights ---------------------
 #
 # Two more phases after the last chunk of a step. `plan.MAX_NORM` tells what `job.late` holds.

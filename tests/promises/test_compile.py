@@ -30,6 +30,9 @@ for threads in (1, 2):
         net = Network((21, 35, 3), hidden, "softmax", dtype=sys.argv[1], rng=0)
         net.fit(X, labels, epochs=2, batch_size=batch, optimizer=Adam(), validation=0.2, progress=False)
         net.predict(X), net.predict(X[:1]), net.loss(X, labels)
+        for rows in (X, X[:1]):
+            net.backward(dA=net.forward(rows))
+            net.dX, net.jacobian(rows), net.step(Adam(clip_norm=0.1))
 print(missed)
 """
 

@@ -53,7 +53,11 @@ def use(case, m, batch, make, options):
         net.backward(Y[-rows:], weights[-rows:])
         net.predict(X[-rows:])
         net.loss(X[-rows:], Y[-rows:], weights[-rows:])
-    shown = [getattr(layer, name) for layer in net.layers for name in ("Z", "A", "dZ")]
+        shown = [net.dX, net.jacobian(X[-rows:])]
+        net.backward(dA=fences.copy(net.predict(X[-rows:])))
+        shown.append(net.dX)
+        net.step(optimizer)
+    shown += [getattr(layer, name) for layer in net.layers for name in ("Z", "A", "dZ")]
     assert all(np.isfinite(a).all() for a in (net.parameters, net.gradients, *shown))
     fences.check()
     fences.forget()
@@ -69,6 +73,7 @@ def use_dropin(case, m):
              dropin.forward_propagation(X, parameters, case.output, hidden).items()}
     assert np.isfinite(dropin.compute_cost(cache, Y, case.output))
     grads = {name: fences.copy(a) for name, a in dropin.backpropagation(cache, Y, parameters, hidden).items()}
+    dropin.general_backpropagation(cache, Y, parameters, case.output, hidden)
     dropin.update_parameters(parameters, grads, 0.1)
     fences.check()
     fences.forget()

@@ -258,12 +258,14 @@ def symbols(routine, dtype):
 ROUTINES = [
     steps.worker, steps.panels_of_chunk, steps.columns_of_chunk, steps.part_of_step, steps.sum_of_parts,
     steps.pass_of_sample, steps.columns_of_sample,
-    steps.squares_of_blocks, steps.late_update, passes.gather_reals, passes.gather_uint8,
+    steps.squares_of_blocks, steps.late_update, steps.start_of_update, steps.update_of_parameters,
+    steps.inputs_of_chunk, passes.gather_reals, passes.gather_uint8,
     sparse.sparse_forward, sparse.sparse_dW,
     *{variant.make().update: None for variant in OPTIMIZERS.values()},
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
     *ACTIVATIONS["gelu"].generated, losses.loss_routine(ACTIVATIONS["softmax"], losses.LOSSES["poisson"]),
+    losses.loss_routine(ACTIVATIONS["softmax"], losses.INNER_PRODUCT),
     *(tiles.tiles_of(group, rows) for group, rows in tiles.groups()),
 ]  # fmt: skip
 

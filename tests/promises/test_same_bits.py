@@ -39,7 +39,11 @@ def train_and_look(case, threads, optimizer, **options):
     Y_hat = net.forward(X)
     costs = [*history.loss, J, net.backward(Y), net.loss(X, Y)]
     shown = [getattr(layer, name) for layer in net.layers for name in ("Z", "A", "dZ")]
-    return bits(net.parameters, net.gradients, Y_hat, net.predict(X), np.array(costs), *shown)
+    from_Y = net.gradients.copy(), net.dX
+    net.backward(dA=Y_hat)
+    net.step(optimizer)
+    of_step = net.gradients, net.dX, net.jacobian(X[:100]), net.parameters
+    return bits(*of_step, *from_Y, Y_hat, net.predict(X), np.array(costs), *shown)
 
 
 @pytest.mark.usefixtures("eager_threads")
