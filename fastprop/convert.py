@@ -1,10 +1,12 @@
 """Conversion of networks to PyTorch and back, and to ONNX files (extras ``torch`` and ``onnx``).
 
+:func:`as_torch_module` converts nothing: it makes a network a part of a PyTorch model. Of the others:
 Converted is what `predict` computes, in the network's dtype: scale, W, b and the activations, and for PyTorch also
 dropout. Modules and models have no loss, penalty or optimizer. The PyTorch module and the ONNX operators of each
 activation stand in :mod:`fastprop.activations`, and here what takes their place in float64.
 """
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,10 +28,12 @@ from .versions import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["from_torch", "to_onnx", "to_torch"]
+__all__ = ["as_torch_module", "from_torch", "to_onnx", "to_torch"]
 
 OPSET = 13
 MOST_BYTES = 2**31 - 2**20  # of parameters: protobuf's limit, less the rest of the model
+# The settings of PyTorch's modules that are others in float64.
+TORCH_FLOAT64 = {"softplus": {"threshold": 40.0}}  # beyond, z is the nearest float64
 # ONNX has these activations in float64, but ONNX Runtime 1.32 has not: the operators that compute the same, if there
 # are any. An argument that is a tuple is another operator.
 _EXPM1 = ("Sub", ("Exp", ("Min", Z, 0.0)), 1.0)  # of z < 0; otherwise 0
@@ -46,7 +50,7 @@ def _torch() -> Any:
     try:
         import torch
     except ModuleNotFoundError:
-        raise missing("torch", "to_torch and from_torch need") from None
+        raise missing("torch", "to_torch, from_torch and as_torch_module need") from None
     return torch
 
 
@@ -163,12 +167,12 @@ def to_torch(net: Network) -> "nn.Sequential":
 
 
 def _module_of(activation: str, dtype: np.dtype) -> Any:
-    """Return the module of an activation: with the first of each setting's values in float32, the last in float64."""
+    """Return the module of an activation."""
     form = ACTIVATIONS[activation].torch
     assert form is not None, f"{activation} has no PyTorch module"
     kind, settings = form
-    which = 0 if dtype == FLOAT32 else -1
-    return getattr(_torch().nn, kind)(**{name: values[which] for name, values in settings.items()})
+    own = {} if dtype == FLOAT32 else TORCH_FLOAT64.get(activation, {})
+    return getattr(_torch().nn, kind)(**{name: values[0] for name, values in settings.items()} | own)
 
 
 @dataclass
@@ -371,6 +375,155 @@ def _values(name: str, tensor: Any) -> np.ndarray:
     dtype = torch.promote_types(tensor.dtype, torch.float32)  # NumPy has no bfloat16
     values = tensor.detach().cpu().to(dtype).numpy()
     return reals(name, values, values.dtype)
+
+
+# ---- a network inside a PyTorch model ----------------------------------------------------------------------------
+
+
+@cache
+def _inner_classes() -> tuple[Any, Any]:
+    """Return the classes of a network's pass in PyTorch's graph and of its module, which are made on demand."""
+    torch = _torch()
+    function: Any = torch.autograd.Function
+    base: Any = torch.nn.Module
+
+    class NetworkFunction(function):
+        """Ŷ of X and the parameters; back from ∂J/∂Ŷ to ∂J/∂X and ∂J/∂θ."""
+
+        @staticmethod
+        def forward(context: Any, module: Any, X: Any, *parameters: Any) -> Any:
+            net = module.net
+            Y_hat = net.forward(X.detach().numpy())
+            context.net, context.kept, context.passes = net, net.engines.kept, net.engines.kept.passes
+            context.save_for_backward(X, *parameters)  # which notices if they are written before the pass back
+            return torch.from_numpy(Y_hat)
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(context: Any, dA: Any) -> Any:
+            X, net, kept = context.saved_tensors[0], context.net, context.net.engines.kept
+            if kept is not context.kept or kept.passes != context.passes:  # another pass has replaced its activations
+                net.forward(X.detach().numpy())
+            net.backward(dA=dA.numpy())
+            needs_X, *needs = context.needs_input_grad[1:]
+            gradients = [gradient for layer in net.layers for gradient in (layer.dW, layer.db)]
+            return (
+                None,
+                torch.from_numpy(net.dX) if needs_X else None,
+                *(torch.from_numpy(g.copy()) if wanted else None for g, wanted in zip(gradients, needs, strict=True)),
+            )
+
+    class NetworkModule(base):
+        """A network as a module: its parameters W1, b1, … are the network's own memory."""
+
+        def __init__(self, net: Network, trained: tuple[bool, ...] | None = None):
+            super().__init__()
+            self.net = net
+            values = [value for layer in net.layers for value in (layer.W, layer.b)]
+            for i, value in enumerate(values):
+                parameter = torch.nn.Parameter(torch.from_numpy(value), trained is None or trained[i])
+                self.register_parameter(f"{'Wb'[i % 2]}{i // 2 + 1}", parameter)
+            self._places = [parameter.data_ptr() for parameter in self.parameters()]
+
+        def forward(self, X: Any) -> Any:
+            parameters = list(self.parameters())
+            self._check(X, parameters)
+            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (X, *parameters)):
+                return NetworkFunction.apply(self, X, *parameters)
+            return torch.from_numpy(self.net.predict(X.detach().numpy()))
+
+        def _check(self, X: Any, parameters: list[Any]) -> None:
+            dtypes = getattr(torch, self.net.dtype.name), torch.uint8
+            if not isinstance(X, torch.Tensor):
+                raise TypeError(f"X is a {type(X).__name__}; it must be a tensor.")
+            if X.dtype not in dtypes or X.device.type != "cpu" or X.layout != torch.strided:
+                raise TypeError(
+                    f"X is a tensor of {X.dtype} on {X.device}; this network takes dense ones of {dtypes[0]} or "
+                    f"torch.uint8 on the CPU. Convert X, or make the network with another dtype."
+                )
+            if [parameter.data_ptr() for parameter in parameters] != self._places:
+                raise RuntimeError(
+                    "the module's parameters are no longer the network's memory. Write them in place, for example "
+                    "load_state_dict without assign, or make another module: as_torch_module(net)."
+                )
+
+        def _apply(self, function: Any, recurse: bool = True) -> Any:
+            if any(function(p.data).data_ptr() != place for p, place in zip(self.parameters(), self._places)):
+                raise TypeError(
+                    f"the module cannot be moved or converted: its parameters are the memory of a network of "
+                    f"{self.net.dtype.name} on the CPU. Make the network with another dtype, or use to_torch."
+                )
+            return super()._apply(function, recurse)
+
+        def extra_repr(self) -> str:
+            return repr(self.net)
+
+        def __reduce__(self) -> Any:
+            trained = tuple(parameter.requires_grad for parameter in self.parameters())
+            rest = {name: value for name, value in vars(self).items() if name not in ("_parameters", "_places", "net")}
+            return _inner_module, (self.net, trained), rest
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            made, arguments, rest = self.__reduce__()
+            other = made(*copy.deepcopy(arguments, memo))
+            for parameter, own in zip(self.parameters(), other.parameters()):
+                memo[id(parameter)] = own  # of which an optimizer that is copied with the module is one
+            other.__setstate__(copy.deepcopy(rest, memo))
+            return other
+
+    return NetworkFunction, NetworkModule
+
+
+def _inner_module(net: Network, trained: tuple[bool, ...] | None = None) -> Any:
+    return _inner_classes()[1](net, trained)
+
+
+def as_torch_module(net: Network) -> "nn.Module":
+    """Make a network a module that computes, and is trained, inside a PyTorch model (extra ``torch``).
+
+    Parameters
+    ----------
+    net : Network
+        Without dropout. Its activations may be custom; its loss, penalty and optimizer have no part in this.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        From X to Ŷ, tensors of the network's dtype on the CPU; X may be of ``torch.uint8`` too. Its parameters W1, b1,
+        … are the network's own memory: what an optimizer of PyTorch does to them, the network has done to it, and
+        ``module.net``, which is `net`, can predict, be saved and trained by itself at any time. Deep copies and pickles
+        have a copy of the network.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If PyTorch is not installed.
+    TypeError
+        If net is no network.
+    ValueError
+        If it has dropout, which only its own training applies.
+
+    Notes
+    -----
+    A pass back fills ``net.gradients``, and copies of them are the gradients of the parameters. Between a pass forward
+    and the pass back through it, the network may make other passes: the activations are then computed once more. A
+    second derivative raises PyTorch's error.
+
+    Examples
+    --------
+    >>> inner = as_torch_module(Network((64, 128, 16), output="tanh"))  # doctest: +SKIP
+    >>> model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), inner, nn.Linear(16, 1))  # doctest: +SKIP
+    >>> optimizer = torch.optim.Adam(model.parameters())  # doctest: +SKIP
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"net is {net!r}; it must be a Network.")
+    _torch()  # raises if it is not there
+    if net.dropout:
+        raise ValueError(
+            f"net has dropout={net.dropout:g}, which is applied in its own training only. Make it without, and put "
+            f"nn.Dropout before or behind the module."
+        )
+    return _inner_module(net)
 
 
 # ---- ONNX --------------------------------------------------------------------------------------------------------

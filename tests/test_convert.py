@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import re
 import sys
 from collections import OrderedDict
@@ -12,8 +13,9 @@ from networks import SMALL, assert_close, bits, data, names, network
 
 from fastprop import SGD, Activation, Adam, Loss, Network, convert
 from fastprop.activations import ACTIVATIONS, HIDDEN
-from fastprop.convert import from_torch, to_onnx, to_torch
+from fastprop.convert import as_torch_module, from_torch, to_onnx, to_torch
 
+CUBE = Activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
 TOLERANCE = 5e-6  # of the largest output: float32's rounding in two orders of summation
 TOLERANCES = {"float32": TOLERANCE, "float64": 1e-13}
 SPREADS = {1: TOLERANCE, 30: 2e-5}  # of X; where most units saturate, the outputs are those of Z of some hundreds
@@ -523,6 +525,224 @@ def test_what_is_no_sequential_is_refused(nn):
             from_torch(module)
 
 
+# ---- inside a PyTorch model ------------------------------------------------------------------------------------------
+
+
+def tensor(net, m=7):
+    import torch
+
+    return torch.from_numpy(rows(net, m)).requires_grad_()
+
+
+def shared(module):
+    """Whether the module's parameters are its network's memory."""
+    values = [value for layer in module.net.layers for value in (layer.W, layer.b)]
+    parameters = [parameter.detach().numpy() for parameter in module.parameters()]
+    return len(values) == len(parameters) and all(map(np.shares_memory, values, parameters))
+
+
+@each_hidden
+@each_output
+def test_the_gradients_of_an_inner_network_are_right(hidden, output, torch):
+    """By torch's own check: central differences in float64, by X and by every parameter."""
+    module = as_torch_module(of((4, 6, 5, 3), hidden, output, dtype="float64"))
+    X = tensor(module.net)
+    assert torch.autograd.gradcheck(lambda X, *parameters: module(X), (X, *module.parameters()))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [lambda: of((1, 1), dtype="float64"), lambda: of((4, 6, 3), scale=0.3, l2=0.1, dtype="float64"),
+     lambda: of((4, 5, 3), output=CUBE, dtype="float64")],
+    ids=["one unit", "scale and penalty", "custom"],
+)  # fmt: skip
+@pytest.mark.parametrize("m", [1, 17])
+def test_the_gradients_of_other_inner_networks_are_right(net, m, torch):
+    module = as_torch_module(net())
+    assert torch.autograd.gradcheck(lambda X, *parameters: module(X), (tensor(module.net, m), *module.parameters()))
+
+
+def test_an_inner_network_may_pass_several_times_before_it_goes_back(torch):
+    """Twice in one graph, with a pass of the network itself between: the activations are computed again."""
+    module = as_torch_module(of((4, 6, 3), "tanh", dtype="float64"))
+    others = tensor(module.net, 5).detach()
+
+    def twice(X, *parameters):
+        first, second = module(X), module(2 * X)
+        module.net.forward(others)
+        return first * second
+
+    assert torch.autograd.gradcheck(twice, (tensor(module.net), *module.parameters()))
+
+
+@each_dtype
+def test_a_model_with_an_inner_network_trains_as_one_of_pytorch(dtype, torch):
+    """30 steps of Adam, layer for layer the same model: the same losses, which fall, and the same parameters."""
+    nn, (X, Y) = torch.nn, (torch.from_numpy(rows(of((n, 1), dtype=dtype), 64)) for n in (5, 1))
+    torch.manual_seed(0)
+    first, last = (nn.Linear(*sizes, dtype=X.dtype) for sizes in ((5, 6), (4, 1)))
+    net = of((6, 20, 4), "relu", "tanh", dtype=dtype)
+    models = [
+        nn.Sequential(copy.deepcopy(first), nn.Tanh(), inner, copy.deepcopy(last))
+        for inner in (as_torch_module(net), to_torch(net))
+    ]
+    losses = []
+    for model in models:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(30):
+            loss = ((model(X) - Y) ** 2).mean()
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    ours, theirs = losses[:30], losses[30:]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4 if dtype == "float32" else 1e-10)
+    assert ours[-1] < 0.8 * ours[0]
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        assert_close(one.detach().numpy(), other.detach().numpy(), 1e-3 if dtype == "float32" else 1e-9)
+    assert shared(models[0][2])
+    assert models[0][2].net is net
+    assert_close(net.predict(rows(net)), outputs(to_torch(net), rows(net)), TOLERANCES[dtype])
+
+
+def test_an_inner_network_keeps_its_padding_zero(torch):
+    """What PyTorch's optimizers write is W and b; the rest of the flat parameters stays as it is."""
+    module = as_torch_module(of((5, 7, 3)))
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=0.1)
+    for _ in range(3):
+        module(tensor(module.net)).square().sum().backward()
+        optimizer.step()
+    padding = module.net.parameters.copy()
+    for l in range(2):
+        for values in module.net.architecture.layout.views(padding, l):
+            values[:] = 0
+    assert not padding.any()
+
+
+def test_without_gradients_an_inner_network_predicts(torch):
+    """In no_grad, and where nothing needs a gradient: the cache of the network's last pass is left alone."""
+    module = as_torch_module(of((5, 7, 3)))
+    X = tensor(module.net)
+    with torch.no_grad():
+        assert bits(module(X).numpy()) == bits(module.net.predict(X.detach().numpy()))
+    module.requires_grad_(False)
+    assert not module(X.detach()).requires_grad
+    assert module.net.engines.kept is None
+
+
+def test_frozen_parameters_of_an_inner_network(torch):
+    """X has its gradient, and only the parameters that want one have theirs."""
+    module = as_torch_module(of((5, 7, 3)))
+    module.W1.requires_grad_(False)
+    X = tensor(module.net)
+    module(X).sum().backward()
+    assert module.W1.grad is None
+    assert_close(X.grad.numpy(), module.net.jacobian(X.detach().numpy()).sum(axis=1).astype(np.float64))
+    assert_close(module.b1.grad.numpy(), module.net.layers[0].db.astype(np.float64))
+    assert not np.shares_memory(module.b1.grad.numpy(), module.net.gradients)
+    pixels = torch.arange(35, dtype=torch.uint8).reshape(7, 5)
+    assert_close(module(pixels).detach().numpy(), module.net.predict(pixels.numpy()).astype(np.float64))
+
+
+def test_parameters_written_between_the_passes_are_noticed(torch):
+    """By PyTorch, as for its own modules."""
+    module = as_torch_module(of((5, 7, 3)))
+    loss = module(tensor(module.net)).sum()
+    with torch.no_grad():
+        module.W1 += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_second_derivative_of_an_inner_network_is_refused(torch):
+    module = as_torch_module(of((5, 7, 3), "tanh"))
+    X = tensor(module.net)
+    (gradient,) = torch.autograd.grad(module(X).square().sum(), X, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("how", ["copied", "pickled"])
+def test_copies_of_an_inner_network_have_a_network_of_their_own(how, torch):
+    """With the same parameters, the same ones of them frozen, in the same mode, and trained apart from it."""
+    module = as_torch_module(of((5, 7, 3), "tanh")).eval()
+    module.b1.requires_grad_(False)
+    other = copy.deepcopy(module) if how == "copied" else pickle.loads(pickle.dumps(module))
+    assert other.net is not module.net
+    assert shared(other)
+    assert not other.training
+    X = rows(module.net)
+    assert bits(outputs(other, X)) == bits(outputs(module, X))
+    assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in module.parameters()]
+    before = bits(module.net.parameters)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    other(torch.from_numpy(X)).sum().backward()
+    optimizer.step()
+    assert bits(module.net.parameters) == before
+    assert bits(outputs(other, X)) == bits(other.net.predict(X)) != bits(outputs(module, X))
+
+
+def test_a_model_that_is_copied_with_its_optimizer_trains_its_copy(torch):
+    model = torch.nn.Sequential(as_torch_module(of((5, 7, 3), "tanh")))
+    model_2, optimizer = copy.deepcopy((model, torch.optim.SGD(model.parameters(), lr=0.1)))
+    before, before_2 = bits(model[0].net.parameters), bits(model_2[0].net.parameters)
+    model_2(tensor(model[0].net)).sum().backward()
+    optimizer.step()
+    assert bits(model[0].net.parameters) == before
+    assert bits(model_2[0].net.parameters) != before_2
+
+
+def test_the_state_of_an_inner_network_is_saved_and_loaded(torch, tmp_path):
+    """By the names W1, b1, …, into the network's own memory."""
+    module, other = as_torch_module(of((5, 7, 3))), as_torch_module(Network((5, 7, 3), rng=5))
+    torch.save(module.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt")
+    assert list(state) == ["W1", "b1", "W2", "b2"]
+    other.load_state_dict(state)
+    assert bits(other.net.parameters) == bits(module.net.parameters)
+    other.load_state_dict(state, assign=True)
+    with pytest.raises(RuntimeError, match="no longer the network's memory"):
+        other(tensor(module.net))
+
+
+@pytest.mark.parametrize(
+    "move", [lambda m: m.double(), lambda m: m.half(), lambda m: m.to("meta"), lambda m: m.to_empty(device="meta")]
+)
+def test_an_inner_network_cannot_be_moved(move, torch):
+    """Nor converted: its parameters would be others. What changes nothing is allowed."""
+    module = as_torch_module(of((5, 7, 3)))
+    model = torch.nn.Sequential(module).float().cpu().to(torch.float32)
+    for each in (model, module):
+        with pytest.raises(TypeError, match="cannot be moved or converted: its parameters are the memory of a network"):
+            move(each)
+    assert shared(module)
+    module(tensor(module.net)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (lambda torch, X: X.double(), r"tensor of torch\.float64 on cpu; .* torch\.float32"),
+        (lambda torch, X: X.half(), r"tensor of torch\.float16"),
+        (lambda torch, X: X.to("meta"), "on meta"),
+        (lambda torch, X: X.to_sparse(), "dense"),
+        (lambda torch, X: X.detach().numpy(), "X is a ndarray; it must be a tensor"),
+        (lambda torch, X: X[:, :4], "X has 4 features; this network takes 5"),
+        (lambda torch, X: X[0], r"X has shape \(5,\)"),
+        (lambda torch, X: X * np.nan, r"X\[0, 0\] is nan"),
+    ],
+)
+def test_what_an_inner_network_does_not_take_is_refused(X, message, torch):
+    module = as_torch_module(of((5, 7, 3)))
+    with pytest.raises((TypeError, ValueError), match=message):
+        module(X(torch, tensor(module.net)))
+
+
+def test_an_inner_network_has_no_dropout(torch):
+    with pytest.raises(ValueError, match=r"net has dropout=0\.2.*nn\.Dropout"):
+        as_torch_module(of((5, 7, 3), dropout=0.2))
+
+
 # ---- to ONNX ---------------------------------------------------------------------------------------------------------
 
 
@@ -634,7 +854,6 @@ def test_onnx_needs_no_pytorch(onnx, monkeypatch, tmp_path):
 
 CONVERSIONS = {"to_torch": to_torch, "to_onnx": lambda net: to_onnx(net, "never.onnx")}
 each_conversion = pytest.mark.parametrize("to", CONVERSIONS.values(), ids=CONVERSIONS)
-CUBE = Activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
 FOURTH = Loss("fourth", lambda y_hat, y: (y_hat - y) ** 4, lambda y_hat, y: 4 * (y_hat - y) ** 3)
 
 
@@ -653,7 +872,7 @@ def test_custom_functions_are_named(to, net, message):
         to(net)
 
 
-@each_conversion
+@pytest.mark.parametrize("to", [*CONVERSIONS.values(), as_torch_module], ids=[*CONVERSIONS, "as_torch_module"])
 @pytest.mark.parametrize("net", [None, {"W1": np.eye(3)}, np.eye(3)], ids=["None", "dict", "array"])
 def test_what_is_no_network_is_refused(to, net):
     with pytest.raises(TypeError, match="it must be a Network"):
@@ -665,9 +884,10 @@ def test_what_is_no_network_is_refused(to, net):
     [
         ("torch", lambda: to_torch(of((3, 2)))),
         ("torch", lambda: from_torch(None)),
+        ("torch", lambda: as_torch_module(of((3, 2)))),
         ("onnx", lambda: to_onnx(of((3, 2)), "never.onnx")),
     ],
-    ids=["to_torch", "from_torch", "to_onnx"],
+    ids=["to_torch", "from_torch", "as_torch_module", "to_onnx"],
 )
 def test_without_its_library_the_extra_is_named(library, call, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
