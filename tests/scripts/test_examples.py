@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from processes import SCRIPTS
 
-from fastprop import Network
+from fastprop import SGD, Network
 
 Run = Callable[..., str]
 
@@ -141,6 +141,64 @@ def test_stream_without_safetensors(run, tmp_path, monkeypatch):
     out = run("stream.py", "--batches", 40, "--every", 20)
     assert out.splitlines()[-1] == "not saved: pip install safetensors"
     assert not list(tmp_path.iterdir())
+
+
+# ---- the pole on the cart ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_reinforce(run, tmp_path, seed):
+    """The pole falls within a second at first, and stays up for eight at the end; the picture is there."""
+    pytest.importorskip("matplotlib", reason="the picture needs matplotlib (extra plot)")
+    lines = run("reinforce.py", "--iterations", 50, "--seed", seed, "--picture", "pictures/of it.png").splitlines()
+    table = [line.split() for line in lines[1:-1]]
+    assert [int(iteration) for iteration, *_ in table] == [1, 10, 20, 30, 40, 50]
+    seconds = [float(row[1]) for row in table]
+    assert seconds[0] < 1 < 8 < min(seconds[-2:])
+    assert lines[-1] == "saved pictures/of it.png"
+    assert (tmp_path / "pictures" / "of it.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reinforce_without_matplotlib(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = run("reinforce.py", "--iterations", 1, "--carts", 3)
+    assert out.splitlines()[-1] == "no picture: pip install matplotlib"
+    assert not list(tmp_path.iterdir())
+
+
+def test_reinforce_goes_up_the_gradient_of_the_policy():
+    """Its gradients are central differences of −Σ advantage·log π/rows; the advantages of each time have a mean of 0,
+    and a cart that is down has none."""
+    module, rng = functions("reinforce.py"), np.random.default_rng(0)
+    net = Network((4, 5, 1), "tanh", dtype="float64", rng=0)
+    states, right, up = module["episodes"](net, 7, rng)
+    better = module["advantages"](up)
+    assert np.array_equal(up, np.logical_and.accumulate(up))
+    assert not better[~up].any()
+    np.testing.assert_allclose(better.sum(axis=1), 0, atol=1e-9)
+
+    def objective():
+        p = module["probability"](net.predict(states[up] / module["SCALES"])[:, 0])
+        return -np.mean(better[up] * np.log(np.where(right[up], p, 1 - p)))
+
+    before = net.parameters.copy()
+    module["learn"](net, SGD(1e-3), states, right, up)
+    net.parameters = before
+    for layer in net.layers:
+        for theta, gradient in ((layer.W, layer.dW), (layer.b, layer.db)):
+            for place in np.ndindex(theta.shape):
+                value, costs = theta[place], []
+                for theta[place] in (value + 1e-6, value - 1e-6):
+                    costs.append(objective())
+                theta[place] = value
+                assert gradient[place] == pytest.approx((costs[0] - costs[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+def test_the_cart_moves_as_in_the_literature():
+    """One push of 10 N for 0.02 s from rest: the speeds that the equations of Barto, Sutton and Anderson give."""
+    pushed = functions("reinforce.py")["pushed"](np.zeros((2, 4)), np.array([True, False]))
+    np.testing.assert_allclose(pushed, [[0, 0.1951, 0, -0.2927], [0, -0.1951, 0, 0.2927]], atol=5e-5)
 
 
 # ---- the pipeline ------------------------------------------------------------------------------------------------

@@ -22,10 +22,28 @@ DOCUMENTS = (
 )
 
 
+def run_example(heading: str, **names: object) -> dict[str, object]:
+    """Run the Python code below a heading; return its names."""
+    code = re.search(r"```python\n(.*?)```", README.partition(f"{heading}\n")[2], re.DOTALL)
+    assert code is not None
+    assert code[1].count("\n") <= 10
+    exec(code[1], names)
+    return names
+
+
+def test_a_loss_of_ones_own_finds_mean_and_spread():
+    """The noise is four times as large on the right as on the left."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (500, 1))
+    y = np.sin(2 * x) + rng.normal(size=x.shape) * np.where(x > 0, 0.4, 0.1)
+    names = run_example("## A loss of one's own", np=np, Network=fastprop.Network, Adam=fastprop.Adam, x=x, y=y)
+    mean, log_variance = names["net"].predict([[-0.5], [0.5]]).T  # type: ignore[attr-defined]
+    np.testing.assert_allclose(mean, np.sin([-1, 1]), atol=0.15)
+    np.testing.assert_allclose(np.exp(log_variance / 2), [0.1, 0.4], rtol=0.25)
+
+
 def test_the_smallest_example_learns_what_its_comment_says():
-    names: dict[str, object] = {}
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(code, names)
+    names = run_example("## The smallest example")
     predicted = names["net"].predict(names["X"]).round()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(predicted, [[0.0], [1.0], [1.0], [0.0]])
 
