@@ -80,7 +80,8 @@ def _call(dtype: np.dtype) -> None:
             for X in (rng.random((200, 5)).astype(dtype), rng.integers(0, 256, (200, 5), np.uint8)):
                 for targets in (labels, Y):
                     net = Network((5, 300, 3), output="softmax", scale=1 / X.max(), dtype=dtype, rng=0)
-                    net.fit(X, targets, epochs=1, batch_size=batch, sample_weight=weights, progress=False)
+                    net.fit(X, targets, epochs=1, batch_size=batch, sample_weight=weights, validation=0.2,
+                            progress=False)  # fmt: skip
                     net.predict(X), net.predict(X[:1])
                     net.loss(X, targets)
                     net.forward(X), net.backward(targets)
