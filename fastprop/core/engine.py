@@ -3,8 +3,6 @@
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -303,17 +301,6 @@ class Engine:
         for name, value in fields.items():
             job[JOB_FIELDS[name]] = address_of(value) if isinstance(value, np.ndarray) else value
 
-    @contextmanager
-    def _changed(self, **fields: Any) -> Iterator[None]:
-        """Set fields of the job record for the calls within the block."""
-        where = [JOB_FIELDS[name] for name in fields]
-        before = self.job[where]
-        try:
-            self._set(**fields)
-            yield
-        finally:
-            self.job[where] = before
-
     def set_batch(self, batch: int) -> None:
         """Set the number of samples of a step, at most that of the plan."""
         self.batch = batch
@@ -384,8 +371,8 @@ class Engine:
 
         `loss` is the address of the output's routine with ``losses.INNER_PRODUCT``.
         """
-        with self._lock, self._changed(loss=loss, summed=1, late=0):
-            self.execute(do, self.rows, 0, 1, None, dA)
+        with self._lock:
+            self._execute_changed(do, dA, loss=loss, summed=1, late=0)
             self.has_gradients = True
 
     def jacobian(self, X: np.ndarray, loss: int) -> np.ndarray:
@@ -409,9 +396,17 @@ class Engine:
                 panels = self.plan.threads * min(self.plan.block_panels, self.plan.chunk_panels)
                 self._dA0 = allocate(panels * panel_stride.py_func(self.plan.sizes[0]), self.plan.dtype)
                 self._set(dA0=self._dA0)
-            with self._changed(phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX):
-                self.execute(0, self.rows, 0, 1)
+            self._execute_changed(0, None, phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX)
         return dX
+
+    def _execute_changed(self, do: int, Y: np.ndarray | None, **fields: Any) -> None:
+        """Do the parts `do` over the rows of the last forward pass, with fields of the job record set for this call."""
+        before = self.job.copy()
+        try:
+            self._set(**fields)
+            self.execute(do, self.rows, 0, 1, None, Y)
+        finally:
+            self.job[:] = before
 
     def loss(self, X: Features, Y: np.ndarray, weights: Weights | None = None) -> float:
         """Compute J only."""

@@ -391,7 +391,7 @@ class Model:
         if optimizer is None:
             optimizer = self._optimizer or Adam()
         gradients = self._gradients
-        self.architecture.layout.clear_padding(gradients)
+        gradients[self.architecture.layout.padding] = 0
         if not arrays.is_finite(gradients):
             where = int(np.isfinite(gradients).argmin())
             raise ValueError(

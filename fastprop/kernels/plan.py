@@ -10,7 +10,7 @@ transposes, dA and dZ.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -214,11 +214,14 @@ class ParameterLayout:
         W, b, ld = self.W[l], self.b[l], row_stride.py_func(n_prev)
         return flat[W : W + n * ld].reshape(n, ld)[:, :n_prev], flat[b : b + n]
 
-    def clear_padding(self, flat: np.ndarray) -> None:
-        """Write zeros between the numbers of a flat buffer."""
-        for n_prev, n, W, b in zip(self.sizes[:-1], self.sizes[1:], self.W, self.b, strict=True):
-            flat[W:b].reshape(n, -1)[:, n_prev:] = 0
-            flat[b + n : b + padded.py_func(n)] = 0
+    @cached_property
+    def padding(self) -> np.ndarray:
+        """The places of a flat buffer that hold nothing."""
+        used = np.zeros(self.length, bool)
+        for l in range(len(self.W)):
+            for part in self.views(used, l):
+                part[:] = True
+        return np.flatnonzero(~used)
 
 
 # Block sizes. README.md in this folder shows the loops in which they appear.
