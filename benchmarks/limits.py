@@ -1,10 +1,10 @@
-"""The limits of the speed: optimizers, batches, order of sums, widths, activations, phases, calls, streams, drop-in.
+"""The limits of the speed: optimizers, batches, order of sums, widths, activations, phases, calls, loops, and others.
 
     python benchmarks/limits.py [TABLE ...]
 
-prints the named tables, or all: optimizers, batches, order, widths, activations, phases, calls, streams, dropin. The
-figures of a row are medians, measured in turns in this one process, on one thread. Shares are of the FMA peak, measured
-in the same turns.
+prints the named tables, or all: optimizers, batches, order, widths, activations, phases, calls, loops, streams, dropin.
+The figures of a row are medians, measured in turns in this one process, on one thread. Shares are of the FMA peak,
+measured in the same turns.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 from unittest import mock
 
 import numba
@@ -22,9 +23,9 @@ from cases import SHAPES, WORK, Case, named, random_data, rows_of
 from compare_peers import POOLS, header, row, say
 from ratios import LR, REST, in_turns
 
-from fastprop import SGD, Activation, Adam, Network, dropin, reference, set_num_threads
+from fastprop import SGD, Activation, Adam, Network, dropin, kernels, reference, set_num_threads
 from fastprop.activations import ACTIVATIONS, HIDDEN
-from fastprop.kernels import plan, steps
+from fastprop.kernels import plan, steps, vectors
 from fastprop.kernels.plan import BACKWARD, FORWARD, LOSS, STEP, TRANSPOSE, flops_per_sample
 from fastprop.optimizers import Optimizer
 
@@ -189,6 +190,53 @@ def calls() -> list[str]:
     return lines
 
 
+@numba.njit
+def predictions(net: Any, X: np.ndarray, out: np.ndarray) -> None:
+    """Predict row by row in compiled code."""
+    for i in range(len(X)):
+        kernels.predict(net, X[i], out[i])
+
+
+@numba.njit
+def products(layers: np.ndarray, parameters: np.ndarray, work: np.ndarray, count: int) -> None:
+    """Do nothing but the forward step of each layer, for one row, many times."""
+    for _ in range(count):
+        for l in range(len(layers)):
+            vectors.forward_share(layers[l], parameters, work, 0, 1, l < len(layers) - 1)
+
+
+@numba.njit
+def training(net: Any, X: np.ndarray, Y: np.ndarray, batch: int) -> None:
+    """Train on batch after batch in compiled code."""
+    for start in range(0, len(X), batch):
+        kernels.train_step(net, X[start : start + batch], Y[start : start + batch])
+
+
+def loops() -> list[str]:
+    """Microseconds in a user's compiled loop: of a prediction of one row, and of a step, beside the least."""
+    lines = header("shape", "predict, one row", "its products alone", "train_step", "a step of fit")
+    for case in SHAPES[:3]:
+        X, Y = random_data(case, rows_of(case, flops_per_sample(case.sizes)))
+        net = Network(case.sizes, output=case.output, rng=0)
+        net.optimizer = SGD(LR)
+        engine = net.engines.make(1, train=False)
+        out = np.empty((len(X), case.sizes[-1]), np.float32)
+        net.predict(X[:1])
+        works = {
+            "predict": lambda net=net, X=X, out=out: predictions(net, X, out),
+            "products": lambda net=net, e=engine, X=X: products(e.plan.layers, net.parameters, e.work, len(X)),
+            "train_step": lambda net=net, X=X, Y=Y, b=case.batch: training(net, X, Y, b),
+            "fit": lambda net=net, X=X, Y=Y, b=case.batch: net.fit(
+                X, Y, epochs=1, batch_size=b, shuffle=False, progress=False
+            ),
+        }
+        seconds = seconds_of(works)
+        counts = (len(X), len(X), len(X) // case.batch, len(X) // case.batch)
+        cells = (seconds[name] / count for name, count in zip(works, counts, strict=True))
+        lines.append(row(case.name, *(f"{1e6 * cell:.2f}" for cell in cells)))
+    return lines
+
+
 def streams() -> list[str]:
     """Microseconds of a training step on batches of 2 to 64 rows, and on batches of their mean size."""
     lines = header("shape", "2 to 64 rows", "33 rows")
@@ -242,6 +290,7 @@ TABLES = {
     "activations": activations,
     "phases": phases,
     "calls": calls,
+    "loops": loops,
     "streams": streams,
     "dropin": dropin_functions,
 }

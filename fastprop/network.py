@@ -71,15 +71,16 @@ class Network(Model):
         Flat, contiguous, 64-byte-aligned, of one common layout: for each layer W, row by row, then b, each padded with
         zeros. They may be written in place.
     optimizer : Optimizer or None
-        The optimizer of the last step.
+        The optimizer of the last step. It may be assigned, as for steps in compiled code
+        (:func:`fastprop.kernels.train_step`).
     classes : list of str or int, or None
         The labels of the classes that the outputs stand for, which are saved with the network.
     n_parameters : int
         The number of parameters, without the padding.
     layers : list of Layer
-    architecture, generator, engines, fit_state
-        For the package itself: the settings together, the generator of the shuffles, the workspaces, and where the last
-        fit stands.
+    architecture, generator, engines, fit_state, record_address
+        For the package itself: the settings together, the generator of the shuffles, the workspaces, where the last
+        fit stands, and what compiled code knows of the network.
 
     Raises
     ------

@@ -107,8 +107,8 @@ class _Engines(Engines):
     the outputs, while the gradients are those of the sum.
     """
 
-    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
-        engine = super().make(batch, keep=keep, train=train, sparse=sparse)
+    def make(self, batch: int, *, train: bool = True, **options: Any) -> Engine:
+        engine = super().make(batch, train=train, **options)
         engine.set_cost(self.architecture.l2 if train else 0.0, self.share, by_samples=train)
         if not train:
             engine.stop_at_Z()

@@ -15,11 +15,11 @@ LADDER = """
 kernels.interrupts
 kernels.jit kernels.simd kernels.estimate kernels.scan kernels.plan kernels.prefetch kernels.tiles kernels.elementwise
 kernels.functions kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps
-kernels.sparse kernels.transfers kernels.__init__
+kernels.sparse kernels.transfers kernels.networks kernels.__init__
 checks texts distribution
 functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers
 core.__init__ core.thread_choice core.cores core.threads core.forms core.arrays core.sparse core.weights
-core.architecture core.engine core.engines core.model
+core.architecture core.engine core.engines core.record core.model
 reference scaling gradcheck plots health
 training.__init__ training.samples training.history training.progress training.pace training.fit training.files
 network

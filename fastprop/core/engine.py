@@ -63,6 +63,7 @@ from ..optimizers import Optimizer
 from . import threads
 from .sparse import Features, SparseRows
 from .thread_choice import Choice
+from .threads import get_num_threads
 from .weights import Weights, addresses
 
 
@@ -388,14 +389,18 @@ class Engine:
                 J[run, k] = self.dX()
         return J
 
+    def reserve_dX(self) -> None:
+        """Allocate memory, for each thread, for the gradients of some panels of X."""
+        if self._dA0 is None:
+            panels = self.plan.threads * min(self.plan.block_panels, self.plan.chunk_panels)
+            self._dA0 = allocate(panels * panel_stride.py_func(self.plan.sizes[0]), self.plan.dtype)
+            self._set(dA0=self._dA0)
+
     def dX(self) -> np.ndarray:
         """Compute the gradient of X of the last backward pass: scale·W⁽¹⁾ᵀ·dZ⁽¹⁾."""
         dX = np.empty((self.rows, self.plan.sizes[0]), self.plan.dtype)
         with self._lock:
-            if self._dA0 is None:
-                panels = self.plan.threads * min(self.plan.block_panels, self.plan.chunk_panels)
-                self._dA0 = allocate(panels * panel_stride.py_func(self.plan.sizes[0]), self.plan.dtype)
-                self._set(dA0=self._dA0)
+            self.reserve_dX()
             self._execute_changed(0, None, phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX)
         return dX
 
@@ -458,13 +463,11 @@ class Engine:
             epoch, if the call ended others.
         """
         with self._lock:
-            if self.moments is not moments:  # each optimizer has moments of its own, if only of length 0
-                self._train_with(optimizer, moments)
+            self.use(optimizer, moments, steps[1] - steps[0])
             do = STEP
             if order is not None:
                 do |= SHUFFLE
                 self._set(seed=seed, epoch=epoch)
-            self._set_rates(optimizer, steps[1] - steps[0])
             if sums is not None:
                 self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
             if epochs is not None:
@@ -523,6 +526,12 @@ class Engine:
             best=0 if epochs.best is None else epochs.best,
         )
 
+    def use(self, optimizer: Optimizer, moments: np.ndarray, steps: int = 1) -> None:
+        """Let the next steps be made by an optimizer, whose learning rates may be those of as many steps."""
+        if self.moments is not moments:  # each optimizer has moments of its own, if only of length 0
+            self._train_with(optimizer, moments)
+        self._set_rates(optimizer, steps)
+
     def _train_with(self, optimizer: Optimizer, moments: np.ndarray) -> None:
         """Point the job record to an optimizer's routines, moments and hyperparameters."""
         self._set(
@@ -577,9 +586,13 @@ def plan_for(
     vectors: bool = True,
     dtype: np.dtype = FLOAT32,
     sparse: bool = False,
+    threads: int | None = None,
 ) -> Plan:
-    """Plan for a batch, on as many threads as its work can use; with `vectors`, a batch of 1 is stored in vectors."""
-    count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
+    """Plan for a batch; with `vectors`, a batch of 1 is stored in vectors.
+
+    Without `threads` it is for as many threads as the work can use.
+    """
+    count = threads or estimate.threads_for(sizes, batch, get_num_threads(), dtype.itemsize, train=train)
     vectors = vectors and batch == 1 and not sparse
     return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors, dtype, sparse)
 

@@ -45,17 +45,21 @@ class Engines:
         self.kept: Engine | None = None
         self.idle: tuple[list[Engine], ...] = ([], [], [], [], [])
 
-    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
+    def make(
+        self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False, threads: int | None = None
+    ) -> Engine:
         """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients.
 
-        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays.
+        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays. Without `threads` their number is chosen
+        from the work.
         """
         net = self.architecture
         drops = bool(net.dropout) and train and not keep
         kinds = [activation.kind(net.dtype, from_Z=drops) for activation in net.activations]
         return Engine(
             plan_for(
-                net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype, sparse=sparse
+                net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype, sparse=sparse,
+                threads=threads,
             ),
             *self._buffers,
             loss_routine(net.output, net.loss).address(net.dtype),
@@ -64,7 +68,7 @@ class Engines:
             dropout=net.dropout,
             dropout_seed=net.dropout_seed,
             check_finite=net.check_finite,
-        )
+        )  # fmt: skip
 
     @property
     def inner_product(self) -> int:

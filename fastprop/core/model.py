@@ -4,8 +4,11 @@ import copy
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
+from numba import from_dtype
 
 from ..activations import Activation
+from ..kernels.jit import compiling
+from ..kernels.networks import NetworkType
 from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
 from ..texts import html_table, html_text
@@ -13,6 +16,7 @@ from . import arrays
 from .architecture import Architecture, checked_classes
 from .engine import Engine
 from .engines import Engines
+from .record import Record
 from .sparse import is_sparse
 
 
@@ -98,6 +102,7 @@ class Model:
         self._penalized = False  # whether the last backward pass has added the penalty to the gradients
         self._optimizer: Optimizer | None = None
         self._classes: list[str | int] | None = None
+        self._record: Record | None = None
         self.engines = self.engines_type(architecture, self._parameters, self._gradients)
 
     @classmethod
@@ -120,7 +125,17 @@ class Model:
     dtype = property(lambda self: self.architecture.dtype)
     check_finite = property(lambda self: self.architecture.check_finite)
     missing = property(lambda self: self.architecture.missing)
-    optimizer = property(lambda self: self._optimizer)
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        if value is None:
+            self._optimizer = None
+        else:
+            self.bind(value)
 
     @property
     def classes(self) -> "list[str | int] | None":
@@ -496,6 +511,21 @@ class Model:
             raise AttributeError("the output layer has no dA: its loss gives dZ directly.")
         layer = engine.plan.layers[index]
         return engine.panels(int(layer[name]), int(layer["n"]), engine.rows)
+
+    @property
+    def _numba_type_(self) -> NetworkType:
+        """The type of the network as an argument of compiled code (:mod:`fastprop.kernels.networks`)."""
+        return NetworkType(from_dtype(self.dtype))
+
+    @property
+    def record_address(self) -> int:
+        """The address of the record that compiled code reads, with the optimizer as it is now."""
+        if self._record is None:
+            with compiling():  # so that two threads do not make two
+                self._record = self._record or Record(self, self.engines)
+        optimizer = self._optimizer
+        self._record.train_with(optimizer, None if optimizer is None else self.bind(optimizer))
+        return self._record.address
 
     # ---- copies and pickles: with new buffers and engines, because engines hold addresses ------------------------
 

@@ -56,6 +56,24 @@ def panels_of(samples):
     return (samples + LANES - 1) // LANES
 
 
+@kernel
+def chunk_of(panels, most):
+    """Return the panels of a chunk, of at most `most`, if a batch is cut into as few chunks as there can be."""
+    chunks = (panels + most - 1) // most
+    return (panels + chunks - 1) // chunks
+
+
+@kernel
+def parts_of(panels, chunk_panels, n_parameters, length):
+    """Return the number of parts of a step, 0 for none.
+
+    With parts, no activation passes from core to core; but each part needs memory for a gradient, which may be as long
+    as the workspace at most.
+    """
+    chunks = (panels + chunk_panels - 1) // chunk_panels
+    return min(chunks, MOST_PARTS) if chunks > 1 and n_parameters <= length else 0
+
+
 def by_dot(n: int, n_prev: int) -> bool:
     """Whether equation 2 reads A_prev itself, not only its transpose: for a single unit, or a single last column."""
     return n == 1 or n_prev % LANES == 1
@@ -269,6 +287,16 @@ SPARSE_CHUNK = 4096
 SHARED_WEIGHTS, COLUMNS = 2**17, 256
 
 
+def largest_weights(sizes: tuple[int, ...], dtype: np.dtype) -> int:
+    """Return the bytes of the largest W."""
+    return max(a * b for a, b in pairwise(sizes)) * dtype.itemsize
+
+
+def most_panels(sizes: tuple[int, ...], dtype: np.dtype) -> int:
+    """Return the most panels of a chunk."""
+    return (SMALL_CHUNK if largest_weights(sizes, dtype) <= SMALL_WEIGHTS else LARGE_CHUNK) // LANES
+
+
 class Plan:
     """The layout of one workspace and the division of one network's work.
 
@@ -307,21 +335,20 @@ class Plan:
         self.sparse = sparse
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
-        largest = max(a * b for a, b in pairwise(sizes)) * dtype.itemsize
+        largest = largest_weights(sizes, dtype)
         small = largest <= SMALL_WEIGHTS
-        block, chunk = (SMALL_BLOCK, SMALL_CHUNK) if small else (LARGE_BLOCK, LARGE_CHUNK)
-        self.block_panels = block // LANES
+        self.block_panels = (SMALL_BLOCK if small else LARGE_BLOCK) // LANES
         if dtype == FLOAT64:
             self.block_panels //= 2 if largest > FAR_WEIGHTS else 4
+        most = most_panels(sizes, dtype)
         if sparse and not small:
-            self.block_panels, chunk = SPARSE_CHUNK // LANES, SPARSE_CHUNK
+            self.block_panels = most = SPARSE_CHUNK // LANES
         # A batch of thousands goes through the whole pass in chunks, so that a chunk's activations stay in the cache.
-        chunks = 1 if keep else -(-batch_panels * LANES // chunk)
-        self.chunk_panels = -(-batch_panels // chunks)
+        self.chunk_panels = batch_panels if keep else chunk_of.py_func(batch_panels, most)
         self._place(kinds)
-        # With parts, no activation passes from core to core; but each part needs memory for a gradient.
-        in_parts = train and not sparse and chunks > 1 and self.layout.length <= self.length
-        self.parts = min(chunks, MOST_PARTS) if in_parts else 0
+        self.parts = 0
+        if train and not sparse:
+            self.parts = parts_of.py_func(batch_panels, self.chunk_panels, self.layout.length, self.length)
         self._share()
         self.layers_address = self.layers.ctypes.data
 

@@ -64,6 +64,20 @@ def test_the_best_accuracy_on_the_spiral_is_that_of_the_nearest_arm(noise):
     assert np.mean(nearest == Y) == pytest.approx(math.erf(math.pi / 3 / noise / math.sqrt(2)), abs=0.005)
 
 
+# ---- the pendulum ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_control(run, seed):
+    """The network, which has no sensor for the speed, swings less than twice as far as the law that it learned from,
+    in the compiled loop and in Python alike."""
+    lines = run("control.py", "--steps", 100_000, "--seed", seed).splitlines()[1:]
+    degrees = {line[:36].strip(): float(line[36:].split()[0]) for line in lines}
+    law = degrees.pop("law, compiled")
+    assert len(degrees) >= 2
+    assert all(law < angle < 2 * law for angle in degrees.values())
+
+
 # ---- the table ---------------------------------------------------------------------------------------------------
 
 
