@@ -216,25 +216,27 @@ def loops() -> list[str]:
     """Microseconds in a user's compiled loop: of a prediction of one row, and of a step, beside the least."""
     lines = header("shape", "predict, one row", "its products alone", "train_step", "a step of fit")
     for case in SHAPES[:3]:
-        X, Y = random_data(case, rows_of(case, flops_per_sample(case.sizes)))
-        net = Network(case.sizes, output=case.output, rng=0)
-        net.optimizer = SGD(LR)
-        engine = net.engines.make(1, train=False)
-        out = np.empty((len(X), case.sizes[-1]), np.float32)
-        net.predict(X[:1])
-        works = {
-            "predict": lambda net=net, X=X, out=out: predictions(net, X, out),
-            "products": lambda net=net, e=engine, X=X: products(e.plan.layers, net.parameters, e.work, len(X)),
-            "train_step": lambda net=net, X=X, Y=Y, b=case.batch: training(net, X, Y, b),
-            "fit": lambda net=net, X=X, Y=Y, b=case.batch: net.fit(
-                X, Y, epochs=1, batch_size=b, shuffle=False, progress=False
-            ),
-        }
-        seconds = seconds_of(works)
-        counts = (len(X), len(X), len(X) // case.batch, len(X) // case.batch)
-        cells = (seconds[name] / count for name, count in zip(works, counts, strict=True))
-        lines.append(row(case.name, *(f"{1e6 * cell:.2f}" for cell in cells)))
+        lines.append(row(case.name, *(f"{1e6 * seconds:.2f}" for seconds in loop_seconds(case))))
     return lines
+
+
+def loop_seconds(case: Case) -> tuple[float, float, float, float]:
+    """Return the seconds of a prediction in a loop, of its products alone, of a step there, and of one of fit."""
+    X, Y = random_data(case, rows_of(case, flops_per_sample(case.sizes)))
+    net = Network(case.sizes, output=case.output, rng=0)
+    net.optimizer = SGD(LR)
+    engine = net.engines.make(1, train=False)
+    out = np.empty((len(X), case.sizes[-1]), np.float32)
+    seconds = seconds_of(
+        {
+            "predict": lambda: predictions(net, X, out),
+            "products": lambda: products(engine.plan.layers, net.parameters, engine.work, len(X)),
+            "train_step": lambda: training(net, X, Y, case.batch),
+            "fit": lambda: net.fit(X, Y, epochs=1, batch_size=case.batch, shuffle=False, progress=False),
+        }
+    )
+    n, steps = len(X), len(X) // case.batch
+    return seconds["predict"] / n, seconds["products"] / n, seconds["train_step"] / steps, seconds["fit"] / steps
 
 
 def streams() -> list[str]:

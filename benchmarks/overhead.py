@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from cases import SHAPES, named, random_data
 from compare_peers import header, label, row, setting, times, write_between
-from limits import dropin_functions, dropin_ratios, print_tables, seconds_of, use_one_thread
+from limits import dropin_functions, dropin_ratios, loop_seconds, print_tables, seconds_of, use_one_thread
 from ratios import LR
 
 from fastprop import SGD, Network, set_num_threads
@@ -200,6 +200,7 @@ class Overhead:
     params = (
         *("epochs", "epochs with validation", "one epoch", "a new network and one epoch"),
         *(f"dropin {dtype} {name}" for dtype, name in DROPIN),
+        *("a prediction in a compiled loop", "a step in a compiled loop"),
         *(f"fit by {solver}" for solver in SOLVERS),
         *("partial_fit", "fit, s", "predict_proba, s"),  # the last two are of `sparse`
     )
@@ -214,6 +215,8 @@ class Overhead:
         figures = {name: taken / besides for name, taken, _, besides in found if name in self.params}
         for dtype, name in DROPIN:
             figures[f"dropin {dtype} {name}"] = 1 / dropin_ratios(named(name), dtype)["all"]
+        predict, products, step, of_fit = loop_seconds(named("xs"))
+        figures |= {"a prediction in a compiled loop": predict / products, "a step in a compiled loop": step / of_fit}
         return figures
 
     setup_cache.timeout = 900

@@ -19,7 +19,7 @@ from optimizers import OPTIMIZERS, each_optimizer_slowly
 import fastprop
 from fastprop import Adam, Network, losses
 from fastprop.activations import ACTIVATIONS
-from fastprop.kernels import elementwise, jit, passes, sparse, steps, tiles
+from fastprop.kernels import elementwise, jit, networks, passes, sparse, steps, tiles
 from fastprop.kernels.jit import Routine
 
 ALLOCATORS = (b"NRT_Allocate", b"NRT_MemInfo_alloc_aligned", b"malloc", b"calloc", b"realloc")
@@ -261,6 +261,7 @@ ROUTINES = [
     steps.squares_of_blocks, steps.late_update, steps.start_of_update, steps.update_of_parameters,
     steps.inputs_of_chunk, passes.gather_reals, passes.gather_uint8,
     sparse.sparse_forward, sparse.sparse_dW,
+    networks.evaluate, networks.train, networks.back,
     *{variant.make().update: None for variant in OPTIMIZERS.values()},
     elementwise.sigmoid_activation, elementwise.tanh_activation, elementwise.softmax_activation,
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
