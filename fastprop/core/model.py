@@ -99,7 +99,7 @@ class Model:
         self.n_parameters = architecture.n_parameters
         self._parameters = parameters
         self._gradients = allocate(architecture.layout.length, architecture.dtype)
-        self._penalized = False  # whether the last backward pass has added the penalty to the gradients
+        self._penalized = np.zeros(1, np.int64)  # whether the last backward pass has added the penalty to the gradients
         self._optimizer: Optimizer | None = None
         self._classes: list[str | int] | None = None
         self._record: Record | None = None
@@ -258,12 +258,12 @@ class Model:
             if sample_weight is not None:
                 raise ValueError("sample_weight is given with dA, which has no 1/m. Multiply the rows of dA by it.")
             engine.backward_from(self.architecture.check_dA(dA, engine.rows), self.engines.inner_product)
-            self._penalized = False
+            self._penalized[0] = False
             return None
         Y = self.architecture.check_targets(Y, engine.rows)
         weights = self.architecture.check_weights(sample_weight, Y)
         cost = engine.backward(Y, weights)
-        self._penalized = True
+        self._penalized[0] = True
         return cost
 
     @property
@@ -415,7 +415,7 @@ class Model:
             )
         before, moments = self._optimizer, self.bind(optimizer)
         try:
-            done = self.engines.updating().update(optimizer, moments, 0.0 if self._penalized else self.l2)
+            done = self.engines.updating().update(optimizer, moments, 0.0 if self._penalized[0] else self.l2)
             if not done:
                 raise ValueError(
                     "the norm of the gradients, or the penalty of the weights, is beyond the range of "
@@ -522,7 +522,7 @@ class Model:
         """The address of the record that compiled code reads, with the optimizer as it is now."""
         if self._record is None:
             with compiling():  # so that two threads do not make two
-                self._record = self._record or Record(self, self.engines)
+                self._record = self._record or Record(self, self.engines, self._penalized)
         optimizer = self._optimizer
         self._record.train_with(optimizer, None if optimizer is None else self.bind(optimizer))
         return self._record.address

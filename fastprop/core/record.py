@@ -29,13 +29,15 @@ class Record:
     network : Model
         Whose address the record holds.
     engines : Engines
+    penalized : ndarray of int64
+        Where `backward` writes that it has not added the penalty to the gradients.
 
     Attributes
     ----------
     address : int
     """
 
-    def __init__(self, network: Any, engines: Engines):
+    def __init__(self, network: Any, engines: Engines, penalized: np.ndarray):
         net, slots = engines.architecture, numba.config.NUMBA_NUM_THREADS
         self._missing = net.missing
         self._evaluating = [
@@ -49,6 +51,7 @@ class Record:
         self._parts = self._reserve()
         self._record = allocate(len(NETWORK_FIELDS) + 1, np.int64)  # one more, as in a job's record
         self.address = address_of(self._record)
+        self._penalized = penalized  # referenced here, because the record holds its address
         self._write(network, engines, slots)
         _records.add(self)
 
@@ -88,6 +91,7 @@ class Record:
             "parts": address_of(self._parts),
             "loss": of_rows[JOB_FIELDS["loss"]],
             "inner_product": engines.inner_product,
+            "penalized": address_of(self._penalized),
             **{name: routine.address(net.dtype) for name, routine in routines.items()},
         }
         for name, value in fields.items():

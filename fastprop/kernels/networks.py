@@ -38,6 +38,7 @@ from .simd import (
     fetch_add,
     get,
     integers,
+    put,
     read_acquire,
     reals,
     record_like,
@@ -66,6 +67,7 @@ _NETWORK = [
         "parts", "part_of_step", "sum_of_parts",  # memory and phases of its steps in parts
         "inputs",  # the phase that computes dX
         "loss", "inner_product",  # routines of the loss, and of Σ dA∗Ŷ
+        "penalized",  # the address of an int64: whether the gradients have that of the penalty
     )
 ]  # fmt: skip
 NETWORK_FIELDS = {name: i for i, (name, _) in enumerate(_NETWORK)}
@@ -457,4 +459,5 @@ def back(record, m, X, dA, dX):
                 call(network.inputs, (address, 0, stage, 0, 1, 0))
             call(job.phase_two, (address, 0, stage, 0, 1, 0))
     job.loss, job.summed, job.late, job.dX = network.loss, 0, late, 0
+    put(integers(network.penalized), 0, 0)
     give_back(flag, 0)

@@ -147,6 +147,21 @@ def test_backward_leaves_training_as_it_was():
     assert bits(net.parameters) == bits(twin.parameters)
 
 
+def test_a_step_after_backward_adds_the_penalty():
+    """As after the method, whose gradients have none of it."""
+    net, twin = network(XS, l2=0.1), network(XS, l2=0.1)
+    X, Y = float_data(XS, 32, "float32")
+    for each in (net, twin):
+        each.forward(X)
+        each.backward(Y)  # whose gradients have it
+    back(net, X, Y, None)
+    net.step(Adam())
+    twin.forward(X)
+    twin.backward(dA=Y)
+    twin.step(Adam())
+    assert bits(net.parameters) == bits(twin.parameters)
+
+
 def test_ones_own_activation_and_loss():
     bent = Activation("bent", lambda z: z + z / (1 + z * z), lambda z: 1 + (1 - z * z) / (1 + z * z) ** 2)
     quartic = Loss("quartic", lambda y_hat, y: (y_hat - y) ** 4, lambda y_hat, y: 4 * (y_hat - y) ** 3)

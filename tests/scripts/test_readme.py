@@ -4,6 +4,7 @@ import doctest
 import re
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from processes import ROOT
@@ -40,6 +41,15 @@ def test_a_loss_of_ones_own_finds_mean_and_spread():
     mean, log_variance = names["net"].predict([[-0.5], [0.5]]).T  # type: ignore[attr-defined]
     np.testing.assert_allclose(mean, np.sin([-1, 1]), atol=0.15)
     np.testing.assert_allclose(np.exp(log_variance / 2), [0.1, 0.4], rtol=0.25)
+
+
+def test_a_network_runs_in_a_compiled_loop():
+    """The state of the simulation comes to rest where it is the network's own output."""
+    net = fastprop.Network((2, 16, 1), output="sigmoid", rng=0)
+    names = run_example("## A network in a compiled loop", np=np, numba=numba, kernels=fastprop.kernels)
+    x = np.zeros(2, np.float32)
+    names["simulate"](net, x, 10_000)  # type: ignore[operator]
+    np.testing.assert_allclose(x, net.predict([x])[0, 0], rtol=1e-4)
 
 
 def test_the_smallest_example_learns_what_its_comment_says():
