@@ -53,9 +53,11 @@ class Activation(Function):
     Parameters
     ----------
     name : str
-    f, df : callable (z: float) → float
-        The activation and its derivative. They may use arithmetic with ``//`` and ``%``, comparisons, ``abs``, ``min``,
+    f : callable (z: float) → float
+        The activation. It may use arithmetic with ``//`` and ``%``, comparisons, ``abs``, ``min``,
         ``max`` and ``round``, and the functions listed in the notes, of :mod:`math` or of NumPy.
+    df : callable (z: float) → float, optional
+        Its derivative, with the same functions. Without it, f is differentiated symbolically.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class Activation(Function):
     ------
     TypeError, ValueError
         If f or df does anything else, or if df is not the derivative of f: it is compared with central differences at
-        50 points in [−4, 4].
+        50 points in [−4, 4]. If f has no derivative that can be compiled, or one that overflows.
 
     Notes
     -----
@@ -102,12 +104,7 @@ class Activation(Function):
 
     Examples
     --------
-    >>> mish = Activation(
-    ...     "mish",
-    ...     lambda z: z * math.tanh(math.log1p(math.exp(z))),
-    ...     lambda z: math.tanh(math.log1p(math.exp(z)))
-    ...     + z * (1 - math.tanh(math.log1p(math.exp(z))) ** 2) / (1 + math.exp(-z)),
-    ... )
+    >>> mish = Activation("mish", lambda z: z * math.tanh(math.log1p(math.exp(z))))
     >>> Network((8, 32, 1), hidden=mish)
     Network((8, 32, 1), hidden=Activation('mish'), output='identity', loss='mse'): 321 parameters
     """

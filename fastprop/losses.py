@@ -20,16 +20,19 @@ arguments of logarithms are clipped to [1e-7, 1 − 1e-7], and the derivative be
 """
 
 import math
-from functools import lru_cache
-from typing import ClassVar
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 from .activations import ACTIVATIONS, Activation
-from .functions.function import Function, compiled
+from .checks import flag
+from .functions.function import POINTS, Function, compiled
 from .functions.symbolic import Lines
 from .kernels import elementwise
 from .kernels.elementwise import LOSS
 from .kernels.jit import Routine
 
+PROBABILITIES = POINTS[(POINTS > 0) & (POINTS < 1)]
 LEAST = 1e-7  # the least probability of which the logarithm is taken
 
 
@@ -39,9 +42,14 @@ class Loss(Function):
     Parameters
     ----------
     name : str
-    f, df : callable (y_hat: float, y: float) → float
-        The loss of one output, which is summed over a sample's outputs, and its derivative by y_hat. They may use the
-        functions that those of an :class:`fastprop.Activation` may use.
+    f : callable (y_hat: float, y: float) → float
+        The loss of one output, which is summed over a sample's outputs. It may use the functions that that of an
+        :class:`fastprop.Activation` may use.
+    df : callable (y_hat: float, y: float) → float, optional
+        Its derivative by y_hat. Without it, f is differentiated symbolically.
+    probabilities : bool
+        Whether ŷ is a probability: f is then looked at in (0, 1) only, and the outputs may be a sigmoid, a softmax or a
+        custom activation.
 
     Attributes
     ----------
@@ -56,14 +64,13 @@ class Loss(Function):
     ------
     TypeError, ValueError
         If f or df does anything else, or if df is not the derivative of f: it is compared with central differences at
-        50 points in [−4, 4], with y = 0, 0.3 and 1.
+        50 points in [−4, 4], with y = 0, 0.3 and 1. If f has no derivative that can be compiled, or one that overflows.
 
     Examples
     --------
     >>> logcosh = Loss(
     ...     "logcosh",
     ...     lambda y_hat, y: abs(y_hat - y) + math.log1p(math.exp(-2 * abs(y_hat - y))) - math.log(2),
-    ...     lambda y_hat, y: math.tanh(y_hat - y),
     ... )
     >>> Network((8, 32, 1), loss=logcosh)
     Network((8, 32, 1), hidden='relu', output='identity', loss=Loss('logcosh')): 321 parameters
@@ -73,6 +80,22 @@ class Loss(Function):
     built_in: ClassVar[dict[str, "Loss"]] = {}
     targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        f: Callable[[float, float], float],
+        df: Callable[[float, float], float] | None = None,
+        *,
+        probabilities: bool = False,
+    ):
+        if flag("probabilities", probabilities):
+            self.points, self.far, self.outputs = PROBABILITIES, PROBABILITIES[:0], ("sigmoid", "softmax")
+        super().__init__(name, f, df)
+
+    def __reduce__(self) -> Any:
+        make, arguments = super().__reduce__()
+        return (partial(make, probabilities=True) if self.points is PROBABILITIES else make), arguments
 
     def accepts(self, output: Activation) -> bool:
         """Return whether the loss makes sense with an output; the range of a custom activation is not known."""

@@ -17,7 +17,8 @@ kernels.jit kernels.simd kernels.estimate kernels.scan kernels.plan kernels.pref
 kernels.functions kernels.updates kernels.equations kernels.vectors kernels.passes kernels.steps
 kernels.sparse kernels.transfers kernels.networks kernels.__init__
 checks texts distribution
-functions.__init__ functions.symbolic functions.function activations losses initializers schedules optimizers
+functions.__init__ functions.symbolic functions.derivative functions.function activations losses initializers
+schedules optimizers
 core.__init__ core.thread_choice core.cores core.threads core.forms core.arrays core.sparse core.weights
 core.architecture core.engine core.engines core.record core.model
 reference scaling gradcheck plots health

@@ -12,10 +12,12 @@ import numpy as np
 
 from ..kernels import elementwise, functions, simd
 from ..kernels.jit import Routine, routine
+from .derivative import derivative
 from .symbolic import Expression, trace
 
 # Points at which a derivative is checked. None of them is a round number, since functions often have kinks there.
 POINTS = np.sort(np.concatenate([np.linspace(-4.03, 4.07, 37), np.linspace(0.013, 0.987, 13)]))
+FAR = np.array([-1e3, -100, -10, 10, 100, 1e3], np.float32)
 EPSILON, TOLERANCE = 1e-6, 1e-4
 
 
@@ -30,7 +32,10 @@ class Function:
     example: ClassVar[str]  # a name for an error message
     built_in: ClassVar[dict[str, Any]]
 
-    def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float]):
+    points: np.ndarray = POINTS  # of the first argument, at which the derivative is checked
+    far: np.ndarray = FAR  # where it must not overflow
+
+    def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float] | None = None):
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"name is {name!r}; it must be a valid Python identifier, such as {self.example!r}.")
         name = unicodedata.normalize("NFKC", name)  # Python normalizes identifiers so: the ligature ﬁ becomes f and i
@@ -39,7 +44,9 @@ class Function:
         self.name, self.f, self.df = name, f, df
         self.value, self.slope  # noqa: B018 (raises if one of them cannot be compiled)
         for others in self.others:
-            check_derivative(name, f, df, *others)
+            check_derivative(name, f, df or self._slope_at, *others, points=self.points)
+        if df is None:
+            self._check_far()
 
     @classmethod
     def unchecked(cls, name: str, f: Any, df: Any, **attributes: Any) -> Self:
@@ -65,8 +72,27 @@ class Function:
 
     @cached_property
     def slope(self) -> Expression:
-        """df as an expression of its arguments."""
-        return expression_of(f"df of {self.name}", self.df, self.arguments)
+        """df as an expression of its arguments; without df, f differentiated symbolically."""
+        if self.df is not None:
+            return expression_of(f"df of {self.name}", self.df, self.arguments)
+        try:
+            return derivative(self.value, self.arguments[0])
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from error
+
+    def _slope_at(self, *values: float) -> float:
+        return float(self.slope.evaluate(**dict(zip(self.arguments, values, strict=True))))
+
+    def _check_far(self) -> None:
+        """Raise a ValueError if the derivative of f, in float32, is not finite at a distant point where f is."""
+        for others in self.others:
+            arguments = dict(zip(self.arguments, (self.far, *map(np.float32, others)), strict=True))
+            f, df = (np.broadcast_to(e.evaluate(**arguments), self.far.shape) for e in (self.value, self.slope))
+            for x in self.far[np.isfinite(f) & ~np.isfinite(df)]:
+                raise ValueError(
+                    f"{self.name}: at {x:g} f is finite, but its derivative overflows as it follows from f. Give df in "
+                    f"a form that does not overflow."
+                )
 
     def __call__(self, *arrays: np.ndarray, deriv: bool = False) -> np.ndarray:
         """Evaluate the function, or with `deriv` its derivative, on each element in NumPy, in any float dtype."""
@@ -100,8 +126,10 @@ def expression_of(what: str, function: Any, arguments: Sequence[str]) -> Express
         raise type(error)(f"{what} cannot be compiled into the kernels: {error}") from error
 
 
-def check_derivative(what: str, f: Callable[..., float], df: Callable[..., float], *others: float) -> None:
-    """Compare df with central differences of f by its first argument; `others` are the remaining arguments.
+def check_derivative(
+    what: str, f: Callable[..., float], df: Callable[..., float], *others: float, points: np.ndarray = POINTS
+) -> None:
+    """Compare df with central differences of f by its first argument, at some points; `others` are the others.
 
     Raises
     ------
@@ -109,18 +137,19 @@ def check_derivative(what: str, f: Callable[..., float], df: Callable[..., float
         If they differ; the message names the point at which they differ most.
     """
     slopes, given, where = [], [], []
-    for x in POINTS.tolist():
+    for x in points.tolist():
         try:
             slope = (f(x + EPSILON, *others) - f(x - EPSILON, *others)) / (2 * EPSILON)
             value = df(x, *others)
         except (ValueError, OverflowError, ZeroDivisionError):
             continue  # x lies outside the domain of f
-        if math.isfinite(slope):
+        if not isinstance(slope, complex) and math.isfinite(slope):
             slopes.append(slope)
             given.append(value)
             where.append(x)
-    if len(where) < len(POINTS) // 5:
-        raise ValueError(f"{what}: f is finite at {len(where)} of {len(POINTS)} points in [-4, 4]; there must be more.")
+    if len(where) < len(points) // 5:
+        span = f"[{points[0]:.0f}, {points[-1]:.0f}]"
+        raise ValueError(f"{what}: f is finite at {len(where)} of {len(points)} points in {span}; there must be more.")
     errors = np.abs(np.subtract(given, slopes)) / np.maximum(1, np.abs(slopes))
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
     if not errors[worst] <= TOLERANCE:

@@ -28,7 +28,7 @@ FUNCTIONS = {
 } | {"fabs": "absolute", "rint": "nearest"}  # fmt: skip
 # NumPy's name: the operator in the kernels.
 _ARITHMETIC = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-_COMPARISONS = {
+COMPARISONS = {
     "less": "<", "greater": ">", "less_equal": "<=", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
 # NumPy's name, if it is another one.
@@ -97,7 +97,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     # ---- operations that a function may apply: NumPy's mixin turns operators into the ufuncs below
 
     def __bool__(self) -> bool:
-        if self.op not in _COMPARISONS:
+        if self.op not in COMPARISONS:
             return bool(self != 0.0)
         if _is_constant(self):
             return bool(self.evaluate())
@@ -130,8 +130,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         if all(isinstance(out, Expression) for out in options.get("out", ())):
             options.pop("out", None)  # total += z binds the name to the result of this call
         if method == "__call__" and not options:
-            if name in FUNCTIONS or name in _ARITHMETIC or name in _COMPARISONS:
-                return _of(name, *inputs)
+            if name in FUNCTIONS or name in _ARITHMETIC or name in COMPARISONS:
+                return operation(name, *inputs)
             if name in _NUMPY:
                 return _NUMPY[name](*inputs)
         raise _refusal(f"np.{ufunc.__name__} was called in a way that is not supported")
@@ -184,22 +184,22 @@ def _refusal(reason: str) -> TypeError:
 
 
 def _larger(a: Any, b: Any) -> Expression:
-    a, b = _as_expression(a), _as_expression(b)
-    return _choice(a < b, b, a)
+    a, b = as_expression(a), as_expression(b)
+    return choice(a < b, b, a)
 
 
 def _smaller(a: Any, b: Any) -> Expression:
-    a, b = _as_expression(a), _as_expression(b)
-    return _choice(a > b, b, a)
+    a, b = as_expression(a), as_expression(b)
+    return choice(a > b, b, a)
 
 
 def _sign(a: Expression) -> Expression:
-    return _choice(a > 0, 1.0, _choice(a < 0, -1.0, 0.0))
+    return choice(a > 0, 1.0, choice(a < 0, -1.0, 0.0))
 
 
 def _power(a: Any, b: Any) -> Expression:
     """Return a**b as products, as a square root, or by exp and log."""
-    a, b = _as_expression(a), _as_expression(b)
+    a, b = as_expression(a), as_expression(b)
     if a.op == "number":
         return Expression("exp", math.log(a.args[0]) * b)
     exponent = b.args[0] if b.op == "number" else math.nan
@@ -210,60 +210,60 @@ def _power(a: Any, b: Any) -> Expression:
     product: Any = 1.0
     for _ in range(abs(int(exponent))):
         product = product * a
-    return _as_expression(product if exponent >= 0 else 1.0 / product)
+    return as_expression(product if exponent >= 0 else 1.0 / product)
 
 
 def _log(a: Any, base: Any = None) -> Any:
-    return _of("log", a) if base is None else _of("log", a) / _of("log", base)
+    return operation("log", a) if base is None else operation("log", a) / operation("log", base)
 
 
 def _hypot(*sides: Any) -> Any:
-    return functools.reduce(lambda a, b: _of("hypot", a, b), sides) if len(sides) > 1 else abs(sides[0])
+    return functools.reduce(lambda a, b: operation("hypot", a, b), sides) if len(sides) > 1 else abs(sides[0])
 
 
 def _remainder(a: Any, b: Any) -> Expression:
     """Return a − b·n for the integer n nearest to a/b, the even one of two: IEEE 754's remainder."""
-    divisor = abs(_as_expression(b))
-    rest = _of("fmod", abs(_as_expression(a)), divisor + divisor)
+    divisor = abs(as_expression(b))
+    rest = operation("fmod", abs(as_expression(a)), divisor + divisor)
     once = rest - divisor
-    nearer = _choice(rest + rest > divisor, _choice(once + once >= divisor, once - divisor, once), rest)
-    return _choice(_as_expression(a) < 0, 0.0 - nearer, nearer)
+    nearer = choice(rest + rest > divisor, choice(once + once >= divisor, once - divisor, once), rest)
+    return choice(as_expression(a) < 0, 0.0 - nearer, nearer)
 
 
 def _modulo(a: Any, b: Any) -> Expression:
     """Return a − b·⌊a/b⌋, Python's a % b."""
-    rest, divisor = _of("fmod", a, b), _as_expression(b)
-    shifted = _choice(divisor < 0, _choice(rest > 0, rest + divisor, rest), _choice(rest < 0, rest + divisor, rest))
-    return _choice(shifted == 0, _of("copysign", 0.0, b), shifted)
+    rest, divisor = operation("fmod", a, b), as_expression(b)
+    shifted = choice(divisor < 0, choice(rest > 0, rest + divisor, rest), choice(rest < 0, rest + divisor, rest))
+    return choice(shifted == 0, operation("copysign", 0.0, b), shifted)
 
 
 def _quotient(a: Any, b: Any) -> Expression:
-    return _of("rint", (_as_expression(a) - _modulo(a, b)) / b)
+    return operation("rint", (as_expression(a) - _modulo(a, b)) / b)
 
 
 def _modf(a: Any) -> tuple[Any, Any]:
-    return a - _of("trunc", a), _of("trunc", a)
+    return a - operation("trunc", a), operation("trunc", a)
 
 
 def _logaddexp(a: Any, b: Any) -> Expression:
-    return _larger(a, b) + _of("log1p", _of("exp", 0.0 - abs(_as_expression(a) - b)))
+    return _larger(a, b) + operation("log1p", operation("exp", 0.0 - abs(as_expression(a) - b)))
 
 
 def _sinc(a: Any) -> Expression:
-    x = math.pi * _as_expression(a)
-    return _choice(x == 0, 1.0, _of("sin", x) / x)
+    x = math.pi * as_expression(a)
+    return choice(x == 0, 1.0, operation("sin", x) / x)
 
 
 def _and(a: Any, b: Any) -> Expression:
-    return _choice(a, _choice(b, 1.0, 0.0), 0.0) != 0.0
+    return choice(a, choice(b, 1.0, 0.0), 0.0) != 0.0
 
 
 def _or(a: Any, b: Any) -> Expression:
-    return _choice(a, 1.0, _choice(b, 1.0, 0.0)) != 0.0
+    return choice(a, 1.0, choice(b, 1.0, 0.0)) != 0.0
 
 
 def _not(a: Any) -> Expression:
-    return _choice(a, 0.0, 1.0) != 0.0
+    return choice(a, 0.0, 1.0) != 0.0
 
 
 # Name in math: the function, on symbols and numbers.
@@ -274,7 +274,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {
     "dist": lambda p, q: _hypot(*(a - b for a, b in zip(p, q, strict=True))),
     "remainder": _remainder,
     "modf": _modf,
-    "ldexp": lambda a, n: a * (_of("exp2", n) if isinstance(n, Expression) else 2.0**n),
+    "ldexp": lambda a, n: a * (operation("exp2", n) if isinstance(n, Expression) else 2.0**n),
     "fma": lambda a, b, c: a * b + c,
     "fsum": sum,
     "sumprod": lambda p, q: sum(a * b for a, b in zip(p, q, strict=True)),
@@ -302,8 +302,8 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "rad2deg": COMPOSED["degrees"],
     "deg2rad": COMPOSED["radians"],
     "logaddexp": _logaddexp,
-    "heaviside": lambda a, at_zero: _choice(a > 0, 1.0, _choice(a < 0, 0.0, _choice(a == 0, at_zero, a))),
-    "signbit": lambda a: _of("copysign", 1.0, a) < 0,
+    "heaviside": lambda a, at_zero: choice(a > 0, 1.0, choice(a < 0, 0.0, choice(a == 0, at_zero, a))),
+    "signbit": lambda a: operation("copysign", 1.0, a) < 0,
     "logical_and": _and,
     "logical_or": _or,
     "logical_not": _not,
@@ -314,7 +314,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
 }
 # Functions of NumPy that are not ufuncs.
 _ARRAY_FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.where: lambda condition, a, b: _choice(condition, a, b),
+    np.where: lambda condition, a, b: choice(condition, a, b),
     np.clip: lambda a, low, high: _smaller(_larger(a, low), high),
     np.round: round,
     np.around: round,
@@ -322,31 +322,31 @@ _ARRAY_FUNCTIONS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def _of(name: str, *args: Any) -> Expression:
+def operation(name: str, *args: Any) -> Expression:
     """Return an operation on expressions and numbers; one on numbers alone is computed."""
-    result = Expression(name, *map(_as_expression, args))
-    return _as_expression(result.evaluate()) if _is_constant(result) and name not in _COMPARISONS else result
+    result = Expression(name, *map(as_expression, args))
+    return as_expression(result.evaluate()) if _is_constant(result) and name not in COMPARISONS else result
 
 
 def _is_constant(operation: Expression) -> bool:
     return all(isinstance(a, Expression) and a.op == "number" for a in operation.args)
 
 
-def _as_expression(value: Any) -> Expression:
+def as_expression(value: Any) -> Expression:
     """Return a number or an expression as an expression of numbers: a comparison becomes 1 or 0."""
     if not isinstance(value, Expression):
         return Expression("number", float(value))
-    return _choice(value, 1.0, 0.0) if value.op in _COMPARISONS else value
+    return choice(value, 1.0, 0.0) if value.op in COMPARISONS else value
 
 
-def _choice(condition: Any, a: Any, b: Any) -> Expression:
+def choice(condition: Any, a: Any, b: Any) -> Expression:
     """Return a where the condition, a comparison or a number, is true, b elsewhere."""
-    a, b = _as_expression(a), _as_expression(b)
+    a, b = as_expression(a), as_expression(b)
     if a.number == b.number:
         return a
     if not isinstance(condition, Expression):
         return a if condition else b
-    if condition.op not in _COMPARISONS:
+    if condition.op not in COMPARISONS:
         condition = condition != 0.0
     if _is_constant(condition):
         return a if condition else b
@@ -398,7 +398,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
                 raise ValueError(f"it has more than {MOST_BRANCHES} cases. Write it with fewer comparisons.")
             if not isinstance(result, Expression | int | float | np.number):
                 raise TypeError(f"it returned a {type(result).__name__}; it must return a number.")
-            return _as_expression(result)
+            return as_expression(result)
         results = []
         for answer in (True, False):
             _answers.given.append((condition, answer))
@@ -406,7 +406,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[str]) -> Expression:
                 results.append(explore())
             finally:
                 _answers.given.pop()
-        return _choice(condition, *results)
+        return choice(condition, *results)
 
     return explore()
 
@@ -465,7 +465,7 @@ class _Math:
             if name in COMPOSED:
                 return COMPOSED[name](*args, **options)
             if name in FUNCTIONS:
-                return _of(name, *args)
+                return operation(name, *args)
             raise _refusal(f"math.{name} is not supported")
 
         return function
@@ -485,7 +485,7 @@ class Lines:
     def name_of(self, expression: Expression) -> str:
         """Append the lines that `expression` needs, and return the name of its value."""
         for node in expression.nodes():
-            if node.number not in self._names and node.op not in _COMPARISONS:
+            if node.number not in self._names and node.op not in COMPARISONS:
                 self._names[node.number] = self._write(node)
         return self._names[expression.number]
 
@@ -493,7 +493,7 @@ class Lines:
         if node.op == "number":
             return repr(node.args[0]).replace("inf", "np.inf").replace("nan", "np.nan")
         if node.op == "where":
-            code = self._choice(node.args[0], *(self._names[arg.number] for arg in node.args[1:]))
+            code = self._select(node.args[0], *(self._names[arg.number] for arg in node.args[1:]))
         else:
             a = [self._names[arg.number] for arg in node.args]
             if node.op in FUNCTIONS:
@@ -506,10 +506,10 @@ class Lines:
         self.lines.append(f"t{len(self.lines)} = {code}")
         return f"t{len(self.lines) - 1}"
 
-    def _choice(self, condition: Expression, a: str, b: str) -> str:
+    def _select(self, condition: Expression, a: str, b: str) -> str:
         x, y = (self._names[arg.number] for arg in condition.args)
         if condition.op == "equal":
             return f"where({x} <= {y}, where({x} >= {y}, {a}, {b}), {b})"
         if condition.op == "not_equal":
             return f"where({x} <= {y}, where({x} >= {y}, {b}, {a}), {a})"
-        return f"where({x} {_COMPARISONS[condition.op]} {y}, {a}, {b})"
+        return f"where({x} {COMPARISONS[condition.op]} {y}, {a}, {b})"
