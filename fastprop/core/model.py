@@ -253,7 +253,8 @@ class Model:
         if engine is None or not engine.rows:
             raise RuntimeError("there is no forward pass to go back through. Call forward(X) first.")
         if (Y is None) == (dA is None):
-            raise ValueError(f"Y and dA are {'both None' if Y is None else 'both given'}; give one of them.")
+            state = "Y is None, and so is dA" if Y is None else "Y and dA are both given"
+            raise TypeError(f"{state}; give one of them.")
         if dA is not None:
             if sample_weight is not None:
                 raise ValueError("sample_weight is given with dA, which has no 1/m. Multiply the rows of dA by it.")

@@ -258,7 +258,7 @@ def test_there_must_be_a_forward_pass():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "Y and dA are both None; give one"),
+        ({}, "Y is None, and so is dA; give one"),
         ({"Y": np.ones((17, 3)), "dA": np.ones((17, 3))}, "Y and dA are both given"),
         ({"dA": np.ones((17, 3)), "sample_weight": np.ones(17)}, r"sample_weight is given with dA.*Multiply the rows"),
         ({"dA": np.ones((16, 3))}, r"dA has shape \(16, 3\); .* must be \(17, 3\)"),

@@ -296,10 +296,12 @@ def run(path, *arguments, cwd, encoding="ascii", **environment):
 
 
 RUNS = {
+    "control.py": (("--steps", 2000), ""),
     "diagnosis.py": (("--epochs", 2, "--picture", "größe.png"), "matplotlib"),
     "exchange.py": (("--folder", "größe"), "onnx"),
     "pipeline.py": (("--folds", 2), "sklearn"),
     "regression.py": (("--rows", 500, "--hidden", 8), ""),
+    "reinforce.py": (("--iterations", 1, "--carts", 4, "--picture", "größe.png"), "matplotlib"),
     "spiral.py": (("--hidden", 4, "--folder", "größe"), "matplotlib"),
     "stream.py": (("--batches", 40, "--every", 20, "--save", "größe.safetensors"), "safetensors"),
     "why_backprop.py": (("--widths", 4, "--plot", "größe.png"), "matplotlib"),
