@@ -7,8 +7,9 @@
     python -m fastprop.compile --all --dtype float64
     python -m fastprop.compile --clear          # remove compiled code, as before an uninstallation
 
-With widths, the tiles of these widths are compiled, all built-in activations and optimizers, and the losses that are
-paired with an output; with ``--all``, all tiles and all pairs of an output and a loss. What is in the cache already is
+With widths, the tiles of these widths are compiled, all built-in activations and optimizers, and for each output the
+loss that is paired with it and the way back from a given dA; with ``--all``, all tiles and all pairs of an output and a
+loss. What is in the cache already is
 loaded. Other processes find the compiled code in NUMBA_CACHE_DIR if that is set, else beside fastprop's sources, else
 in the user's cache folder; they need not be able to write there. The code is for the processor it is compiled on: on a
 cluster of several kinds, run the command once on each, with the same folder. NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, set

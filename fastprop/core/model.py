@@ -41,7 +41,7 @@ class Layer:
         Writable views of the network's flat buffers.
     Z, A, dZ, dA : ndarray of shape (m, n)
         Copies of the results of the last :meth:`Network.forward` and :meth:`Network.backward`, made on access. The
-        output layer has no dA: its loss gives dZ directly.
+        output layer has no dA: its loss gives dZ directly, or dA is given.
     index : int
         l.
     activation : Activation
