@@ -5,12 +5,14 @@ __distribution__ = "fastprop-cpu"  # before the imports: fastprop.distribution c
 from .activations import Activation
 from .core.model import Layer
 from .core.threads import get_num_threads, set_num_threads
+from .ensemble import Ensemble
 from .health import Health, diagnose
 from .losses import Loss
 from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .training.files import Checkpoint
 from .training.history import History
+from .training.many import fit_many
 from .versions import __version__ as __version__
 from .versions import show_versions
 
@@ -21,6 +23,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Checkpoint",
+    "Ensemble",
     "Health",
     "History",
     "Layer",
@@ -29,6 +32,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "diagnose",
+    "fit_many",
     "get_num_threads",
     "set_num_threads",
     "show_versions",

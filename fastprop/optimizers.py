@@ -3,6 +3,7 @@
 The update loops themselves are in :mod:`fastprop.kernels.updates`.
 """
 
+import copy
 import inspect
 import weakref
 from collections.abc import Callable
@@ -146,6 +147,14 @@ class Optimizer:
         """Continue from given moments, of shape (n_moments, length), after `steps` updates."""
         self._moments = moments
         self.steps = steps
+
+    def fresh(self) -> "Optimizer":
+        """Return an optimizer with these settings, without moments, which made no step; a schedule is copied."""
+        other = type(self).__new__(type(self))
+        vars(other).update(
+            vars(self), owner=None, _moments=None, count=allocate(1, np.float64), _lr=copy.deepcopy(self._lr)
+        )
+        return other
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that it was made with, except lr."""

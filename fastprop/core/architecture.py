@@ -111,6 +111,14 @@ class Architecture:
         return ParameterLayout.of(self.sizes)
 
     @property
+    def but_for_the_seed(self) -> tuple[Any, ...]:
+        """All that the networks of one engine have in common: the settings without the seed of dropout."""
+        return (
+            self.sizes, self.hidden, self.output, self.loss, self.l2, self.dropout, self.scale, self.check_finite,
+            self.missing, self.dtype,
+        )  # fmt: skip
+
+    @property
     def activations(self) -> tuple[Activation, ...]:
         """The activation of each layer, the output's last."""
         return (*self.hidden, self.output)

@@ -5,7 +5,7 @@ import threading
 from collections import defaultdict
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -14,8 +14,10 @@ from ..kernels import estimate
 from ..kernels.passes import gather_reals, gather_uint8
 from ..kernels.plan import (
     BACKWARD,
+    COST,
     COST_BEFORE,
     COST_SCALE,
+    ELAPSED,
     FLOAT32,
     FORWARD,
     GRADIENTS,
@@ -36,6 +38,7 @@ from ..kernels.plan import (
     STOPPED,
     TRANSPOSE,
     UPDATE,
+    WEIGHT,
     WEIGHT_BEFORE,
     LayerKind,
     Plan,
@@ -63,7 +66,6 @@ from ..optimizers import Optimizer
 from . import threads
 from .sparse import Features, SparseRows
 from .thread_choice import Choice
-from .threads import get_num_threads
 from .weights import Weights, addresses
 
 
@@ -103,6 +105,22 @@ class Epochs:
         self.seconds = 0.0
 
 
+class Task(NamedTuple):
+    """Steps to train: the arguments of :meth:`Engine.train`."""
+
+    X: Features
+    Y: np.ndarray
+    weights: Weights | None
+    optimizer: Optimizer
+    moments: np.ndarray
+    steps: tuple[int, int]
+    order: np.ndarray | None
+    seed: int
+    epoch: int
+    sums: tuple[float, float]
+    epochs: Epochs | None
+
+
 class Engine:
     """One workspace and the work that is done in it, one call at a time.
 
@@ -123,6 +141,8 @@ class Engine:
         The seed of these draws.
     check_finite : bool
         Whether X was checked to be finite before; if not, a step checks it together with the cost.
+    alone : bool
+        Whether the plan is for one thread, whatever the number of threads that calls may use.
 
     Attributes
     ----------
@@ -154,6 +174,7 @@ class Engine:
         dropout: float = 0.0,
         dropout_seed: int = 0,
         check_finite: bool = True,
+        alone: bool = False,
     ):
         self.plan = plan
         self.rows = 0
@@ -163,7 +184,8 @@ class Engine:
         self.batch = plan.batch
         self.fit_choices: defaultdict[int, Choice] = defaultdict(Choice)
         self._choices: defaultdict[tuple[int, int], Choice] = defaultdict(Choice)
-        self._available = threads.get_num_threads()  # at the time of the plan; 0: the engine must not be used again
+        self._alone = alone
+        self._available = self._threads()  # at the time of the plan; 0: the engine must not be used again
         self._l2 = l2
         self._lock = threading.Lock()
         self._buffers = (parameters, gradients)  # referenced here, because the job record holds their addresses
@@ -309,7 +331,16 @@ class Engine:
 
     def is_stale(self) -> bool:
         """Return whether the number of threads was changed since the work was shared out."""
-        return self._available != threads.get_num_threads()
+        return self._available != self._threads()
+
+    def _threads(self) -> int:
+        return 1 if self._alone else threads.get_num_threads()
+
+    def serve(self, parameters: np.ndarray, gradients: np.ndarray, dropout_seed: int) -> None:
+        """Compute with the buffers of another network from now on, which differs in nothing but the seed of dropout."""
+        self._buffers = parameters, gradients
+        self.moments = None  # the optimizer's fields are written anew before the next step
+        self._set(parameters=parameters, gradients=gradients, drop_seed=dropout_seed)
 
     def execute(
         self,
@@ -430,7 +461,7 @@ class Engine:
         self._measured: Any = X, Y, weights, Y_hat  # referenced here, because the job record holds their addresses
         do = FORWARD | LOSS | (0 if Y_hat is None else OUTPUT)
         where = 0 if Y_hat is None else address_of(Y_hat)
-        prepare(self.address, do, m, self._steps(m), place, *addresses(Y, weights), where)
+        prepare(self.address, do, m, 0, self._steps(m), place, *addresses(Y, weights), 0, where)
 
     def forget_measure(self) -> None:
         """Drop the references to the rows of :meth:`prepare_measure`."""
@@ -447,9 +478,9 @@ class Engine:
         order: np.ndarray | None = None,
         seed: int = 0,
         epoch: int = 0,
-        n_threads: int | None = None,
         sums: tuple[float, float] | None = None,
         epochs: Epochs | None = None,
+        n_threads: int | None = None,
     ) -> tuple[float, float]:
         """Train the steps first…last of an epoch over X; with `epochs`, go on with the next epochs as far as `last`.
 
@@ -463,23 +494,55 @@ class Engine:
             epoch, if the call ended others.
         """
         with self._lock:
-            self.use(optimizer, moments, steps[1] - steps[0])
-            do = STEP
-            if order is not None:
-                do |= SHUFFLE
-                self._set(seed=seed, epoch=epoch)
-            if sums is not None:
-                self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
-            if epochs is not None:
-                self._go_past_epochs(epochs)
+            do = self._begin_training(optimizer, moments, steps, order, seed, epoch, sums, epochs)
             try:
                 return self.execute(do, len(X), *steps, X, Y, weights, order, n_threads=n_threads)
             finally:
-                if sums is not None:
-                    self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
-                if epochs is not None:
-                    self._set(n_steps=0)
-                    epochs.seconds = float(self._totals[SECONDS])
+                self._end_training(sums, epochs)
+
+    def prepare_train(self, task: Task) -> int:
+        """Prepare what :meth:`train` does; return the job's address, for `threads.launch_jobs`."""
+        do, place = self._begin_training(*task[3:]), self._place(task.X)
+        order = 0 if task.order is None else address_of(task.order)
+        prepare(self.address, do, len(task.X), *task.steps, place, *addresses(task.Y, task.weights), order, 0)
+        return self.address
+
+    def trained(self, task: Task) -> tuple[float, float, float]:
+        """Return what :meth:`train` does, and the seconds that the job took, after the call that did it."""
+        self._end_training(task.sums, task.epochs)
+        cost, weight, seconds = self._totals[[COST, WEIGHT, ELAPSED]].tolist()
+        return cost, weight, seconds
+
+    def _begin_training(
+        self,
+        optimizer: Optimizer,
+        moments: np.ndarray,
+        steps: tuple[int, int],
+        order: np.ndarray | None,
+        seed: int,
+        epoch: int,
+        sums: tuple[float, float] | None,
+        epochs: Epochs | None,
+    ) -> int:
+        """Write into the job what a training needs besides the arguments of a call; return the parts to do."""
+        self.use(optimizer, moments, steps[1] - steps[0])
+        do = STEP
+        if order is not None:
+            do |= SHUFFLE
+            self._set(seed=seed, epoch=epoch)
+        if sums is not None:
+            self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
+        if epochs is not None:
+            self._go_past_epochs(epochs)
+        return do
+
+    def _end_training(self, sums: tuple[float, float] | None, epochs: Epochs | None) -> None:
+        """Let the next call begin at zero, and end with its last step."""
+        if sums is not None:
+            self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
+        if epochs is not None:
+            self._set(n_steps=0)
+            epochs.seconds = float(self._totals[SECONDS])
 
     def update(self, optimizer: Optimizer, moments: np.ndarray, l2: float) -> bool:
         """Make one step from the gradients as they are, plus those of a penalty; they are not changed.
@@ -586,13 +649,15 @@ def plan_for(
     vectors: bool = True,
     dtype: np.dtype = FLOAT32,
     sparse: bool = False,
-    threads: int | None = None,
+    alone: bool = False,
 ) -> Plan:
     """Plan for a batch; with `vectors`, a batch of 1 is stored in vectors.
 
-    Without `threads` it is for as many threads as the work can use.
+    The plan is for as many threads as the work can use, or for one.
     """
-    count = threads or estimate.threads_for(sizes, batch, get_num_threads(), dtype.itemsize, train=train)
+    count = 1
+    if not alone:
+        count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
     vectors = vectors and batch == 1 and not sparse
     return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors, dtype, sparse)
 

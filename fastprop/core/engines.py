@@ -1,5 +1,7 @@
 """Engines: which engine serves which batch, and how long it is kept."""
 
+from collections import defaultdict
+from itertools import chain
 from types import TracebackType
 
 import numpy as np
@@ -22,6 +24,8 @@ class Engines:
     architecture : Architecture
     parameters, gradients : ndarray
         The network's flat buffers.
+    alone : bool
+        Whether each call runs on one thread.
 
     Attributes
     ----------
@@ -37,21 +41,21 @@ class Engines:
         rows, and of one row. Each is taken out while it is used, so that two threads never share one.
     """
 
-    def __init__(self, architecture: Architecture, parameters: np.ndarray, gradients: np.ndarray):
+    def __init__(
+        self, architecture: Architecture, parameters: np.ndarray, gradients: np.ndarray, *, alone: bool = False
+    ):
         self.architecture = architecture
         self._buffers = parameters, gradients
+        self._alone = alone
         self.last: Engine | None = None
         self.kinds: dict[str, Engine] = {}
         self.kept: Engine | None = None
         self.idle: tuple[list[Engine], ...] = ([], [], [], [], [])
 
-    def make(
-        self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False, threads: int | None = None
-    ) -> Engine:
+    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
         """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients.
 
-        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays. Without `threads` their number is chosen
-        from the work.
+        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays.
         """
         net = self.architecture
         drops = bool(net.dropout) and train and not keep
@@ -59,7 +63,7 @@ class Engines:
         return Engine(
             plan_for(
                 net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype, sparse=sparse,
-                threads=threads,
+                alone=self._alone,
             ),
             *self._buffers,
             loss_routine(net.output, net.loss).address(net.dtype),
@@ -68,7 +72,14 @@ class Engines:
             dropout=net.dropout,
             dropout_seed=net.dropout_seed,
             check_finite=net.check_finite,
+            alone=self._alone,
         )  # fmt: skip
+
+    def serve(self, others: "Engines") -> None:
+        """Compute for the network of other engines from now on, which differs in nothing but the seed of dropout."""
+        self.architecture, self._buffers = others.architecture, others._buffers
+        for engine in (*self.kinds.values(), *chain(*self.idle)):
+            engine.serve(*self._buffers, self.architecture.dropout_seed)
 
     @property
     def inner_product(self) -> int:
@@ -160,3 +171,34 @@ class Loan:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._idle.append(self._engine)
+
+
+class EnginePool:
+    """Engines that networks use in turn, so that a thousand networks do not need a thousand workspaces.
+
+    Parameters
+    ----------
+    alone : bool
+        Whether each call runs on one thread.
+    """
+
+    def __init__(self, *, alone: bool):
+        self._alone = alone
+        self._idle: defaultdict[tuple, list[Engines]] = defaultdict(list)
+
+    def take(self, own: Engines) -> Engines:
+        """Return engines that compute for the network to which `own` belong, and that no other network uses."""
+        idle = self._idle[self._kind(own)]
+        if not idle:
+            return type(own)(own.architecture, *own._buffers, alone=self._alone)
+        engines = idle.pop()
+        engines.serve(own)
+        return engines
+
+    def give(self, engines: Engines) -> None:
+        """Take engines back."""
+        self._idle[self._kind(engines)].append(engines)
+
+    @staticmethod
+    def _kind(engines: Engines) -> tuple:
+        return type(engines), engines.architecture.but_for_the_seed

@@ -487,6 +487,8 @@ class Model:
 
     def penalty(self) -> float:
         """Return λ/2·Σ W², the part of the cost that penalizes the weights."""
+        if not self.l2:
+            return 0.0
         return self.l2 / 2 * sum(float(np.sum(np.square(layer.W, dtype=np.float64))) for layer in self.layers)
 
     def _passed(self, name: str) -> Engine:
@@ -523,7 +525,10 @@ class Model:
         """The address of the record that compiled code reads, with the optimizer as it is now."""
         if self._record is None:
             with compiling():  # so that two threads do not make two
-                self._record = self._record or Record(self, self.engines, self._penalized)
+                if self._record is None:
+                    buffers = self._parameters, self._gradients
+                    engines = self.engines_type(self.architecture, *buffers, alone=True)
+                    self._record = Record(self, engines, self._penalized)
         optimizer = self._optimizer
         self._record.train_with(optimizer, None if optimizer is None else self.bind(optimizer))
         return self._record.address

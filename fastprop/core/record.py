@@ -29,6 +29,7 @@ class Record:
     network : Model
         Whose address the record holds.
     engines : Engines
+        Those that make engines for one thread.
     penalized : ndarray of int64
         Where `backward` writes that it has not added the penalty to the gradients.
 
@@ -41,10 +42,10 @@ class Record:
         net, slots = engines.architecture, numba.config.NUMBA_NUM_THREADS
         self._missing = net.missing
         self._evaluating = [
-            engines.make(batch, train=False, threads=1) for _ in range(slots) for batch in (1, PREDICT_BATCH)
+            engines.make(batch, train=False) for _ in range(slots) for batch in (1, PREDICT_BATCH)
         ]
-        self._of_rows = engines.make(most_panels(net.sizes, net.dtype) * LANES, threads=1)
-        self._of_row = None if net.dropout else engines.make(1, threads=1)
+        self._of_rows = engines.make(most_panels(net.sizes, net.dtype) * LANES)
+        self._of_row = None if net.dropout else engines.make(1)
         self._training = [engine for engine in (self._of_rows, self._of_row) if engine]
         self._jobs = np.array([engine.address for engine in self._evaluating])
         self._flags = allocate(FLAG * (slots + 1), np.int64)  # the last one is that of training

@@ -3,14 +3,18 @@
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numba
+import numpy as np
 
 from ..checks import whole
 from ..kernels import steps
 from ..kernels.jit import compiling
+from ..kernels.plan import N_TICKETS
+from ..kernels.scan import address_of
 from ..texts import warn
 from . import cores
 
@@ -72,15 +76,30 @@ def launch(worker: int, job: int, threads: int, *call: int) -> tuple[float, floa
     enter one. A call that finds it taken does its work alone, with the same result; so does a forked child, which does
     not have its parent's threads, and a process that may not start threads.
     """
+    return _run(steps.launch, steps.launch_alone, threads, worker, job, threads, *call)
+
+
+def launch_jobs(jobs: np.ndarray, threads: int) -> None:
+    """Do prepared jobs, given by their addresses, each on one of up to `threads` threads, which claim them in order.
+
+    See :func:`launch`.
+    """
+    tickets = np.zeros(N_TICKETS, np.int64)
+    call = address_of(jobs), len(jobs), address_of(tickets), threads
+    _run(steps.launch_jobs, steps.launch_jobs_alone, threads, *call)
+
+
+def _run(shared: Callable, alone: Callable, threads: int, *call: int) -> Any:
+    """Call one of two compiled functions: `shared` if several threads may do it and no parallel region runs."""
     if threads > 1 and _serial:
         _warn_serial()
     elif threads > 1 and _parallel.acquire(blocking=False):
         try:
             if _started or _start():
-                return steps.launch(worker, job, threads, *call)
+                return shared(*call)
         finally:
             _parallel.release()
-    return steps.launch_alone(worker, job, threads, *call)
+    return alone(*call)
 
 
 def _start() -> bool:

@@ -160,10 +160,10 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
 # `totals`, float64: the sum of the costs and the sum of the sample weights so far; the factor that X is multiplied by;
 # the number of updates and the values of the two sums before the call; the factor of the cost, which is applied without
 # the penalty and after the derivative; the number of updates before step 0 of the epoch; the time at which training
-# began, or went on after a measurement; the seconds from then to the end of the call; and the least cost of held-out
-# samples.
+# began, or went on after a measurement; the seconds from then to the end of the call; the least cost of held-out
+# samples; and the seconds of a job that was claimed, from its beginning to its end.
 (COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH, STARTED, SECONDS,
- LEAST_COST) = range(11)  # fmt: skip
+ LEAST_COST, ELAPSED) = range(12)  # fmt: skip
 N_TOTALS = 16
 
 # `records`, float64: of each epoch that a call ends, the sums of the costs and of the sample weights, the seconds of

@@ -44,6 +44,7 @@ from .plan import (
     COST_BEFORE,
     COST_SCALE,
     DONE,
+    ELAPSED,
     EPOCH_COST,
     EPOCH_SECONDS,
     EPOCH_WEIGHT,
@@ -917,9 +918,9 @@ def call_totals(address):
 
 
 @entry
-def prepare(job, do, m, last, X, Y, labels, weights, output_weights, Y_hat):
-    """Write the arguments of a call on one thread into a job that another job's worker will start."""
-    prepare_call(job, 1, do, m, 0, last, X, Y, labels, weights, output_weights, 0, Y_hat)
+def prepare(job, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
+    """Write the arguments of a call on one thread into a job that another worker, or `launch_jobs`, will start."""
+    prepare_call(job, 1, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat)
 
 
 @entry
@@ -937,3 +938,38 @@ def launch(worker_address, job, threads, do, m, first, last, X, Y, labels, weigh
     for thread in prange(threads):
         call(worker_address, (job, thread))
     return call_totals(job)
+
+
+# ---- many jobs in one call, each on one thread -------------------------------------------------------------------
+
+
+@kernel
+def do_jobs(jobs, count, tickets):
+    """Claim prepared jobs, in the order of the list of their addresses, and do each alone, until none is left."""
+    i = fetch_add(integers(tickets), NEXT, 1)
+    while i < count:
+        address = get(integers(jobs), i)
+        job = job_at(address)
+        totals = doubles(job.totals)
+        began = clock()
+        put(totals, STARTED, began)
+        call(job.worker, (address, 0))
+        ended = clock()
+        put(totals, SECONDS, ended - get(totals, STARTED))
+        put(totals, ELAPSED, ended - began)
+        i = fetch_add(integers(tickets), NEXT, 1)
+
+
+@entry
+def launch_jobs_alone(jobs, count, tickets, threads):
+    """Do prepared jobs, whose addresses are in a list, one after the other on the calling thread."""
+    put(integers(tickets), NEXT, 0)
+    do_jobs(jobs, count, tickets)
+
+
+@entry(parallel=True)
+def launch_jobs(jobs, count, tickets, threads):
+    """Do prepared jobs, whose addresses are in a list, each on one of `threads` threads, or of as many as there are."""
+    put(integers(tickets), NEXT, 0)
+    for _ in prange(threads):
+        do_jobs(jobs, count, tickets)

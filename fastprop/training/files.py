@@ -12,7 +12,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,10 +35,12 @@ from ..optimizers import OPTIMIZERS, Optimizer
 from .history import Best, FitState, History
 
 FORMAT = "fastprop 2"
+FORMAT_OF_MANY = "fastprop ensemble 1"
 OLD_FORMAT = "fastprop 1"  # which had the history's lists in its JSON
 # The fields of a file. They are written out, so that a new attribute of a class cannot change the format.
 FIT_FIELDS = (
-    "rows", "batch_size", "shuffle", "fraction", "seed", "updates", "epoch", "step", "cost", "weight", "seconds",
+    "rows", "batch_size", "shuffle", "fraction", "bootstrap", "seed", "updates", "epoch", "step", "cost", "weight",
+    "seconds",
 )  # fmt: skip
 HISTORY_LISTS = ("loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second")
 HISTORY_VALUES = ("best_epoch", "running_loss", "interrupted")
@@ -46,6 +48,7 @@ GENERATORS = ("PCG64", "PCG64DXSM")  # whose state consists of integers only
 MOST_JSON = 2 * 10**7  # characters: parsed, nested lists take nearly 30 times their text
 
 AnyModel = TypeVar("AnyModel", bound=Model)
+Made = TypeVar("Made")
 
 
 def _safetensors() -> Any:
@@ -61,17 +64,46 @@ def _safetensors() -> Any:
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a network to a file; see :meth:`fastprop.Network.save`."""
-    safetensors = _safetensors()
+    _write(path, *_described(model), "this network")
+
+
+def save_many(models: Sequence[Model], path: str | os.PathLike[str]) -> None:
+    """Write networks to one file: all that a file of network i would hold, with the prefix ``i.``."""
+    tensors: dict[str, np.ndarray] = {}
+    metadata = {"format": FORMAT_OF_MANY}
+    for i, model in enumerate(models):
+        try:
+            described = _described(model)
+        except ValueError as error:
+            raise ValueError(f"network {i}: {error}") from error
+        tensors |= {f"{i}.{name}": values for name, values in described[0].items()}
+        metadata |= {f"{i}.{name}": text for name, text in described[1].items()}
+    _check_json(metadata.values(), "this ensemble cannot be saved: its")
+    _write(path, tensors, metadata, "this ensemble")
+
+
+def _described(model: Model) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the tensors and the metadata of a network, checked."""
     state = _state_to_save(model)
     tensors, metadata = _tensors(model, state), _metadata(model, state)
     for name, values in tensors.items():
         if not name.startswith("history."):  # losses may be anything
             _check_finite(name, values)
+    return tensors, metadata
+
+
+def _write(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], metadata: dict[str, str], what: str) -> None:
+    safetensors = _safetensors()
     try:
         content = safetensors.numpy.save(tensors, metadata)
     except safetensors.SafetensorError as error:  # the header cannot hold that many layers or labels
-        raise ValueError(f"this network cannot be saved: {error}") from None
+        raise ValueError(f"{what} cannot be saved: {error}") from None
     replace_file(Path(path), content)
+
+
+def _check_json(texts: Iterable[str], whose: str = "its") -> None:
+    if sum(map(len, texts)) > MOST_JSON:
+        raise ValueError(f"{whose} metadata has more than {MOST_JSON} characters.")
 
 
 class _NotFiniteError(ValueError):
@@ -208,17 +240,83 @@ def _generator_state(generator: np.random.Generator) -> dict[str, Any]:
 
 def load(kind: type[AnyModel], path: str | os.PathLike[str], functions: Sequence[Activation | Loss] = ()) -> AnyModel:
     """Return a network of class `kind` from a file; see :meth:`fastprop.Network.load`."""
+    given = list(functions)
+    return _read_from(path, lambda file: _model(kind, file, given), "a network's file")
+
+
+def load_many(
+    kind: type[AnyModel],
+    path: str | os.PathLike[str],
+    functions: Sequence[Activation | Loss],
+    make: Callable[[list[AnyModel]], Made],
+) -> Made:
+    """Return what `make` makes of the networks of class `kind` in a file."""
+    given = list(functions)
+
+    def read(file: Any) -> Made:
+        return make([_model(kind, part, given) for part in _parts(file)])
+
+    return _read_from(path, read, "an ensemble's file")
+
+
+def _read_from(path: str | os.PathLike[str], read: Callable[[Any], Made], what: str) -> Made:
+    """Return what `read` makes of an open file; whatever is wrong with the file is a ValueError."""
     safetensors = _safetensors()
-    path, functions = Path(path), list(functions)
+    path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"{os.fspath(path)!r} is no file.")
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            return _model(kind, file, functions)
+            return read(file)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a network's file, or damaged: {error}") from error
+        raise ValueError(f"{os.fspath(path)!r} is not {what}, or damaged: {error}") from error
     except safetensors.SafetensorError as error:
         raise ValueError(f"{os.fspath(path)!r} is not a safetensors file, or damaged: {error}") from None
+
+
+class _Part:
+    """The part of a file that belongs to one network, which is read as a file of this network."""
+
+    def __init__(self, file: Any, prefix: str):
+        self._file, self._prefix = file, prefix
+        self._names: list[str] = []
+        self._metadata = {"format": FORMAT}
+
+    def metadata(self) -> dict[str, str]:
+        return self._metadata
+
+    def keys(self) -> list[str]:
+        return self._names
+
+    def get_slice(self, name: str) -> Any:
+        return self._file.get_slice(self._prefix + name)
+
+    def get_tensor(self, name: str) -> Any:
+        return self._file.get_tensor(self._prefix + name)
+
+    def add(self, name: str, text: str | None) -> None:
+        """Add the name of a tensor, or of a text of the metadata with this text."""
+        if text is None:
+            self._names.append(name)
+        else:
+            self._metadata[name] = text
+
+
+def _parts(file: Any) -> list[_Part]:
+    """Return the parts of a file of many networks, in their order."""
+    metadata = dict(file.metadata() or {})
+    if metadata.pop("format", None) != FORMAT_OF_MANY:
+        raise ValueError(f"its format is not {FORMAT_OF_MANY!r}.")
+    _check_json(metadata.values())
+    parts: dict[str, _Part] = {}
+    for whole_name, text in (*metadata.items(), *dict.fromkeys(file.keys()).items()):
+        number_of, dot, name = whole_name.partition(".")
+        if number_of not in parts:
+            parts[number_of] = _Part(file, number_of + dot)
+        parts[number_of].add(name, text)
+    if set(parts) != {str(i) for i in range(len(parts))}:
+        raise ValueError("its networks are not numbered from 0 on.")
+    return [parts[str(i)] for i in range(len(parts))]
 
 
 @dataclass
@@ -237,8 +335,7 @@ class _Contents:
         if metadata.get("format") not in (FORMAT, OLD_FORMAT):
             raise ValueError(f"its format is {metadata.get('format')!r}, and not {FORMAT!r}.")
         texts = [metadata[name] for name in ("network", "optimizer", "fit")]
-        if sum(map(len, texts)) > MOST_JSON:
-            raise ValueError(f"its metadata has more than {MOST_JSON} characters.")
+        _check_json(texts)
         network, optimizer, fit = map(json.loads, texts)
         sizes = tuple(_whole("sizes", n, 1) for n in network["sizes"])
         dropout, seed = network["dropout"]
@@ -421,6 +518,7 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
         shuffle=flag("shuffle", described["shuffle"]),
         fraction=number("fraction", described["fraction"], least=0, below=1),
         seed=_whole("seed", described["seed"], 0, 2**62),
+        bootstrap=flag("bootstrap", described.get("bootstrap", False)),  # files before ensembles have none
         updates=_whole("updates", described["updates"], 0),
         epoch=_whole("epoch", described["epoch"], 0),
         step=_whole("step", described["step"], 0),

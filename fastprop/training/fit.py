@@ -1,8 +1,9 @@
 """fit: epochs in compiled code, and what happens between them."""
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from .. import scaling
 from ..checks import flag, generator, whole
 from ..core import arrays
-from ..core.engine import Engine, Epochs
+from ..core.engine import Engine, Epochs, Task
+from ..core.engines import Engines
 from ..core.model import Model
 from ..core.sparse import is_sparse
 from ..kernels import passes
@@ -25,21 +27,70 @@ from .history import Best, FitState, History
 from .pace import Pace
 from .progress import Progress
 
+LEAST_SECONDS = 1e-9  # that count for an epoch
 CONSTANT_EPOCHS = 10  # after which a fit should be better than a constant prediction
 
 
-def fit(model: Model, X: Any, Y: Any, *, optimizer: Any, progress: Any, rng: Any, resume: Any, **asked: Any) -> History:
+def fit(
+    model: Model,
+    X: Any,
+    Y: Any,
+    *,
+    sample_weight: Any,
+    class_weight: Any,
+    validation: Any,
+    callbacks: Any,
+    optimizer: Any,
+    progress: Any,
+    rng: Any,
+    **course: Any,
+) -> History:
     """Train a network for some epochs; see :meth:`fastprop.Network.fit`, which calls this."""
-    job = Fit(model, X, Y, **asked)
-    job.begin(optimizer, progress, rng, flag("resume", resume))
-    history = job.run()
+    data = samples.Given.checked(model.architecture, X, Y, sample_weight, class_weight, validation)
+    job = Fit(model, data, Course.checked(**course), checked_callbacks("callbacks", callbacks))
+    source = model.generator if rng is None else generator(rng)
+    bar = Progress(progress, job.samples)
+    job.bind(optimizer)
+    job.begin(source)
+    history = job.run(bar)
     for text in job.warnings:
         warn(text, RuntimeWarning, stacklevel=3)
     return history
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a fit goes through its data: the arguments of :meth:`fastprop.Network.fit` of these names, checked."""
+
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    early_stopping: int | None
+    resume: bool
+    bootstrap: bool = False  # whether the rows are drawn with replacement, see :meth:`.samples.Given.drawn`
+
+    @classmethod
+    def checked(
+        cls, epochs: Any, batch_size: Any, shuffle: Any, early_stopping: Any, resume: Any, bootstrap: Any = False
+    ) -> "Course":
+        return cls(
+            whole("epochs", epochs),
+            whole("batch_size", batch_size),
+            flag("shuffle", shuffle),
+            None if early_stopping is None else whole("early_stopping", early_stopping),
+            flag("resume", resume),
+            flag("bootstrap", bootstrap),
+        )
+
+
+Callbacks = tuple[list[tuple[int, Any]], list[Any]]  # pairs (k, what to call after k steps), and what after each epoch
+
+
 class Fit:
-    """One call of :meth:`fastprop.Network.fit`: its arguments, checked, and its course.
+    """One fit of one network: its arguments, checked, and its course.
+
+    A fit is bound to its optimizer, begins, and runs: by itself (:meth:`run`), or together with others
+    (:mod:`.many`). Only while it runs does it hold engines, the order of its rows, and rows that are drawn for it.
 
     A fit is a sequence of slices, and a slice a run of steps in one compiled call, which goes on from epoch to epoch
     where nothing needs Python between them. A callback that has `epochs_left`, the number of epochs after which it may
@@ -47,73 +98,63 @@ class Fit:
     history then already contains the later ones, and the network has the last parameters.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        X: Any,
-        Y: Any,
-        *,
-        epochs: Any,
-        batch_size: Any,
-        shuffle: Any,
-        sample_weight: Any,
-        class_weight: Any,
-        validation: Any,
-        early_stopping: Any,
-        callbacks: Any,
-    ):
-        """Check the arguments; nothing is changed."""
-        net = model.architecture
-        self.model = model
-        self.X, self.Y = net.check_samples(X, Y)
-        rows = len(self.X)
-        self.weights = samples.class_weights(class_weight, self.Y, net, net.check_weights(sample_weight, self.Y))
-        self.epochs = whole("epochs", epochs)
-        self.batch_size = whole("batch_size", batch_size)
-        self.shuffle = flag("shuffle", shuffle)
-        n_held_out = samples.n_held_out(validation, rows, self.weights)
-        self.fraction = validation if n_held_out else 0.0
-        self.held_out = None if n_held_out else samples.validation_data(validation, net)
-        self.patience = None if early_stopping is None else whole("early_stopping", early_stopping)
-        if self.patience and self.held_out is None and not self.fraction:
+    def __init__(self, model: Model, given: samples.Given, course: Course, callbacks: Callbacks):
+        """Check what the arguments have to do with each other; nothing is changed."""
+        self.model, self.given, self.course = model, given, course
+        self.patience = course.early_stopping or 0
+        if self.patience and given.held_out is None and not given.n_held_out:
             raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
-        self.after_steps, self.after_epochs = checked_callbacks("callbacks", callbacks)
+        self.after_steps, self.after_epochs = callbacks
         self.calls_late = not self.after_steps and all(hasattr(call, "epochs_left") for call in self.after_epochs)
-        self.m = rows - n_held_out
-        self.batch = min(self.batch_size, self.m)
+        self.m = len(given.X) - given.n_held_out
+        self.batch = min(course.batch_size, self.m)
         self.n_steps = -(-self.m // self.batch)
-        self.ended = False
+        self.samples = course.epochs * self.m
+        self.started = self.ended = self.over = False
         self.validation: Engine | None = None
         self.warnings: list[str] = []
 
     # ---- begin ---------------------------------------------------------------------------------------------------
 
-    def begin(self, optimizer: Any, progress: Any, rng: Any, resume: bool) -> None:
-        """Check the rest, bind the optimizer, and draw the rows that are held out."""
+    def bind(self, optimizer: Any) -> None:
+        """Bind the optimizer and announce the fit to the callbacks; if one of them refuses, nothing is changed."""
         model = self.model
-        source = model.generator if rng is None else generator(rng)
-        state = self._state_to_resume(optimizer) if resume else None
-        self.bar = Progress(progress, self.epochs * self.m)
-        self._bind(optimizer)
-        self.state = state or FitState(
+        self.resumed = self._state_to_resume(optimizer) if self.course.resume else None
+        self.optimizer_before = model.optimizer
+        if optimizer is None:
+            optimizer = model.optimizer or Adam()
+        self.moments = model.bind(optimizer)
+        self.optimizer: Optimizer = optimizer
+        try:
+            _ = optimizer.rate  # raises if a custom schedule returns no valid rate
+            for callback in (*(call for _, call in self.after_steps), *self.after_epochs):
+                if hasattr(callback, "begins"):
+                    callback.begins(model)
+        except BaseException:
+            self.unbind()
+            raise
+
+    def unbind(self) -> None:
+        """Give the network back the optimizer that it had before."""
+        self.model.rebind(self.optimizer_before)
+
+    def begin(self, source: np.random.Generator) -> None:
+        """Make this the network's fit; `source` is that of its seed."""
+        self.state = self.resumed or FitState(
             **self._arguments(), seed=int(source.integers(2**62)), updates=self.optimizer.steps
         )
         self.history = self.state.history
-        if self.fraction:
-            self._hold_out()
-        self.order = np.empty(self.m, np.uint32) if self.shuffle and self.n_steps > 1 else None  # else no order
-        if self.order is not None and self.state.step:
-            passes.shuffled(address_of(self.order), self.m, self.state.seed, self.state.epoch)
-        with Held():
-            self._take_over()
+        self.history.interrupted = False
+        self.model.fit_state = self.state
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that a fit which resumes must have in common with the first."""
         return {
-            "rows": len(self.X),
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "fraction": self.fraction,
+            "rows": len(self.given.X),
+            "batch_size": self.course.batch_size,
+            "shuffle": self.course.shuffle,
+            "fraction": self.given.fraction,
+            "bootstrap": self.course.bootstrap,
         }
 
     def _state_to_resume(self, optimizer: Any) -> FitState:
@@ -137,122 +178,130 @@ class Fit:
             )
         return state
 
-    def _bind(self, optimizer: Any) -> None:
-        """Bind the optimizer and announce the fit to the callbacks; if one of them refuses, nothing is changed."""
-        model = self.model
-        before = model.optimizer
-        if optimizer is None:
-            optimizer = before or Adam()
-        self.moments = model.bind(optimizer)
-        self.optimizer: Optimizer = optimizer
-        try:
-            _ = optimizer.rate  # raises if a custom schedule returns no valid rate
-            for callback in (*(call for _, call in self.after_steps), *self.after_epochs):
-                if hasattr(callback, "begins"):
-                    callback.begins(model)
-        except BaseException:
-            model.rebind(before)
-            raise
+    # ---- the course ----------------------------------------------------------------------------------------------
 
-    def _hold_out(self) -> None:
-        """Draw the rows that are held out; the rest is trained on."""
-        n_held_out = len(self.X) - self.m
-        weights, source = self.weights, np.random.default_rng(self.state.seed)
-        out, rest = samples.split(self.Y, n_held_out, source, None if weights is None else weights.samples)
-        self.held_out = samples.HeldOut(self.X[out], self.Y[out], weights and weights.rows(out))
-        self.X, self.Y, self.weights = self.X[rest], self.Y[rest], weights and weights.rows(rest)
+    def run(self, bar: Progress) -> History:
+        """Train the epochs, until a callback, early stopping, divergence or Ctrl-C ends them."""
+        state = self.state
+        try:
+            self.start(self.model.engines)
+            engine = self._engine()
+            if engine.moments is not self.moments:  # compile what the steps need, or load it from the cache
+                engine.train(*self._task(0))
+            bar.show()
+            bar.add(self.samples_done())
+            while self.goes_on:
+                before, epoch = self.samples_done(), state.epoch
+                if state.step < self.n_steps:
+                    self._slice()
+                self.end_epoch_if_due()
+                bar.add(self.samples_done() - before)
+                if state.epoch > epoch:
+                    bar.say(self._summary)
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+        finally:
+            bar.close()
+            self.end()
+        self.judge()
+        return self.history
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are epochs to train."""
+        return self.state.epoch < self.course.epochs and not self.ended
+
+    def start(self, engines: Engines, pace_of: Callable[..., Pace] | None = None) -> None:
+        """Take what a fit needs while it runs, at the parameters that a fit to be resumed came to.
+
+        Parameters
+        ----------
+        engines : Engines
+            Those of the network, or others that serve it.
+        pace_of : callable, optional
+            Returns the pace, from the arguments of :class:`Pace`; None makes one.
+        """
+        state = self.state
+        self.engines, self.lent = engines, ExitStack()
+        self.data = self.given.of_fit(state.seed, self.course.bootstrap)
+        held_out = self.data.held_out
+        self.order = np.empty(self.m, np.uint32) if self.course.shuffle and self.n_steps > 1 else None  # else no order
+        if self.order is not None and state.step:
+            passes.shuffled(address_of(self.order), self.m, state.seed, state.epoch)
+        if self.patience or state.best or state.last is not None:
+            with Held():
+                self._take_over()
+        self.started = True
+        measured = 0.0
+        if held_out is not None and self.calls_late:
+            self.validation = self._measuring_engine(held_out)
+            measured = len(held_out.X) / self.n_steps
+        # Compiled code goes on from epoch to epoch if no callback is due between them, and if it measures the held-out
+        # data, if there are any. Otherwise each epoch ends in Python.
+        self.goes_past_epochs = self.calls_late and (held_out is None or self.validation is not None)
+        size, choice = self.model.dtype.itemsize, self._engine().fit_choices[self.batch]
+        self.pace = (pace_of or Pace)(self.model.sizes, self.batch, choice, size, measured)
 
     def _take_over(self) -> None:
-        """Make this the network's fit, at the parameters that a fit to be resumed came to."""
+        """Go back to the last parameters of a fit to be resumed, and keep the best."""
         state, parameters = self.state, self.model.parameters
-        self.model.fit_state = state
         if state.last is not None:
             parameters[:] = state.last
             state.last = None
         state.best = (state.best or Best(parameters.copy())) if self.patience else None
         if state.best:
-            self.ended = state.best.is_old(state.epoch - 1, self.patience or 0)
-        self.history.interrupted = False
+            self.ended = state.best.is_old(state.epoch - 1, self.patience)
+        self.started = True
 
-    # ---- the course ----------------------------------------------------------------------------------------------
+    def _measuring_engine(self, held_out: samples.HeldOut) -> Engine | None:
+        """Return an engine that measures the held-out data between epochs, on one thread; None if that takes more."""
+        rows = len(held_out.X)
+        engine = self.lent.enter_context(self.engines.lend(rows, is_sparse(held_out.X)))
+        if engine.plan.threads_for(rows) > 1:
+            self.lent.close()
+            return None
+        engine.prepare_measure(*held_out, accuracy=self.model.architecture.classifies)
+        return engine
 
-    def run(self) -> History:
-        """Train the epochs, until a callback, early stopping, divergence or Ctrl-C ends them."""
-        state = self.state
-        try:
-            with self._measuring_engine() as engine:
-                self._compile(engine)
-                while state.epoch < self.epochs and not self.ended:
-                    if state.step < self.n_steps:
-                        self.slice()
-                    if state.step == self.n_steps or state.diverged:
-                        self._finish_epoch()
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-        finally:
-            self.end()
+    def judge(self) -> None:
+        """Collect the warnings about a fit that has ended."""
+        if not self.started:
+            return
         self._warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
                 f"the parameters are no longer finite: the last step overflowed {self.model.dtype.name}. "
                 f"{self._remedy()}, and begin with another network, or one that was saved."
             )
-        return self.history
-
-    def _measuring_engine(self) -> AbstractContextManager[Engine | None]:
-        """Lend an engine that measures the held-out data between epochs: on one thread, if no callback is due."""
-        if self.held_out is None or not self.calls_late:
-            return nullcontext()
-        engines, X = self.model.engines, self.held_out.X
-        with engines.lend(len(X), is_sparse(X)) as engine:
-            alone = engine.plan.threads_for(len(X)) == 1
-        return engines.lend(len(X), is_sparse(X)) if alone else nullcontext()
-
-    def _compile(self, validation: Engine | None) -> None:
-        """Compile what the steps need, or load it from the cache, and show the bar.
-
-        Compiled code goes on from epoch to epoch if no callback is due between them, and if it measures the held-out
-        data, if there are any. Otherwise each epoch ends in Python.
-        """
-        training = self.model.engines.training(self.batch, is_sparse(self.X))
-        if training.moments is not self.moments:
-            training.train(self.X, self.Y, self.weights, self.optimizer, self.moments, (0, 0))  # without a step
-        self.validation, rows = validation, 0
-        if validation is not None and self.held_out is not None:
-            rows = len(self.held_out.X)
-            validation.prepare_measure(*self.held_out, accuracy=self.model.architecture.classifies)
-        self.goes_past_epochs = self.calls_late and (self.held_out is None or validation is not None)
-        size, choice = self.model.dtype.itemsize, training.fit_choices[self.batch]
-        self.pace = Pace(self.model.sizes, self.batch, choice, size, rows / self.n_steps)
-        self.bar.show()
-        if done := self._samples_done():
-            self.bar.add(done)
 
     def _warn_of_a_constant(self) -> None:
         """Warn if the fit ended no better than the best constant prediction, the mean of Y."""
         loss, history = self.model.architecture.loss, self.history
         if not self.model.warns_of_a_constant or history.epochs < CONSTANT_EPOCHS or self.state.diverged:
             return
-        constant, penalty = samples.constant_cost(self.Y, self.weights, self.model.architecture), self.model.penalty()
+        data, constant, penalty = self.data, self.data.constant_cost, self.model.penalty()
         if not history.loss[-1] - penalty >= constant > 0:
             return
         # Steps with a high rate, and dropout, make an epoch's cost higher than that of its last parameters.
-        with self.model.engines.lend(len(self.X), is_sparse(self.X)) as engine:
-            cost = engine.loss(self.X, self.Y, self.weights) - penalty
+        with self.engines.lend(len(data.X), is_sparse(data.X)) as engine:
+            cost = engine.loss(data.X, data.Y, data.weights) - penalty
         if cost >= constant:
             self.warnings.append(
                 f"after {history.epochs} epochs the {loss.name} is {cost:.4g}, no better than {constant:.4g}, that of "
                 f"predicting the mean of Y for every row. To see why, print(fastprop.diagnose(net, X, Y))."
             )
 
-    def _finish_epoch(self) -> None:
+    def end_epoch_if_due(self) -> None:
         """End an epoch in Python, or the one that diverged: measure the held-out data, and ask the callbacks."""
-        state, diverged = self.state, self.state.diverged
-        measured = samples.measure(self.model, self.held_out) if self.held_out else {}
+        state, diverged, held_out = self.state, self.state.diverged, self.data.held_out
         epoch, step = state.epoch, state.step
+        if step < self.n_steps and not diverged:
+            return
+        measured = samples.measure(self.engines, held_out) if held_out else {}
+        speed = self._samples(step) / max(state.seconds, LEAST_SECONDS)
+        of_epoch = {"loss": state.mean_cost, "seconds": state.seconds, "samples_per_second": speed, **measured}
         with Held():
-            self._end_epoch(self._samples(step), measured, self.model.parameters)
-        self.bar.say(self._summary)
+            self._end_epochs({name: [value] for name, value in of_epoch.items()}, self.model.parameters)
         self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
         if diverged:
             self.warnings.append(
@@ -263,50 +312,72 @@ class Fit:
 
     def _remedy(self) -> str:
         """Return what helps against divergence: a lower learning rate, or scaled data if X or Y is not scaled."""
-        advice = scaling.advice(self.model.architecture, self.X, self.Y)
+        advice = scaling.advice(self.model.architecture, self.data.X, self.data.Y)
         return f"Lower the learning rate (lr is {self.optimizer.rate:g}){advice}"
 
-    def slice(self) -> None:
+    def _slice(self) -> None:
         """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
-        state, optimizer = self.state, self.optimizer
-        epoch, first = state.epoch, state.step
-        engine = self.model.engines.training(self.batch, is_sparse(self.X))
-        started, before = time.perf_counter(), self._samples_done()
+        engine, started = self._engine(), time.perf_counter()
         steps, threads = self.pace.next(engine.plan.threads_for(self.batch), started)
-        done = epoch * self.n_steps + first
-        ahead = self._epochs_ahead() * self.n_steps - first
-        steps = min([steps, ahead, *(k - done % k for k, _ in self.after_steps)])
-        epochs = self._epochs_of(first + steps) if self.goes_past_epochs else None
+        steps = min(steps, self._steps_ahead())
         with Held():
-            state.updates = optimizer.steps  # a callback may have trained the network too
-            sums = engine.train(
-                self.X, self.Y, self.weights, optimizer, self.moments, (first, first + steps), self.order, state.seed,
-                epoch, threads, (state.cost, state.weight), epochs,
-            )  # fmt: skip
+            task = self._task(steps)
+            sums = engine.train(*task, n_threads=threads)
             elapsed = time.perf_counter() - started
-            seconds = self._book(sums, epochs, elapsed)
-            for ended in range(epoch, state.epoch):
-                self.ended = self._ask(self.after_epochs, ended) or self.ended
+            seconds, ended = self._book(sums, task.epochs, elapsed)
+            self.ask_late(ended)
         self.pace.learn(steps, threads, seconds, elapsed)
-        self.bar.add(self._samples_done() - before)
-        if state.epoch > epoch:
-            self.bar.say(self._summary)
-        if state.diverged:
-            self.ended = True
-        elif self.after_steps:
-            due = [call for k, call in self.after_steps if (done + steps) % k == 0]
-            self.ended = self._ask(due, done + steps)
+        self.ask_after_steps()
+
+    def aim(self) -> float:
+        """Choose the steps of the next slice, on one thread; return the seconds that the next ones will take."""
+        steps, _ = self.pace.next(1, time.perf_counter())
+        ahead = self._steps_ahead()
+        self.steps = min(steps, ahead)
+        return ahead * self.pace.step
+
+    def prepare_slice(self) -> int:
+        """Prepare the steps that :meth:`aim` chose as a job; return its address."""
+        self.task = self._task(self.steps)
+        return self._engine().prepare_train(self.task)
+
+    def book_slice(self) -> range:
+        """Write what that job has done into the state and the history; return the epochs that it ended."""
+        cost, weight, elapsed = self._engine().trained(self.task)
+        seconds, ended = self._book((cost, weight), self.task.epochs, elapsed)
+        del self.task
+        self.pace.learn(self.steps, 1, seconds, elapsed)
+        return ended
+
+    def _engine(self) -> Engine:
+        return self.engines.training(self.batch, is_sparse(self.data.X))
+
+    def _steps_ahead(self) -> int:
+        """Return how many steps compiled code may train before Python has to decide something."""
+        done = self._steps_done()
+        ahead = self._epochs_ahead() * self.n_steps - self.state.step
+        return min([ahead, *(k - done % k for k, _ in self.after_steps)])
+
+    def _task(self, steps: int) -> Task:
+        """Return the next steps as the arguments of `Engine.train`."""
+        data, state = self.data, self.state
+        state.updates = self.optimizer.steps  # a callback may have trained the network too
+        epochs = self._epochs_of(state.step + steps) if steps and self.goes_past_epochs else None
+        return Task(
+            data.X, data.Y, data.weights, self.optimizer, self.moments, (state.step, state.step + steps), self.order,
+            state.seed, state.epoch, (state.cost, state.weight), epochs,
+        )  # fmt: skip
 
     def _epochs_ahead(self) -> int:
         """Return how many epochs compiled code may train before Python has to decide something."""
         if not self.goes_past_epochs:
             return 1
         state, lr = self.state, self.optimizer.lr
-        ahead = self.epochs - state.epoch
+        ahead = self.course.epochs - state.epoch
         if isinstance(lr, ReduceOnPlateau):
             ahead = min(ahead, lr.epochs_left)
         if state.best:
-            ahead = min(ahead, state.best.epochs_left(state.epoch, self.patience or 0))
+            ahead = min(ahead, state.best.epochs_left(state.epoch, self.patience))
         return min([ahead, *(call.epochs_left for call in self.after_epochs)])
 
     def _epochs_of(self, last: int) -> Epochs:
@@ -316,56 +387,86 @@ class Fit:
             return Epochs(self.n_steps, count, self.validation)
         return Epochs(self.n_steps, count, self.validation, best.parameters, best.loss)
 
-    def _book(self, sums: tuple[float, float], epochs: Epochs | None, seconds: float) -> float:
-        """Write what a call has done into the state and the history; return the seconds that its training took.
+    def _book(self, sums: tuple[float, float], epochs: Epochs | None, seconds: float) -> tuple[float, range]:
+        """Write what a call has done into the state and the history.
 
-        Divergence may have ended it early: its optimizer counts the steps.
+        Divergence may have ended it early: its optimizer counts the steps. `seconds` is the duration of the call.
+
+        Returns
+        -------
+        float
+            The seconds that its training took.
+        range
+            The epochs that it ended.
         """
-        state, n_ended = self.state, 0
+        state, first = self.state, self.state.epoch
         state.count(self.optimizer.steps)
         if epochs is not None:
             n_ended, step = divmod(state.step, self.n_steps)
-            records = epochs.records[:n_ended].tolist()
-            for record in records:
-                self._book_epoch(record)
+            seconds = epochs.seconds + (self._book_epochs(epochs.records[:n_ended]) if n_ended else 0.0)
             state.step = step
-            seconds = epochs.seconds + sum(record[EPOCH_SECONDS] for record in records)
         state.seconds += seconds if epochs is None else epochs.seconds
         state.cost, state.weight = sums
-        nothing_since = n_ended and not state.step and not state.diverged
+        nothing_since = state.epoch > first and not state.step and not state.diverged
         self.history.running_loss = self.history.loss[-1] if nothing_since else state.mean_cost
-        return seconds
+        return seconds, range(first, state.epoch)
 
-    def _book_epoch(self, record: list[float]) -> None:
-        """Write an epoch into the history that compiled code has ended."""
-        state, measured = self.state, {}
-        state.cost, state.weight = record[EPOCH_COST], record[EPOCH_WEIGHT]
-        state.seconds += record[EPOCH_SECONDS]
+    def _book_epochs(self, records: np.ndarray) -> float:
+        """Write epochs into the history that compiled code has ended; return the seconds that their training took."""
+        costs, weights, seconds = (records[:, i] for i in (EPOCH_COST, EPOCH_WEIGHT, EPOCH_SECONDS))
+        seconds[0] += self.state.seconds
+        columns = {
+            "loss": np.divide(costs, weights, out=np.zeros(len(costs)), where=weights != 0),
+            "seconds": seconds,
+            "samples_per_second": self.m / np.maximum(seconds, LEAST_SECONDS),
+        }
         if self.validation:
-            measured["validation_loss"] = record[HELD_OUT_COST]
+            columns["validation_loss"] = records[:, HELD_OUT_COST]
             if self.model.architecture.classifies:
-                measured["validation_accuracy"] = record[HELD_OUT_ACCURACY]
-        self._end_epoch(self.m, measured)
+                columns["validation_accuracy"] = records[:, HELD_OUT_ACCURACY]
+        taken = float(seconds.sum()) - self.state.seconds
+        self._end_epochs({name: column.tolist() for name, column in columns.items()})
+        return taken
 
     def _samples(self, steps: int) -> int:
         """Return the number of samples in the first `steps` steps of an epoch."""
         return min(steps * self.batch, self.m)
 
-    def _samples_done(self) -> int:
+    def _steps_done(self) -> int:
+        return self.state.epoch * self.n_steps + self.state.step
+
+    def samples_done(self) -> int:
+        """Return the number of samples that were trained on, those of earlier epochs included."""
         return self.state.epoch * self.m + self._samples(self.state.step)
 
-    def _end_epoch(self, n_samples: int, measured: dict[str, float], parameters: np.ndarray | None = None) -> None:
-        """Write the epoch into the history; reduce the rate on a plateau; compare with the best parameters.
+    def _end_epochs(self, lists: dict[str, list[float]], parameters: np.ndarray | None = None) -> None:
+        """Write epochs into the history; reduce the rate on a plateau; compare with the best parameters.
 
         Without `parameters`, compiled code has copied them.
         """
-        state, epoch, lr = self.state, self.state.epoch, self.optimizer.lr
-        state.end_epoch(n_samples, measured)
+        state, first, lr = self.state, self.state.epoch, self.optimizer.lr
+        state.end_epochs(lists)
+        measured = lists.get("validation_loss", lists["loss"])
         if isinstance(lr, ReduceOnPlateau):
-            lr.observe((self.history.validation_loss or self.history.loss)[-1])
+            for loss in measured:
+                lr.observe(loss)
         if state.best:
-            state.best.observe(epoch, self.history.validation_loss[-1], parameters)
-            self.ended = self.ended or state.best.is_old(epoch, self.patience or 0)
+            for epoch, loss in enumerate(measured, first):
+                state.best.observe(epoch, loss, parameters)
+            self.ended = self.ended or state.best.is_old(state.epoch - 1, self.patience)
+
+    def ask_late(self, ended: range) -> None:
+        """Call the callbacks that are called for epochs that compiled code has ended."""
+        for epoch in ended if self.after_epochs else ():
+            self.ended = self._ask(self.after_epochs, epoch) or self.ended
+
+    def ask_after_steps(self) -> None:
+        """Call the callbacks that are due after these steps; a fit that diverged ends."""
+        done = self._steps_done()
+        if self.state.diverged:
+            self.ended = True
+        elif self.after_steps:
+            self.ended = self._ask([call for k, call in self.after_steps if done % k == 0], done)
 
     def _ask(self, callbacks: Sequence[Any], count: int, diverged: bool = False) -> bool:
         """Call the callbacks, and return whether one of them ends the fit.
@@ -382,7 +483,7 @@ class Fit:
     def _summary(self) -> str:
         """Return the last epoch in a few words."""
         history = self.history
-        parts = [f"epoch {history.epochs}/{self.epochs}", f"loss {history.loss[-1]:.4f}"]
+        parts = [f"epoch {history.epochs}/{self.course.epochs}", f"loss {history.loss[-1]:.4f}"]
         if history.validation_accuracy:
             parts.append(f"validation accuracy {history.validation_accuracy[-1]:.2%}")
         elif history.validation_loss:
@@ -390,15 +491,20 @@ class Fit:
         return ", ".join(parts)
 
     def end(self) -> None:
-        """Close the bar, and with early stopping go back to the best parameters."""
-        self.bar.close()
+        """With early stopping, go back to the best parameters; if that was done, do nothing."""
+        if not self.started or self.over:
+            return
         if self.validation is not None:
             self.validation.forget_measure()
+            self.validation = None
+        self.lent.close()
         state, parameters = self.state, self.model.parameters
         if state.best and state.best.epoch >= 0:
-            state.last = parameters.copy()
-            self.history.best_epoch = state.best.epoch
-            parameters[:] = state.best.parameters
+            with Held():
+                state.last = parameters.copy()
+                self.history.best_epoch = state.best.epoch
+                parameters[:] = state.best.parameters
+                self.over = True
 
 
 def checked_callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], list[Any]]:

@@ -116,11 +116,11 @@ class FitState:
 
     Attributes
     ----------
-    rows, batch_size, shuffle, fraction
-        Arguments of the fit, `fraction` being the share of the rows that is held out; a fit that resumes must have the
-        same.
+    rows, batch_size, shuffle, fraction, bootstrap
+        Arguments of the fit, `fraction` being the share of the rows that is held out, and `bootstrap` whether the rows
+        are drawn with replacement; a fit that resumes must have the same.
     seed : int
-        The seed of the shuffles, and of the draw of the rows that are held out.
+        The seed of the shuffles, and of the draws of rows.
     updates : int
         The number of steps of the optimizer by then.
     epoch, step : int
@@ -139,6 +139,7 @@ class FitState:
     shuffle: bool
     fraction: float
     seed: int
+    bootstrap: bool = False
     updates: int = 0
     epoch: int = 0
     step: int = 0
@@ -164,13 +165,9 @@ class FitState:
         self.step += updates - self.updates
         self.updates = updates
 
-    def end_epoch(self, samples: int, measured: dict[str, float]) -> None:
-        """Write the epoch into the history, and begin the next one."""
-        history = self.history
-        history.loss.append(self.mean_cost)
-        history.seconds.append(self.seconds)
-        history.samples_per_second.append(samples / max(self.seconds, 1e-9))
-        for name, value in measured.items():
-            getattr(history, name).append(value)
-        self.epoch, self.step = self.epoch + 1, 0
+    def end_epochs(self, lists: dict[str, list[float]]) -> None:
+        """Write epochs into the history, by the names of its lists, and begin the next one."""
+        for name, values in lists.items():
+            getattr(self.history, name).extend(values)
+        self.epoch, self.step = self.epoch + len(lists["loss"]), 0
         self.cost = self.weight = self.seconds = 0.0

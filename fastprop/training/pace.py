@@ -19,11 +19,18 @@ class Pace:
         The bytes of a number.
     measured : float
         The rows that are measured for each step, a share of those of an epoch.
+
+    Attributes
+    ----------
+    steps : int
+        Of a slice.
+    step : float
+        The seconds that a step took, measurements included, or that it is expected to take.
     """
 
     def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int, measured: float = 0.0):
-        seconds = estimate.seconds(sizes, batch, 1, size)
-        self.steps = self._clip(SLICE_SECONDS / 4 / seconds / (1 + measured / batch))
+        self.step = estimate.seconds(sizes, batch, 1, size) * (1 + measured / batch)
+        self.steps = self._clip(SLICE_SECONDS / 4 / self.step)
         self.choice = choice
 
     @staticmethod
@@ -41,6 +48,7 @@ class Pace:
 
     def learn(self, steps: int, threads: int, seconds: float, elapsed: float) -> None:
         """Record how long the steps of a slice took, and how long all of it, with measurements."""
+        self.step = elapsed / max(steps, 1)
         if threads == self.choice.current and (steps >= self.steps or elapsed > SLICE_SECONDS):
             self.steps = self._clip(steps * min(4.0, SLICE_SECONDS / max(elapsed, 1e-6)))
         self.choice.learn(steps, seconds)

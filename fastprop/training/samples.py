@@ -1,6 +1,8 @@
 """The samples of a fit: weights of classes, rows that are held out, and what is measured on them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from ..checks import number, whole
 from ..core import arrays, weights
 from ..core.architecture import Architecture
-from ..core.model import Model
+from ..core.engines import Engines
 from ..core.sparse import Features, is_sparse
 from ..core.weights import Weights
 from ..kernels import passes
@@ -89,7 +91,75 @@ class HeldOut(NamedTuple):
     weights: Weights | None = None
 
 
-def n_held_out(validation: Any, m: int, given: Weights | None) -> int:
+@dataclass
+class Given:
+    """The data of a fit, checked.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Of the network, or of one of the networks that this is the data of.
+    X : Features
+    Y : ndarray
+    weights : Weights or None
+    held_out : HeldOut or None
+        Samples that are measured and not trained on.
+    fraction : float
+        The share of the rows that is still to be held out; 0 for none.
+    n_held_out : int
+        The number of these rows.
+    """
+
+    architecture: Architecture
+    X: Features
+    Y: np.ndarray
+    weights: Weights | None
+    held_out: HeldOut | None
+    fraction: float = 0.0
+    n_held_out: int = 0
+
+    @classmethod
+    def checked(
+        cls, architecture: Architecture, X: Any, Y: Any, sample_weight: Any, class_weight: Any, validation: Any
+    ) -> "Given":
+        """Check the arguments of :meth:`fastprop.Network.fit` of these names."""
+        X, Y = architecture.check_samples(X, Y)
+        given = class_weights(class_weight, Y, architecture, architecture.check_weights(sample_weight, Y))
+        count = _count_held_out(validation, len(X), given)
+        if count:
+            return cls(architecture, X, Y, given, None, validation, count)
+        return cls(architecture, X, Y, given, _validation_data(validation, architecture))
+
+    def of_fit(self, seed: int, bootstrap: bool) -> "Given":
+        """Return the data of the fit with a seed: this, or with rows that are drawn for it."""
+        if not (self.n_held_out or bootstrap):
+            return self
+        X, Y, given, held_out, source = self.X, self.Y, self.weights, self.held_out, np.random.default_rng(seed)
+        if self.n_held_out:
+            out, rest = split(Y, self.n_held_out, source, None if given is None else given.samples)
+            held_out = HeldOut(X[out], Y[out], given and given.rows(out))
+            X, Y, given = X[rest], Y[rest], given and given.rows(rest)
+        if bootstrap:
+            given = drawn(given, len(X), self.architecture.dtype, source)
+        return Given(self.architecture, X, Y, given, held_out)
+
+    @cached_property
+    def constant_cost(self) -> float:
+        """The cost of the best constant prediction, see :func:`constant_cost`."""
+        return constant_cost(self.Y, self.weights, self.architecture)
+
+
+def drawn(given: Weights | None, m: int, dtype: np.dtype, source: np.random.Generator) -> Weights:
+    """Return the weights of m rows after a draw with replacement: how often each was drawn, times its weight.
+
+    As many rows are drawn as have a weight above 0, and from these (bootstrap, Efron 1979).
+    """
+    rows = np.arange(m) if given is None else np.flatnonzero(given.samples)
+    counts = np.bincount(rows[source.integers(len(rows), size=len(rows))], minlength=m).astype(dtype)
+    return Weights(counts) if given is None else Weights.of(given.times(counts))
+
+
+def _count_held_out(validation: Any, m: int, given: Weights | None) -> int:
     """Return the number of rows that a fraction holds out; 0 if `validation` is not a fraction.
 
     Rows whose weight is 0 are not among them: nothing could be measured on them.
@@ -106,7 +176,7 @@ def n_held_out(validation: Any, m: int, given: Weights | None) -> int:
     return count
 
 
-def validation_data(validation: Any, architecture: Architecture) -> HeldOut | None:
+def _validation_data(validation: Any, architecture: Architecture) -> HeldOut | None:
     """Return the validation data that the user gave, checked."""
     if validation is None:
         return None
@@ -168,13 +238,13 @@ def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> 
     return passes.accuracy(like, address_of(Y_hat), *where, *Y_hat.shape)
 
 
-def measure(model: Model, held_out: HeldOut) -> dict[str, float]:
-    """Measure held-out data, by the names of the history's lists."""
+def measure(engines: Engines, held_out: HeldOut) -> dict[str, float]:
+    """Measure held-out data on a network's engines, by the names of the history's lists."""
     X, Y, given = held_out
-    with model.engines.lend(len(X), is_sparse(X)) as engine:
+    with engines.lend(len(X), is_sparse(X)) as engine:
         measured = {"validation_loss": engine.loss(X, Y, given)}
-    if model.architecture.classifies:
-        with model.engines.lend(len(X), is_sparse(X)) as engine:
+    if engines.architecture.classifies:
+        with engines.lend(len(X), is_sparse(X)) as engine:
             Y_hat = engine.forward(X, transpose=False)
         measured["validation_accuracy"] = accuracy(Y_hat, Y, given)
     return measured

@@ -52,9 +52,9 @@ def calls(monkeypatch):
     """The numbers of steps of the compiled calls of fits."""
     made = []
 
-    def train(self, *arguments, original=fits.Engine.train):
+    def train(self, *arguments, original=fits.Engine.train, **others):
         made.append(arguments[5][1] - arguments[5][0])
-        return original(self, *arguments)
+        return original(self, *arguments, **others)
 
     monkeypatch.setattr(fits.Engine, "train", train)
     return made
