@@ -41,9 +41,7 @@ class Record:
     def __init__(self, network: Any, engines: Engines, penalized: np.ndarray):
         net, slots = engines.architecture, numba.config.NUMBA_NUM_THREADS
         self._missing = net.missing
-        self._evaluating = [
-            engines.make(batch, train=False) for _ in range(slots) for batch in (1, PREDICT_BATCH)
-        ]
+        self._evaluating = [engines.make(batch, train=False) for _ in range(slots) for batch in (1, PREDICT_BATCH)]
         self._of_rows = engines.make(most_panels(net.sizes, net.dtype) * LANES)
         self._of_row = None if net.dropout else engines.make(1)
         self._training = [engine for engine in (self._of_rows, self._of_row) if engine]

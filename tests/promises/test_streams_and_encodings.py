@@ -304,6 +304,7 @@ RUNS = {
     "reinforce.py": (("--iterations", 1, "--carts", 4, "--picture", "größe.png"), "matplotlib"),
     "spiral.py": (("--hidden", 4, "--folder", "größe"), "matplotlib"),
     "stream.py": (("--batches", 40, "--every", 20, "--save", "größe.safetensors"), "safetensors"),
+    "uncertainty.py": (("--networks", 2, "--epochs", 2, "--picture", "größe.png"), "matplotlib"),
     "why_backprop.py": (("--widths", 4, "--plot", "größe.png"), "matplotlib"),
 }
 OTHERS = {"train.py", "make_digits.py", "check_speed.py", "datasets.py", "numpy_training.py"}

@@ -78,6 +78,20 @@ def test_control(run, seed):
     assert all(law < angle < 2 * law for angle in degrees.values())
 
 
+# ---- the ensemble ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_uncertainty(run, tmp_path, seed):
+    """The networks agree among the data, and differ in the gap and beyond; the picture is there."""
+    pytest.importorskip("matplotlib", reason="plots need matplotlib (extra plot)")
+    lines = run("uncertainty.py", "--networks", 15, "--epochs", 800, "--seed", seed).splitlines()
+    among, gap, beyond = ([float(number) for number in line.split()[-2:]] for line in lines[2:5])
+    assert among[0] < 0.15
+    assert min(gap[1], beyond[1]) > 3 * among[1]
+    assert (tmp_path / "uncertainty.png").read_bytes().startswith(b"\x89PNG")
+
+
 # ---- the table ---------------------------------------------------------------------------------------------------
 
 

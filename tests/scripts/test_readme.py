@@ -43,6 +43,13 @@ def test_a_loss_of_ones_own_finds_mean_and_spread():
     np.testing.assert_allclose(np.exp(log_variance / 2), [0.1, 0.4], rtol=0.25)
 
 
+def test_an_ensemble_learns_the_smallest_example():
+    names = run_example("## The smallest example")
+    names |= run_example("## Many networks", **names, Ensemble=fastprop.Ensemble)
+    predicted = names["ensemble"].predict(names["X"]).round()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(predicted, [[0.0], [1.0], [1.0], [0.0]])
+
+
 def test_a_network_runs_in_a_compiled_loop():
     """The state of the simulation comes to rest where it is the network's own output."""
     net = fastprop.Network((2, 16, 1), output="sigmoid", rng=0)

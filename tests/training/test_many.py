@@ -328,7 +328,8 @@ def launches(monkeypatch):
     seen = []
 
     def launch(jobs, count, original=of_core.launch_jobs):
-        seen.append((len(jobs), count))
+        if len(jobs):  # a call without jobs compiles, or loads the code
+            seen.append((len(jobs), count))
         return original(jobs, count)
 
     monkeypatch.setattr(of_core, "launch_jobs", launch)
@@ -366,7 +367,8 @@ def test_a_thousand_networks_do_not_need_a_thousand_workspaces(validation, monke
     fastprop.set_num_threads(2)
     nets, (X, Y) = networks(Case("tiny", (7, 4, 3), "relu", "softmax", 16), 1000), data(LABELS, M)
     fit_many(nets, X, Y, epochs=11, batch_size=32, validation=validation)
-    assert max(alive) <= 2 * 2 * MOST_PER_THREAD  # one that trains, and one that measures
+    # One that trains and one that measures for each; and one for the cost of a fit that has learned nothing.
+    assert max(alive) <= 2 * 2 * MOST_PER_THREAD + 1
     assert len(made) <= 3 * 2 * MOST_PER_THREAD
     gc.collect()
     assert not any(engine() for engine in made)

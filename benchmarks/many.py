@@ -1,0 +1,168 @@
+"""Many networks at once: `fit_many` beside one long fit, threads of Python, and JAX's vmap.
+
+    python benchmarks/many.py [TABLE ...]
+
+prints the named tables, or all: shared, tiny, readme. The sides of a row take turns in this one process; figures are
+medians. `readme` also writes its table into the README. JAX is left out where it is not installed.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from cases import named, random_data
+from compare_peers import header, row, setting, times, write_between
+from limits import print_tables
+
+from fastprop import SGD, Network, fit_many, get_num_threads, set_num_threads
+
+TURNS = 7
+LR = 1e-3
+NETWORKS, ROWS, EPOCHS = 64, 2048, 10
+TINY, TINY_ROWS, TINY_EPOCHS = 1000, 150, 100
+
+
+def medians(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median seconds of a call of each work, which take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(TURNS + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if turn:  # the first one compiles
+                taken[name].append(time.perf_counter() - start)
+    return {name: float(np.median(seconds)) for name, seconds in taken.items()}
+
+
+def on(threads: int, work: Callable[[], object]) -> Callable[[], object]:
+    """Return `work` with at most that many threads."""
+
+    def run() -> None:
+        before = get_num_threads()
+        set_num_threads(threads)
+        try:
+            work()
+        finally:
+            set_num_threads(before)
+
+    return run
+
+
+def nets(count: int, sizes: tuple[int, ...]) -> list[Network]:
+    """Return new networks, a sigmoid each."""
+    return [Network(sizes, output="sigmoid", rng=i) for i in range(count)]
+
+
+def together(networks: list[Network], X: np.ndarray, Y: np.ndarray, epochs: int) -> Callable[[], object]:
+    """Return a function that trains them by `fit_many`."""
+    return lambda: fit_many(networks, X, Y, epochs=epochs, batch_size=32, optimizer=SGD(LR), progress=False, rng=0)
+
+
+def one_by_one(
+    networks: list[Network], X: np.ndarray, Y: np.ndarray, epochs: int, workers: int
+) -> Callable[[], object]:
+    """Return a function that trains them by `fit`, in threads of Python."""
+
+    def fit(net: Network) -> object:
+        return net.fit(X, Y, epochs=epochs, batch_size=32, optimizer=SGD(LR), progress=False, rng=0)
+
+    def run() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(fit, networks))
+
+    return run
+
+
+def by_vmap(count: int, sizes: tuple[int, ...], X: np.ndarray, Y: np.ndarray, epochs: int) -> Callable[[], object]:
+    """Return a function that trains them by JAX: the gradient under vmap, the steps of all epochs under scan."""
+    import jax
+    import jax.numpy as jnp
+
+    def cost(parameters: Any, X: Any, Y: Any) -> Any:
+        A = X
+        for W, b in parameters[:-1]:
+            A = jax.nn.relu(A @ W + b)
+        W, b = parameters[-1]
+        Z = A @ W + b
+        return jnp.mean(jnp.maximum(Z, 0) - Z * Y + jnp.log1p(jnp.exp(-jnp.abs(Z))))
+
+    def step(parameters: Any, batch: Any) -> Any:
+        J, gradients = jax.vmap(jax.value_and_grad(cost))(parameters, X[batch], Y[batch])
+        return jax.tree.map(lambda p, g: p - LR * g, parameters, gradients), J
+
+    rng = np.random.default_rng(0)
+    start = [
+        (jnp.asarray(rng.normal(size=(count, a, b)).astype(np.float32) / a**0.5), jnp.zeros((count, 1, b)))
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    train = jax.jit(lambda parameters, order: jax.lax.scan(step, parameters, order))
+    X, Y = jnp.asarray(X), jnp.asarray(Y)
+    steps = len(X) // 32
+
+    def run() -> None:
+        order = [rng.permuted(np.tile(np.arange(len(X)), (count, 1)), axis=1) for _ in range(epochs)]
+        shuffled = np.concatenate([rows[:, : steps * 32].reshape(count, steps, 32) for rows in order], axis=1)
+        jax.block_until_ready(train(start, jnp.asarray(shuffled.swapaxes(0, 1))))
+
+    return run
+
+
+def shared() -> list[str]:
+    """Million samples/s of 64 networks 8-32-32-1 on the same 2,048 rows, 10 epochs of batches of 32, plain SGD."""
+    lines = header("side", "million samples/s", "fit_many on two threads over it")
+    speeds = shared_speeds()
+    for name, speed in speeds.items():
+        lines.append(row(name, f"{speed / 1e6:.2f}", times(speeds["fit_many, 2 threads"] / speed)))
+    return lines
+
+
+def shared_speeds() -> dict[str, float]:
+    """Measure the sides of that table."""
+    case = named("xs")
+    X, Y = random_data(case, ROWS)
+    networks, single = nets(NETWORKS, case.sizes), nets(1, case.sizes)[0]
+    works: dict[str, Callable[[], object]] = {
+        "one network, one long fit, 1 thread": on(1, one_by_one([single], X, Y, NETWORKS * EPOCHS, 1)),
+        "fit_many, 1 thread": on(1, together(networks, X, Y, EPOCHS)),
+        "fit_many, 2 threads": on(2, together(networks, X, Y, EPOCHS)),
+        "fit in two threads of Python": on(1, one_by_one(networks, X, Y, EPOCHS, 2)),
+    }
+    if importlib.util.find_spec("jax"):
+        works["JAX, vmap under scan, 2 threads"] = by_vmap(NETWORKS, case.sizes, X, Y, EPOCHS)
+    return {name: NETWORKS * EPOCHS * ROWS / seconds for name, seconds in medians(works).items()}
+
+
+def tiny() -> list[str]:
+    """Seconds of 1,000 networks 4-8-1 on 150 rows, 100 epochs in batches of 32; and of these steps in one long fit."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((TINY_ROWS, 4), np.float32), rng.integers(0, 2, (TINY_ROWS, 1)).astype(np.float32)
+    networks, single = nets(TINY, (4, 8, 1)), nets(1, (4, 8, 1))[0]
+    seconds = medians(
+        {
+            "fit_many": together(networks, X, Y, TINY_EPOCHS),
+            "one long fit, 1 thread": on(1, one_by_one([single], X, Y, TINY * TINY_EPOCHS, 1)),
+        }
+    )
+    threads, many, long = get_num_threads(), *seconds.values()
+    lines = header("fit_many", "threads", "one long fit, 1 thread", "over the arithmetic on all threads")
+    return [*lines, row(f"{many:.3f}", threads, f"{long:.3f}", times(many * threads / long))]
+
+
+def readme() -> list[str]:
+    """Million samples/s of 64 networks 8-32-32-1 on the same 2,048 rows, 10 epochs of batches of 32, plain SGD."""
+    lines = shared()
+    where = setting("many.py readme")
+    write_between(
+        "<!-- many -->", "<!-- /many -->", [f"{readme.__doc__} {where['machine']}, {where['date']}.", "", *lines]
+    )
+    return lines
+
+
+TABLES = {"shared": shared, "tiny": tiny, "readme": readme}
+
+
+if __name__ == "__main__":
+    print_tables(__doc__, TABLES)
