@@ -24,6 +24,7 @@ from .samples import Given
 AnyModel = TypeVar("AnyModel", bound=Model)
 Numbered = deque[tuple[int, Fit]]  # fits, with the numbers of their networks
 
+MOST_WARNINGS = 10  # that are shown as a whole
 MOST_PER_THREAD = 16  # networks that run at the same time, each with a workspace of its own
 
 
@@ -91,8 +92,8 @@ def fit_many(
     Warns
     -----
     RuntimeWarning
-        What :meth:`fastprop.Network.fit` warns of, with the number of the network. If the cost of a network is no
-        longer finite, its fit ends alone.
+        What :meth:`fastprop.Network.fit` warns of, with the number of the network; after ten warnings, one with the
+        numbers of all other networks. If the cost of a network is no longer finite, its fit ends alone.
 
     Notes
     -----
@@ -120,9 +121,18 @@ def fit_many(
     histories = [fit.history for _, fit in fits]
     together = _Together(fits, bar)
     together.run()
-    for i, text in sorted(together.warnings):
-        warn(f"network {i}: {text}", RuntimeWarning, stacklevel=2)
+    for text in _warnings(sorted(together.warnings)):
+        warn(text, RuntimeWarning, stacklevel=2)
     return histories
+
+
+def _warnings(found: list[tuple[int, str]]) -> list[str]:
+    """Return the first of the warnings, with the numbers of their networks, and if there are more, one for the rest."""
+    texts = [f"network {i}: {text}" for i, text in found[:MOST_WARNINGS]]
+    rest = sorted({i for i, _ in found[MOST_WARNINGS:]})
+    if rest:
+        texts.append(f"{len(rest)} more networks ended with such a warning: {', '.join(map(str, rest))}.")
+    return texts
 
 
 # ---- the arguments -----------------------------------------------------------------------------------------------

@@ -240,6 +240,17 @@ def test_one_that_diverges_ends_alone_with_a_warning_that_names_it():
     assert bits(other.parameters) == bits(nets[2].parameters)
 
 
+def test_many_that_diverge_do_not_flood_the_user():
+    """Ten of them have a warning each, and one more warning has the numbers of the others."""
+    nets = networks(LINEAR, 13)
+    rates = [1e-3, *12 * (1e4,)]
+    with pytest.warns(RuntimeWarning, match="network") as caught:
+        fit_many(nets, *data(NUMBERS, M), epochs=2, batch_size=16, optimizer=[SGD(lr) for lr in rates])
+    *whole, last = (str(warning.message) for warning in caught)
+    assert [text.partition(":")[0] for text in whole] == [f"network {i}" for i in range(1, 11)]
+    assert last == "2 more networks ended with such a warning: 11, 12."
+
+
 def test_one_that_is_no_better_than_a_constant_is_named():
     X, _ = data(NUMBERS, M)
     nets = networks(NUMBERS, 3)
