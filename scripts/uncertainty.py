@@ -5,8 +5,9 @@
 
 Sixty noisy measurements of a curve lie in two groups, with nothing between them and nothing beyond. Each of the
 networks begins with weights of its own and is trained on a bootstrap sample (deep ensembles, Lakshminarayanan et al.
-2017; bagging, Breiman 1996). Where there are data they agree, and elsewhere they differ: their spread is how far one
-can trust them. The picture needs matplotlib (pip install matplotlib).
+2017; bagging, Breiman 1996). Where there are data they agree, and elsewhere they differ, which warns of a mean that
+cannot be trusted. How wrong it is, their spread does not say: far from the data the networks err in the same way. The
+picture needs matplotlib (pip install matplotlib).
 """
 
 import argparse
