@@ -2,14 +2,17 @@
 
     python benchmarks/many.py [TABLE ...]
 
-prints the named tables, or all: shared, tiny, readme. The sides of a row take turns in this one process; figures are
-medians. `readme` also writes its table into the README. JAX is left out where it is not installed.
+prints the named tables, or all: shared, tiny, joblib, readme. The sides of a table take turns in this one process;
+figures are medians. `readme` also writes its table into the README. JAX is left out where it is not installed; `joblib`
+needs scikit-learn.
 """
 
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,17 +146,52 @@ def shared_speeds() -> dict[str, float]:
 
 def tiny() -> list[str]:
     """Seconds of 1,000 networks 4-8-1 on 150 rows, 100 epochs in batches of 32; and of these steps in one long fit."""
+    threads, (many, long) = get_num_threads(), tiny_seconds()
+    lines = header("fit_many", "threads", "one long fit, 1 thread", "over the arithmetic on all threads")
+    return [*lines, row(f"{many:.3f}", threads, f"{long:.3f}", times(many * threads / long))]
+
+
+def tiny_seconds() -> tuple[float, float]:
+    """Measure the two sides of that table."""
     X, Y = data(TINY_ROWS, 4)
     networks, single = nets(TINY, (4, 8, 1)), nets(1, (4, 8, 1))[0]
     seconds = medians(
         {
             "fit_many": together(networks, X, Y, TINY_EPOCHS),
-            "one long fit, 1 thread": on(1, one_by_one([single], X, Y, TINY * TINY_EPOCHS, 1)),
+            "one long fit": on(1, one_by_one([single], X, Y, TINY * TINY_EPOCHS, 1)),
         }
     )
-    threads, many, long = get_num_threads(), *seconds.values()
-    lines = header("fit_many", "threads", "one long fit, 1 thread", "over the arithmetic on all threads")
-    return [*lines, row(f"{many:.3f}", threads, f"{long:.3f}", times(many * threads / long))]
+    return seconds["fit_many"], seconds["one long fit"]
+
+
+def joblib() -> list[str]:
+    """Seconds of a cross-validation of MLPClassifier on the digits, 8 folds of 20 epochs, by joblib's backends."""
+    from joblib import parallel_backend
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import cross_val_score
+
+    from fastprop.sklearn import MLPClassifier
+
+    warnings.simplefilter("ignore")  # that 20 epochs are few
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+
+    def validate(backend: str) -> None:
+        with parallel_backend(backend, n_jobs=2):
+            cross_val_score(MLPClassifier((64,), max_iter=20, random_state=0), X, y, cv=8)
+
+    seconds = medians(
+        {
+            "sequential": partial(validate, "sequential"),
+            "threading": partial(validate, "threading"),
+            "loky, its processes running": partial(validate, "loky"),
+        }
+    )
+    lines = header("backend, 2 jobs", "seconds", "threading over it")
+    return [
+        *lines,
+        *(row(name, f"{taken:.3f}", times(taken / seconds["threading"])) for name, taken in seconds.items()),
+    ]
 
 
 def readme() -> list[str]:
@@ -166,7 +204,28 @@ def readme() -> list[str]:
     return lines
 
 
-TABLES = {"shared": shared, "tiny": tiny, "readme": readme}
+TABLES = {"shared": shared, "tiny": tiny, "joblib": joblib, "readme": readme}
+
+
+class Many:
+    """Times over those of the same steps in one long fit on one thread, divided by the threads; lower is better."""
+
+    params = ("64 networks, 1 thread", "64 networks, 2 threads", "1,000 tiny networks")
+    param_names = ("what",)
+    timeout = 600
+
+    def setup_cache(self) -> dict[str, float]:
+        speeds, (many, long) = shared_speeds(), tiny_seconds()
+        one = speeds["one network, one long fit, 1 thread"]
+        ratios = one / speeds["fit_many, 1 thread"], 2 * one / speeds["fit_many, 2 threads"]
+        return dict(zip(self.params, (*ratios, many * get_num_threads() / long), strict=True))
+
+    setup_cache.timeout = 600
+
+    def track_over_one_long_fit(self, figures: dict[str, float], name: str) -> float:
+        return figures[name]
+
+    track_over_one_long_fit.unit = "x"
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ from fastprop import (
     Activation,
     Adam,
     Checkpoint,
+    Ensemble,
     Health,
     Loss,
     Network,
     Optimizer,
     convert,
     dropin,
+    fit_many,
     schedules,
 )  # fmt: skip
 from fastprop.activations import ACTIVATIONS
@@ -212,6 +214,8 @@ def use(made):
         with contextlib.suppress(*(ALLOWED if made.scheduled else ())):  # a schedule may be any function
             for _ in range(2):
                 net.train_step(np.ones((3, 5)), np.ones((3, 3)), made)
+    elif isinstance(made, Ensemble):
+        assert made.predict(np.ones((3, made.networks[0].sizes[0]), np.float32)).shape[0] == 3
     elif isinstance(made, Checkpoint):
         Network((5, 8, 3)).fit(np.ones((3, 5)), np.ones((3, 3)), epochs=1, callbacks=[made])
 
@@ -278,6 +282,12 @@ def calls(bench, folder):
                               "rng": 0}, ()),
         "from_dict": (Network.from_dict, {"parameters": net.to_dict(), "hidden": "relu", "output": "identity",
                                           "loss": None, "rng": 0}, ()),
+        "fit_many": (fit_many, {
+            "networks": [net, bench.nets["unchecked"]], "X": bench.X, "Y": [bench.Y, bench.labels], "epochs": 2,
+            "batch_size": 5, "optimizer": SGD(0.01), "shuffle": True, "sample_weight": bench.weights,
+            "class_weight": None, "validation": None, "early_stopping": None, "callbacks": (), "progress": False,
+            "rng": 0, "resume": False, "bootstrap": True}, ()),
+        "Ensemble": (Ensemble, {"networks": [net, Network((5, 3), rng=0)]}, ()),
         "save": (net.save, {"path": folder / "good"}, (OSError,)),
         "load": (Network.load, {"path": folder / "good", "functions": ()}, (OSError,)),
         "Checkpoint": (Checkpoint, {"path": folder / "good", "every": 1}, (OSError,)),

@@ -1156,9 +1156,9 @@ def test_epochs_that_compiled_code_ends_are_those_that_python_ends(name, way, mo
     make, X, y = problem(name)
     calls = []
 
-    def train(self, *arguments, original=Engine.train):
+    def train(self, *arguments, original=Engine.train, **options):
         calls.append(arguments[5][1])
-        return original(self, *arguments)
+        return original(self, *arguments, **options)
 
     monkeypatch.setattr(Engine, "train", train)
     many, said = course(partial(make, **LATE[way]), X, y), capsys.readouterr().out

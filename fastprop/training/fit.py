@@ -189,7 +189,8 @@ class Fit:
             if engine.moments is not self.moments:  # compile what the steps need, or load it from the cache
                 engine.train(*self._task(0))
             bar.show()
-            bar.add(self.samples_done())
+            if done := self.samples_done():
+                bar.add(done)
             while self.goes_on:
                 before, epoch = self.samples_done(), state.epoch
                 if state.step < self.n_steps:

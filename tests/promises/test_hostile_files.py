@@ -178,7 +178,7 @@ WITH_VALID_VALUES = {
     "optimizer": {"steps", "lr", "settings", "settings.beta_1", "settings.beta_2", "settings.epsilon",
                   "settings.clip_norm"},
     "fit": {"cost", "weight", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size", "shuffle",
-            "history.running_loss", "history.best_epoch", "history.interrupted", "best.loss", "best.epoch"},
+            "bootstrap", "history.running_loss", "history.best_epoch", "history.interrupted", "best.loss", "best.epoch"},
 }  # fmt: skip
 
 
@@ -202,14 +202,18 @@ def test_hostile_metadata_is_refused(part, value, good, tmp_path):
 
 @pytest.mark.parametrize("part", WITH_VALID_VALUES)
 def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
-    """Except `missing` and `dtype` of the network, which files of 0.1.0 have not."""
+    """Except `missing` and `dtype` of the network, and `bootstrap` of the fit, which files of 0.1.0 have not."""
     length = int.from_bytes(good[:8], "little")
-    for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {"missing", "dtype"}:
+    for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {
+        "missing",
+        "dtype",
+        "bootstrap",
+    }:
         assert refused(tmp_path / "net", with_metadata(good, part, lambda content, key=key: content.pop(key))), key
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", None, [], [True]])
-@pytest.mark.parametrize("path", ["shuffle", "last", "history.interrupted"])
+@pytest.mark.parametrize("path", ["shuffle", "bootstrap", "last", "history.interrupted"])
 def test_flags_are_true_or_false(value, path, good, tmp_path):
     def replace(content):
         *outer, last = path.split(".")

@@ -18,7 +18,20 @@ import pytest
 from marks import slow_but
 
 import fastprop
-from fastprop import SGD, Activation, Adam, Checkpoint, Health, History, Loss, Network, diagnose, schedules, texts
+from fastprop import (
+    SGD,
+    Activation,
+    Adam,
+    Checkpoint,
+    Ensemble,
+    Health,
+    History,
+    Loss,
+    Network,
+    diagnose,
+    schedules,
+    texts,
+)
 from fastprop.health import Finding, Spread
 from fastprop.kernels import jit
 from fastprop.optimizers import OPTIMIZERS
@@ -221,6 +234,7 @@ def shown():
         Health(*data(5)),
         Checkpoint("größe/ñ.safetensors"),
         net.gradient_check(data(5)[0], np.ones((5, 2))),
+        Ensemble([net]),
     )
     yield from (optimizer() for optimizer in OPTIMIZERS.values())
     yield from (Größe(0.1), Adam(lr=custom_schedule), schedules.ReduceOnPlateau(0.1))

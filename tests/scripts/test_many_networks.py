@@ -1,5 +1,6 @@
 """benchmarks/many.py prints its tables, here of few and short fits. No speed is asserted."""
 
+import math
 import re
 
 import compare_peers
@@ -31,6 +32,21 @@ def test_every_table_is_printed(table, rows, short, monkeypatch, capsys):
     for line in lines:
         assert line.count("|") == head.count("|")
         assert all(float(figure) > 0 for figure in re.findall(r"\| ([\d.]+)", line)[-1:])
+
+
+def test_every_ratio_of_asv_is_measured(short):
+    suite = many.Many()
+    figures = suite.setup_cache()
+    assert all(0 < suite.track_over_one_long_fit(figures, name) < math.inf for name in suite.params)
+
+
+@pytest.mark.slow
+def test_the_backends_of_joblib_are_measured(short):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    lines = many.joblib()
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [
+        "sequential", "threading", "loky, its processes running",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -363,6 +363,7 @@ def test_long_fits_are_trained_as_many_at_a_time_as_there_are_threads(launches, 
     assert min(launches) == (1, 1), "the last one is alone"
 
 
+@pytest.mark.filterwarnings("ignore:.* more networks ended with such a warning:RuntimeWarning")
 @pytest.mark.parametrize("validation", [None, 0.2, data(LABELS, 50)])
 def test_a_thousand_networks_do_not_need_a_thousand_workspaces(validation, monkeypatch):
     """There are as many engines as networks that are trained at a time, and none is left."""
