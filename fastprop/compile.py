@@ -9,11 +9,10 @@
 
 With widths, the tiles of these widths are compiled, all built-in activations and optimizers, and for each output the
 loss that is paired with it and the way back from a given dA; with ``--all``, all tiles and all pairs of an output and a
-loss. What is in the cache already is
-loaded. Other processes find the compiled code in NUMBA_CACHE_DIR if that is set, else beside fastprop's sources, else
-in the user's cache folder; they need not be able to write there. The code is for the processor it is compiled on: on a
-cluster of several kinds, run the command once on each, with the same folder. NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, set
-here and where it is used, choose a processor that all of them can stand for.
+loss. What is in the cache already is loaded. Other processes find the compiled code in NUMBA_CACHE_DIR if that is set,
+else beside fastprop's sources, else in the user's cache folder; they need not be able to write there. The code is for
+the processor it is compiled on: on a cluster of several kinds, run the command once on each, with the same folder.
+NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, set here and where it is used, choose a processor that all of them can stand for.
 """
 
 import argparse
