@@ -6,6 +6,7 @@ reference where it is not.
 
 import copy
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -354,6 +355,14 @@ def test_the_jacobian_leaves_everything_as_it_is():
     with pytest.raises(ValueError, match="X has 4 features"):
         net.jacobian(X[:, :4])
     assert state() == before
+
+
+def test_several_threads_ask_for_the_jacobian_at_once():
+    net = of((5, 7, 3), "relu", "softmax")
+    parts = [rows(net, m, seed=m)[0] for m in (1, 3, 17, 300) * 5]
+    expected = [bits(net.jacobian(X)) for X in parts]
+    with ThreadPoolExecutor(4) as pool:
+        assert [bits(J) for J in pool.map(net.jacobian, parts)] == expected
 
 
 def test_what_has_no_dense_rows_has_no_jacobian():
