@@ -32,6 +32,7 @@ from .kernels.tiles import compile_tiles
 from .losses import INNER_PRODUCT, LOSSES, default_for, loss_routine
 from .network import Network
 from .optimizers import OPTIMIZERS, SGD
+from .training.many import fit_many
 
 
 def warm(sizes: tuple[int, ...] | None = None, dtype: np.dtype = FLOAT32) -> None:
@@ -88,6 +89,7 @@ def _call(dtype: np.dtype) -> None:
             net = Network((5, 300, 3), scale=1 / 255, dtype=dtype, rng=0)
             net.fit(X, Y, epochs=1, batch_size=batch, optimizer=SGD(0.001), progress=False)
             net.train_step(X[:batch], Y[:batch], SGD(0.001))
+            fit_many([net, Network((5, 300, 3), dtype=dtype, rng=1)], X, Y, epochs=1, progress=False)
     finally:
         threads.set_num_threads(before)
 

@@ -151,9 +151,8 @@ class Optimizer:
     def fresh(self) -> "Optimizer":
         """Return an optimizer with these settings, without moments, which made no step; a schedule is copied."""
         other = type(self).__new__(type(self))
-        vars(other).update(
-            vars(self), owner=None, _moments=None, count=allocate(1, np.float64), _lr=copy.deepcopy(self._lr)
-        )
+        lr = copy.deepcopy(self._lr) if self.scheduled else self._lr
+        vars(other).update(vars(self), owner=None, _moments=None, count=allocate(1, np.float64), _lr=lr)
         return other
 
     def settings(self) -> dict[str, Any]:

@@ -33,13 +33,13 @@ from ..kernels.plan import (
     RECORD_LENGTH,
     SCALE,
     SECONDS,
+    SECONDS_BEFORE,
     SHUFFLE,
     STEP,
     STOPPED,
     TRANSPOSE,
     UPDATE,
     WEIGHT,
-    WEIGHT_BEFORE,
     LayerKind,
     Plan,
     allocate,
@@ -68,6 +68,8 @@ from .sparse import Features, SparseRows
 from .thread_choice import Choice
 from .weights import Weights, addresses
 
+BEFORE = slice(COST_BEFORE, SECONDS_BEFORE + 1)  # of `totals`
+
 
 class Epochs:
     """The epochs that one call of :meth:`Engine.train` may end, and what is known of each afterwards.
@@ -87,9 +89,9 @@ class Epochs:
     Attributes
     ----------
     records : ndarray of shape (count, RECORD_LENGTH)
-        See ``plan.EPOCH_COST``.
+        See ``plan.EPOCH_LOSS``.
     seconds : float
-        The time after the last epoch that was ended.
+        Those of the epoch that was not ended.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Task(NamedTuple):
     order: np.ndarray | None
     seed: int
     epoch: int
-    sums: tuple[float, float]
+    sums: tuple[float, float, float]
     epochs: Epochs | None
 
 
@@ -478,7 +480,7 @@ class Engine:
         order: np.ndarray | None = None,
         seed: int = 0,
         epoch: int = 0,
-        sums: tuple[float, float] | None = None,
+        sums: tuple[float, float, float] | None = None,
         epochs: Epochs | None = None,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
@@ -490,8 +492,8 @@ class Engine:
         Returns
         -------
         cost, weight : float
-            `sums`, if given, plus the sums of the costs and of the sample weights of these steps; of those of the last
-            epoch, if the call ended others.
+            The first two of `sums`, if given, plus the sums of the costs and of the sample weights of these steps; of
+            those of the last epoch, if the call ended others. The third is the seconds of the epoch before the call.
         """
         with self._lock:
             do = self._begin_training(optimizer, moments, steps, order, seed, epoch, sums, epochs)
@@ -501,7 +503,7 @@ class Engine:
                 self._end_training(sums, epochs)
 
     def prepare_train(self, task: Task) -> int:
-        """Prepare what :meth:`train` does; return the job's address, for `threads.launch_jobs`."""
+        """Prepare what :meth:`train` does; return the job's address, for `threads.doing`."""
         do, place = self._begin_training(*task[3:]), self._place(task.X)
         order = 0 if task.order is None else address_of(task.order)
         prepare(self.address, do, len(task.X), *task.steps, place, *addresses(task.Y, task.weights), order, 0)
@@ -510,8 +512,8 @@ class Engine:
     def trained(self, task: Task) -> tuple[float, float, float]:
         """Return what :meth:`train` does, and the seconds that the job took, after the call that did it."""
         self._end_training(task.sums, task.epochs)
-        cost, weight, seconds = self._totals[[COST, WEIGHT, ELAPSED]].tolist()
-        return cost, weight, seconds
+        totals = self._totals.tolist()
+        return totals[COST], totals[WEIGHT], totals[ELAPSED]
 
     def _begin_training(
         self,
@@ -521,7 +523,7 @@ class Engine:
         order: np.ndarray | None,
         seed: int,
         epoch: int,
-        sums: tuple[float, float] | None,
+        sums: tuple[float, float, float] | None,
         epochs: Epochs | None,
     ) -> int:
         """Write into the job what a training needs besides the arguments of a call; return the parts to do."""
@@ -531,15 +533,15 @@ class Engine:
             do |= SHUFFLE
             self._set(seed=seed, epoch=epoch)
         if sums is not None:
-            self._totals[COST_BEFORE], self._totals[WEIGHT_BEFORE] = sums
+            self._totals[BEFORE] = sums
         if epochs is not None:
             self._go_past_epochs(epochs)
         return do
 
-    def _end_training(self, sums: tuple[float, float] | None, epochs: Epochs | None) -> None:
+    def _end_training(self, sums: tuple[float, float, float] | None, epochs: Epochs | None) -> None:
         """Let the next call begin at zero, and end with its last step."""
         if sums is not None:
-            self._totals[COST_BEFORE] = self._totals[WEIGHT_BEFORE] = 0.0
+            self._totals[BEFORE] = 0.0
         if epochs is not None:
             self._set(n_steps=0)
             epochs.seconds = float(self._totals[SECONDS])

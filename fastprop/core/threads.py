@@ -3,8 +3,8 @@
 import ctypes
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numba
@@ -76,30 +76,39 @@ def launch(worker: int, job: int, threads: int, *call: int) -> tuple[float, floa
     enter one. A call that finds it taken does its work alone, with the same result; so does a forked child, which does
     not have its parent's threads, and a process that may not start threads.
     """
-    return _run(steps.launch, steps.launch_alone, threads, worker, job, threads, *call)
-
-
-def launch_jobs(jobs: np.ndarray, threads: int) -> None:
-    """Do prepared jobs, given by their addresses, each on one of up to `threads` threads, which claim them in order.
-
-    See :func:`launch`.
-    """
-    tickets = np.zeros(N_TICKETS, np.int64)
-    call = address_of(jobs), len(jobs), address_of(tickets), threads
-    _run(steps.launch_jobs, steps.launch_jobs_alone, threads, *call)
-
-
-def _run(shared: Callable, alone: Callable, threads: int, *call: int) -> Any:
-    """Call one of two compiled functions: `shared` if several threads may do it and no parallel region runs."""
     if threads > 1 and _serial:
         _warn_serial()
     elif threads > 1 and _parallel.acquire(blocking=False):
         try:
             if _started or _start():
-                return shared(*call)
+                return steps.launch(worker, job, threads, *call)
         finally:
             _parallel.release()
-    return alone(*call)
+    return steps.launch_alone(worker, job, threads, *call)
+
+
+@contextmanager
+def doing(jobs: np.ndarray, n: int) -> Iterator[None]:
+    """Do prepared jobs, given by their addresses, each on one of up to `n` threads, which claim them in order.
+
+    The threads are Python's own, without the interpreter's lock, and do the jobs while the block runs on the calling
+    thread; at its end the calling thread does those that are left, and waits for the others. So they need none of
+    Numba's threading layers, and may run in a forked child.
+    """
+    tickets = np.zeros(N_TICKETS, np.int64)
+    call = address_of(jobs), len(jobs), address_of(tickets)
+    helpers: list[threading.Thread] = []
+    try:
+        with suppress(RuntimeError):  # the process can start no more threads: the calling thread does all jobs
+            for _ in range(min(n, len(jobs)) - 1):
+                helper = threading.Thread(target=steps.do_jobs, args=call)
+                helper.start()
+                helpers.append(helper)
+        yield
+    finally:
+        steps.do_jobs(*call)
+        for helper in helpers:
+            helper.join()
 
 
 def _start() -> bool:

@@ -23,6 +23,11 @@ class Held:
         self._replaced: list[tuple[int, Any]] = []
         self._received: list[tuple[Any, int, Any]] = []
 
+    @property
+    def received(self) -> bool:
+        """Whether a signal has been received that is held back."""
+        return bool(self._received)
+
     def __enter__(self) -> "Held":
         if threading.current_thread() is threading.main_thread():
             try:

@@ -123,7 +123,7 @@ _JOB = [
             "summed",  # whether gradients are sums over the samples, without 1/m
             "n_samples", "batch", "first_step", "last_step",
             "n_steps",  # of an epoch; 0: the call does not go past one
-            "end_of_epoch", "records",  # the routine, and float64, a record of each epoch, see EPOCH_COST …
+            "end_of_epoch", "records",  # the routine, and float64, a record of each epoch, see EPOCH_LOSS …
             "validation", "worker",  # the job that measures held-out samples after each epoch (0: none), and its worker
             "best",  # the best parameters so far, by that measure; 0: they are not wanted
             "chunk_panels", "block_panels", "groups", "items", "cuts",
@@ -158,17 +158,18 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
 # values that change are in these arrays.
 
 # `totals`, float64: the sum of the costs and the sum of the sample weights so far; the factor that X is multiplied by;
-# the number of updates and the values of the two sums before the call; the factor of the cost, which is applied without
-# the penalty and after the derivative; the number of updates before step 0 of the epoch; the time at which training
-# began, or went on after a measurement; the seconds from then to the end of the call; the least cost of held-out
-# samples; and the seconds of a job that was claimed, from its beginning to its end.
-(COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH, STARTED, SECONDS,
- LEAST_COST, ELAPSED) = range(12)  # fmt: skip
+# the number of updates before the call; the values of the two sums, and the seconds of the epoch, before the call; the
+# factor of the cost, which is applied without the penalty and after the derivative; the number of updates before step 0
+# of the epoch; the time at which the epoch began, if measurements had taken none; the seconds of the epoch by the end
+# of the call; the least cost of held-out samples; and the seconds of a job that was claimed, from its beginning to its
+# end.
+(COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, SECONDS_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH,
+ STARTED, SECONDS, LEAST_COST, ELAPSED) = range(13)  # fmt: skip
 N_TOTALS = 16
 
-# `records`, float64: of each epoch that a call ends, the sums of the costs and of the sample weights, the seconds of
-# training, and of held-out samples the cost and the share of right predictions.
-EPOCH_COST, EPOCH_WEIGHT, EPOCH_SECONDS, HELD_OUT_COST, HELD_OUT_ACCURACY = range(5)
+# `records`, float64: of each epoch that a call ends, the mean cost, the seconds of training and the samples per second,
+# and of held-out samples the cost and the share of right predictions.
+EPOCH_LOSS, EPOCH_SECONDS, EPOCH_SPEED, HELD_OUT_COST, HELD_OUT_ACCURACY = range(5)
 RECORD_LENGTH = 8
 
 # `tickets`, int64: the next ticket, the number of work items done, and whether the job has stopped, each on a cache

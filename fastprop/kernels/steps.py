@@ -45,9 +45,9 @@ from .plan import (
     COST_SCALE,
     DONE,
     ELAPSED,
-    EPOCH_COST,
+    EPOCH_LOSS,
     EPOCH_SECONDS,
-    EPOCH_WEIGHT,
+    EPOCH_SPEED,
     FORWARD,
     GRADIENTS,
     HELD_OUT_ACCURACY,
@@ -62,6 +62,7 @@ from .plan import (
     RECORD_LENGTH,
     SCALE,
     SECONDS,
+    SECONDS_BEFORE,
     SHUFFLE,
     SQUARES_BLOCK,
     STARTED,
@@ -109,6 +110,7 @@ from .simd import (
     yield_core,
 )
 
+LEAST_SECONDS = 1e-9  # of an epoch, for its speed
 SPINS = 200  # then yield: with two threads on one core, 20,000 spins cost 99.7% of the speed, 200 spins 80%
 # The phases of a step; SHUFFLING is done before the first step of an epoch, and END_OF_EPOCH after the last.
 SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE, END_OF_EPOCH = range(6)
@@ -848,9 +850,10 @@ def end_of_epoch(address, epoch, chunk, item, count, thread):
     job = job_at(address)
     totals = doubles(job.totals)
     record = at(doubles(job.records), RECORD_LENGTH * (epoch - job.epoch))
-    put(record, EPOCH_COST, get(totals, COST))
-    put(record, EPOCH_WEIGHT, get(totals, WEIGHT))
-    put(record, EPOCH_SECONDS, clock() - get(totals, STARTED))
+    weight, seconds = get(totals, WEIGHT), clock() - get(totals, STARTED)
+    put(record, EPOCH_LOSS, get(totals, COST) / weight if weight != 0.0 else 0.0)
+    put(record, EPOCH_SECONDS, seconds)
+    put(record, EPOCH_SPEED, np.float64(job.n_samples) / max(seconds, LEAST_SECONDS))
     put(totals, COST, 0.0)
     put(totals, WEIGHT, 0.0)
     put(totals, UPDATES_BEFORE_EPOCH, get(doubles(job.updates), 0))
@@ -896,6 +899,12 @@ def reset(job):
 
 
 @kernel
+def start_clock(totals, now):
+    """Let the clock of the epoch go on from the seconds before the call."""
+    put(totals, STARTED, now - get(totals, SECONDS_BEFORE))
+
+
+@kernel
 def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
     """Write the arguments of a call, for the steps first…last over m rows, into the job; reset its counters."""
     job = job_at(address)
@@ -904,7 +913,7 @@ def prepare_call(address, threads, do, m, first, last, X, Y, labels, weights, ou
     job.weights, job.output_weights = weights, output_weights
     reset(job)
     if job.n_steps:
-        put(doubles(job.totals), STARTED, clock())
+        start_clock(doubles(job.totals), clock())
 
 
 @kernel
@@ -919,7 +928,7 @@ def call_totals(address):
 
 @entry
 def prepare(job, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat):
-    """Write the arguments of a call on one thread into a job that another worker, or `launch_jobs`, will start."""
+    """Write the arguments of a call on one thread into a job that another worker, or `do_jobs`, will start."""
     prepare_call(job, 1, do, m, first, last, X, Y, labels, weights, output_weights, order, Y_hat)
 
 
@@ -940,10 +949,10 @@ def launch(worker_address, job, threads, do, m, first, last, X, Y, labels, weigh
     return call_totals(job)
 
 
-# ---- many jobs in one call, each on one thread -------------------------------------------------------------------
+# ---- many jobs, each done by one of several threads --------------------------------------------------------------
 
 
-@kernel
+@entry
 def do_jobs(jobs, count, tickets):
     """Claim prepared jobs, in the order of the list of their addresses, and do each alone, until none is left."""
     i = fetch_add(integers(tickets), NEXT, 1)
@@ -952,24 +961,9 @@ def do_jobs(jobs, count, tickets):
         job = job_at(address)
         totals = doubles(job.totals)
         began = clock()
-        put(totals, STARTED, began)
+        start_clock(totals, began)
         call(job.worker, (address, 0))
         ended = clock()
         put(totals, SECONDS, ended - get(totals, STARTED))
         put(totals, ELAPSED, ended - began)
         i = fetch_add(integers(tickets), NEXT, 1)
-
-
-@entry
-def launch_jobs_alone(jobs, count, tickets, threads):
-    """Do prepared jobs, whose addresses are in a list, one after the other on the calling thread."""
-    put(integers(tickets), NEXT, 0)
-    do_jobs(jobs, count, tickets)
-
-
-@entry(parallel=True)
-def launch_jobs(jobs, count, tickets, threads):
-    """Do prepared jobs, whose addresses are in a list, each on one of `threads` threads, or of as many as there are."""
-    put(integers(tickets), NEXT, 0)
-    for _ in prange(threads):
-        do_jobs(jobs, count, tickets)

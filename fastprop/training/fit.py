@@ -17,17 +17,19 @@ from ..core.model import Model
 from ..core.sparse import is_sparse
 from ..kernels import passes
 from ..kernels.interrupts import Held
-from ..kernels.plan import EPOCH_COST, EPOCH_SECONDS, EPOCH_WEIGHT, HELD_OUT_ACCURACY, HELD_OUT_COST
+from ..kernels.plan import HELD_OUT_COST
 from ..kernels.scan import address_of
+from ..kernels.steps import LEAST_SECONDS
 from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
 from ..texts import warn
 from . import samples
 from .history import Best, FitState, History
-from .pace import Pace
+from .pace import SLICE_SECONDS, Pace
 from .progress import Progress
 
-LEAST_SECONDS = 1e-9  # that count for an epoch
+# The lists of a history by the columns of records of epochs.
+RECORDED = ("loss", "seconds", "samples_per_second", "validation_loss", "validation_accuracy")
 CONSTANT_EPOCHS = 10  # after which a fit should be better than a constant prediction
 
 
@@ -330,17 +332,17 @@ class Fit:
         self.pace.learn(steps, threads, seconds, elapsed)
         self.ask_after_steps()
 
-    def aim(self) -> float:
-        """Choose the steps of the next slice, on one thread; return the seconds that the next ones will take."""
+    def aim(self) -> None:
+        """Choose the `steps` of the next slice, on one thread, and estimate `ahead`, the seconds of it and the next."""
         steps, _ = self.pace.next(1, time.perf_counter())
         ahead = self._steps_ahead()
         self.steps = min(steps, ahead)
-        return ahead * self.pace.step
+        self.ahead = min(ahead * self.pace.step, SLICE_SECONDS)
 
-    def prepare_slice(self) -> int:
-        """Prepare the steps that :meth:`aim` chose as a job; return its address."""
+    def prepare_slice(self) -> None:
+        """Prepare the steps that :meth:`aim` chose as the job at the address `job`."""
         self.task = self._task(self.steps)
-        return self._engine().prepare_train(self.task)
+        self.job = self._engine().prepare_train(self.task)
 
     def book_slice(self) -> range:
         """Write what that job has done into the state and the history; return the epochs that it ended."""
@@ -366,7 +368,7 @@ class Fit:
         epochs = self._epochs_of(state.step + steps) if steps and self.goes_past_epochs else None
         return Task(
             data.X, data.Y, data.weights, self.optimizer, self.moments, (state.step, state.step + steps), self.order,
-            state.seed, state.epoch, (state.cost, state.weight), epochs,
+            state.seed, state.epoch, (state.cost, state.weight, state.seconds), epochs,
         )  # fmt: skip
 
     def _epochs_ahead(self) -> int:
@@ -404,9 +406,10 @@ class Fit:
         state.count(self.optimizer.steps)
         if epochs is not None:
             n_ended, step = divmod(state.step, self.n_steps)
-            seconds = epochs.seconds + (self._book_epochs(epochs.records[:n_ended]) if n_ended else 0.0)
-            state.step = step
-        state.seconds += seconds if epochs is None else epochs.seconds
+            seconds = epochs.seconds - state.seconds + (self._book_epochs(epochs.records[:n_ended]) if n_ended else 0)
+            state.step, state.seconds = step, epochs.seconds
+        else:
+            state.seconds += seconds
         state.cost, state.weight = sums
         nothing_since = state.epoch > first and not state.step and not state.diverged
         self.history.running_loss = self.history.loss[-1] if nothing_since else state.mean_cost
@@ -414,20 +417,10 @@ class Fit:
 
     def _book_epochs(self, records: np.ndarray) -> float:
         """Write epochs into the history that compiled code has ended; return the seconds that their training took."""
-        costs, weights, seconds = (records[:, i] for i in (EPOCH_COST, EPOCH_WEIGHT, EPOCH_SECONDS))
-        seconds[0] += self.state.seconds
-        columns = {
-            "loss": np.divide(costs, weights, out=np.zeros(len(costs)), where=weights != 0),
-            "seconds": seconds,
-            "samples_per_second": self.m / np.maximum(seconds, LEAST_SECONDS),
-        }
-        if self.validation:
-            columns["validation_loss"] = records[:, HELD_OUT_COST]
-            if self.model.architecture.classifies:
-                columns["validation_accuracy"] = records[:, HELD_OUT_ACCURACY]
-        taken = float(seconds.sum()) - self.state.seconds
-        self._end_epochs({name: column.tolist() for name, column in columns.items()})
-        return taken
+        count = len(RECORDED) if self.model.architecture.classifies else HELD_OUT_COST + 1
+        lists = dict(zip(RECORDED, records.T[: count if self.validation else HELD_OUT_COST].tolist(), strict=False))
+        self._end_epochs(lists)
+        return sum(lists["seconds"])
 
     def _samples(self, steps: int) -> int:
         """Return the number of samples in the first `steps` steps of an epoch."""

@@ -1,4 +1,4 @@
-"""fit_many: many networks in one compiled call, each on one thread."""
+"""fit_many: many networks at once, each on one thread."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 Numbered = deque[tuple[int, Fit]]  # fits, with the numbers of their networks
 
 MOST_WARNINGS = 10  # that are shown as a whole
-MOST_PER_THREAD = 16  # networks that run at the same time, each with a workspace of its own
+MOST = 8  # networks of a group for each thread; there are two groups, and each network has a workspace of its own
 
 
 def fit_many(
@@ -267,6 +267,10 @@ def _begin(fits: Numbered, optimizers: Iterator[Any], sources: Callable[[], list
 class _Together:
     """Fits that run together: in their order, as many at a time as keep all threads busy for a slice.
 
+    There are two groups of fits. While threads train a slice of each fit of one group, Python books the slices of the
+    other, finishes its fits, starts others, and prepares the next slices. If there are callbacks, which may look at any
+    network, there is only one group, and they are called while no network is being trained.
+
     Parameters
     ----------
     waiting : deque of (int, Fit)
@@ -285,67 +289,117 @@ class _Together:
         self._count = len(waiting)
         self._waiting = waiting
         self._running: Numbered = deque()
+        self._asks = any(fit.after_steps or fit.after_epochs for _, fit in waiting)
+        self._threads = threads.get_num_threads()
         self._pool = EnginePool(alone=True)
         self._paces: dict[tuple, pace.Pace] = {}
 
     def run(self) -> None:
-        """Run all fits, until each has ended, or Ctrl-C ends them all."""
+        """Run all fits, until each has ended, or Ctrl-C ends them all.
+
+        No signal handler, and no callback, runs while a network is in the middle of a step.
+        """
         running, waiting = self._running, self._waiting
         try:
-            threads.launch_jobs(np.zeros(0, np.int64), threads.get_num_threads())  # compiled, or loaded from the cache
+            with self._training([]):  # compiled, or loaded from the cache
+                pass
             self.bar.show()
             while waiting or running:
-                self._start_some()
-                self._slice([fit for _, fit in running if fit.goes_on])
-                self._finish_some()
-                self.bar.say(lambda: f"{self._count - len(waiting) - len(running)}/{self._count} networks")
+                with Held() as held:
+                    trained = self._train_one_group() if self._asks else self._train_two_groups(held)
+                self._settle(trained)
         except KeyboardInterrupt:
             for _, fit in (*running, *waiting):
                 fit.history.interrupted = fit.goes_on
-            self._finish_some()
+            self._finish(list(running))
         finally:
             self.bar.close()
             for _, fit in running:
                 fit.end()
 
-    def _start_some(self) -> None:
-        running, waiting = self._running, self._waiting
-        count, most = threads.get_num_threads(), pace.SLICE_SECONDS
-        work = sum(min(fit.aim(), most) for _, fit in running)
-        while waiting and (len(running) < count or (work < count * most and len(running) < count * MOST_PER_THREAD)):
-            _, fit = waiting[0]
-            running.append(waiting[0])
-            waiting.popleft()
+    def _train_one_group(self) -> list[tuple[int, Fit]]:
+        """Train a slice of each running fit, and book it; return these fits."""
+        group = self._prepared(list(self._running))
+        with self._training(group):
+            pass
+        self._book(group)
+        return group
+
+    def _train_two_groups(self, held: Held) -> list[tuple[int, Fit]]:
+        """Train slices of the fits until all have ended, or a signal is received; return those still to be settled."""
+        group: list[tuple[int, Fit]] = []
+        trained: list[tuple[int, Fit]] = []
+        while True:
+            if len(group) < self._threads:  # too few to keep all threads busy
+                group, trained = group + self._next(trained, held), []
+            if not group:
+                return []
+            with self._training(group):
+                prepared = self._next(trained, held)
+            group, trained = prepared, group
+
+    def _next(self, trained: list[tuple[int, Fit]], held: Held) -> list[tuple[int, Fit]]:
+        """Book the slices of fits that were trained; return the fits whose next slices are prepared."""
+        self._book(trained)
+        self._settle(trained)
+        return [] if held.received else self._prepared([each for each in trained if each[1].goes_on])
+
+    @contextmanager
+    def _training(self, group: list[tuple[int, Fit]]) -> Iterator[None]:
+        """Train the prepared slices of a group on all threads; the calling one runs the block first."""
+        jobs = np.array([fit.job for _, fit in group], np.int64)
+        with threads.doing(jobs, self._threads):
+            yield
+
+    def _prepared(self, group: list[tuple[int, Fit]]) -> list[tuple[int, Fit]]:
+        """Prepare the next slice of each fit of a group, to which others are added if threads would be idle."""
+        for _, fit in group:
+            fit.aim()
+        waiting, running, count = self._waiting, self._running, self._threads
+        work = sum(fit.ahead for _, fit in running)
+        while waiting and (len(running) < count or (work < count * pace.SLICE_SECONDS and len(group) < count * MOST)):
+            each = waiting.popleft()
+            running.append(each)
+            fit = each[1]
             fit.start(self._pool.take(fit.model.engines), self._pace_of)
             self.bar.add(fit.samples_done())
             fit.end_epoch_if_due()
-            work += min(fit.aim(), most)
+            if fit.goes_on:
+                fit.aim()
+                work += fit.ahead
+                group.append(each)
+            else:
+                self._finish([each])
+        for _, fit in group:
+            fit.prepare_slice()
+        return group
 
     def _pace_of(self, sizes: tuple[int, ...], batch: int, choice: Choice, *more: Any) -> pace.Pace:
         """Return one pace for all fits of the same sizes and batch, so that each learns from those before."""
         return self._paces.setdefault((sizes, batch, *more), pace.Pace(sizes, batch, choice, *more))
 
-    def _slice(self, fits: Sequence[Fit]) -> None:
-        """Train a slice of each fit, all in one compiled call."""
-        if not fits:
-            return
-        before = sum(fit.samples_done() for fit in fits)
-        with Held():
-            jobs = np.array([fit.prepare_slice() for fit in fits], np.int64)
-            threads.launch_jobs(jobs, min(len(fits), threads.get_num_threads()))
-            for fit, ended in [(fit, fit.book_slice()) for fit in fits]:
-                fit.ask_late(ended)
-        for fit in fits:
+    def _book(self, trained: list[tuple[int, Fit]]) -> None:
+        """Write what the slices have done into the histories."""
+        before = sum(fit.samples_done() for _, fit in trained)
+        for fit, ended in [(fit, fit.book_slice()) for _, fit in trained]:
+            fit.ask_late(ended)
+        self.bar.add(sum(fit.samples_done() for _, fit in trained) - before)
+
+    def _settle(self, trained: list[tuple[int, Fit]]) -> None:
+        """Do what is due after a slice, and finish the fits that have ended."""
+        for _, fit in trained:
             fit.ask_after_steps()
             fit.end_epoch_if_due()
-        self.bar.add(sum(fit.samples_done() for fit in fits) - before)
+        self._finish([each for each in trained if not each[1].goes_on])
 
-    def _finish_some(self) -> None:
-        """Finish the fits that have ended or were interrupted."""
-        for i, fit in [each for each in self._running if not each[1].goes_on or each[1].history.interrupted]:
+    def _finish(self, ended: list[tuple[int, Fit]]) -> None:
+        for each in ended:
+            i, fit = each
             fit.end()
             fit.judge()
             self.warnings += ((i, text) for text in fit.warnings)
             if fit.started:
                 self._pool.give(fit.engines)
-            self._running.remove((i, fit))
+            self._running.remove(each)
+        left = len(self._waiting) + len(self._running)
+        self.bar.say(lambda: f"{self._count - left}/{self._count} networks")

@@ -33,6 +33,7 @@ for threads in (1, 2):
         for rows in (X, X[:1]):
             net.backward(dA=net.forward(rows))
             net.dX, net.jacobian(rows), net.step(Adam(clip_norm=0.1))
+    fastprop.fit_many([net, Network((21, 35, 3), output="softmax", dtype=sys.argv[1])], X, labels, epochs=2)
 print(missed)
 """
 

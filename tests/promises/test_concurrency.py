@@ -167,6 +167,36 @@ def test_eight_threads_in_parallel_regions_on_every_layer(run_python, layer):
     assert run_python(TOGETHER, NUMBA_THREADING_LAYER=layer) == "True\n"
 
 
+MANY = (
+    PARALLEL
+    + """
+from concurrent.futures import ThreadPoolExecutor
+
+def networks():
+    return [Network((20, 40, 5), output="softmax", rng=i) for i in range(7)]
+
+def fit_many(seed):
+    nets = networks()
+    fastprop.fit_many(nets, X, Y, epochs=3, batch_size=100, optimizer=Adam(), validation=0.2, rng=seed)
+    return [net.parameters.tobytes() for net in nets]
+
+children = np.random.SeedSequence(1).spawn(7)
+expected = []
+for net, child in zip(networks(), children):
+    net.fit(X, Y, epochs=3, batch_size=100, optimizer=Adam(), validation=0.2, rng=np.random.default_rng(child))
+    expected.append(net.parameters.tobytes())
+with ThreadPoolExecutor(4) as pool:
+    print(fit_many(1) == expected, list(pool.map(fit_many, [1] * 8)) == [expected] * 8)
+"""
+)
+
+
+@pytest.mark.slow
+@LAYERS
+def test_many_networks_in_one_thread_and_in_four_on_every_layer(run_python, layer):
+    assert run_python(MANY, NUMBA_THREADING_LAYER=layer) == "True True\n"
+
+
 SAME_ON_EVERY_LAYER = (
     PARALLEL
     + """

@@ -44,6 +44,10 @@ def use(case, m, batch, make, options):
     net.train_step(X[-fence:], Y[-fence:], optimizer)
     net.train_step(X[-1:], Y[-1:], optimizer)
     net.predict(fences.copy((X * 10).astype(np.uint8)))
+    others = [net, Network(case.sizes, case.hidden, case.output, dtype=dtype, rng=1)]
+    validation = (X, Y) if m % 2 else None
+    fastprop.fit_many(others, X, Y, epochs=2, batch_size=batch, sample_weight=weights, validation=validation)
+    fastprop.Ensemble(others).predict(X)
     S = csr(X)
     net.fit(S, Y, epochs=1, batch_size=batch, optimizer=optimizer, sample_weight=weights, rng=0)
     net.predict(S)

@@ -51,6 +51,39 @@ def test_a_child_of_a_process_that_trained_in_parallel(run_python, layer):
     assert run_python(FORKING, alone, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
 
 
+FORKING_MANY = (
+    PARALLEL
+    + """
+import warnings
+
+def fit_many():
+    nets = [Network((20, 40, 5), output="softmax", rng=i) for i in range(7)]
+    fastprop.fit_many(nets, X, Y, epochs=3, batch_size=100, optimizer=Adam(), rng=0)
+    return [net.parameters.tobytes() for net in nets]
+
+expected = fit_many()
+
+def in_child():
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        os._exit(0 if fit_many() == expected else 3)
+
+print([in_child() for _ in range(2)])
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@LAYERS
+def test_many_networks_in_a_child(run_python, layer):
+    """They need none of the threads that stay in the parent: no layer hangs, and none warns."""
+    assert run_python(FORKING_MANY, timeout=60, NUMBA_THREADING_LAYER=layer) == "[0, 0]\n"
+
+
 FORKING_IN_THE_MIDDLE = (
     PARALLEL
     + """

@@ -115,6 +115,74 @@ right = sum(np.array_equal(file.parameters, by_steps[file.optimizer.steps][0])
 print(right, len(files))
 """
 )
+MANY = (
+    TRAIN
+    + """
+from fastprop import Ensemble, fit_many
+settings["epochs"] = 4
+def networks():
+    return [Network((7, 33, 18, 3), "tanh", "softmax", rng=i, dropout=0.2 * (i % 2)) for i in range(5)]
+whole = networks()
+started = time.perf_counter()
+fit_many(whole, X, Y, optimizer=Adam(0.01), rng=0, **settings)
+seconds = time.perf_counter() - started
+saved = []
+def save(number, frame):
+    path = f"{folder}/{len(saved)}.safetensors"
+    Ensemble(nets).save(path)
+    saved.append(path)
+"""
+)
+SAVES_MANY = (
+    MANY
+    + """
+signal.signal(number, save)
+while len(saved) < times:
+    nets = networks()
+    before = len(saved)
+    timer = threading.Timer(draws.uniform(0.1, 0.9) * seconds, lambda: os.kill(os.getpid(), number))
+    timer.start()
+    fit_many(nets, X, Y, optimizer=Adam(0.01), rng=0, **settings)
+    timer.join()
+    assert all(np.array_equal(net.parameters, other.parameters) for net, other in zip(nets, whole))
+    if len(saved) > before and not all(net.fit_state for net in Ensemble.load(saved[-1]).networks):
+        saved.pop()  # before the fits began
+right = 0
+for path in saved:
+    again = Ensemble.load(path).networks
+    fit_many(again, X, Y, resume=True, **settings)
+    right += all(np.array_equal(net.parameters, other.parameters) for net, other in zip(again, whole))
+print(right, len(saved))
+"""
+)
+INTERRUPTS_MANY = (
+    MANY
+    + """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
+right = tried = 0
+while tried < times:
+    nets = networks()
+    timer = threading.Timer(draws.uniform(0.1, 0.9) * seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        histories = fit_many(nets, X, Y, optimizer=Adam(0.01), rng=0, **settings)
+        timer.join()
+        time.sleep(0.001)
+    except KeyboardInterrupt:  # before the fits began, or after they ended
+        timer.join()
+        continue
+    ended = [history.epochs == settings["epochs"] for history in histories]
+    if all(ended):
+        continue
+    tried += 1
+    assert [history.interrupted for history in histories] == [not each for each in ended]
+    assert threading.active_count() == 1
+    Ensemble(nets).predict(X)
+    fit_many(nets, X, Y, resume=True, **settings)
+    right += all(np.array_equal(net.parameters, other.parameters) for net, other in zip(nets, whole))
+print(right, tried)
+"""
+)
 NAMES = [name for name in ("SIGTERM", "SIGUSR1", "SIGALRM") if hasattr(signal, name)]
 TIMES = int(os.environ.get("FASTPROP_SIGNALS", 6))
 
@@ -126,6 +194,14 @@ TIMES = int(os.environ.get("FASTPROP_SIGNALS", 6))
 def test_a_signal_at_any_moment_costs_no_bit(name, script, run_python, tmp_path):
     """FASTPROP_SIGNALS=100 tries 100 random moments of each kind (default 6)."""
     right, tried = map(int, run_python(script, name, tmp_path, TIMES, 0, timeout=1200).split())
+    assert right == tried == TIMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [SAVES_MANY, INTERRUPTS_MANY], ids=["the handler saves", "Ctrl-C"])
+def test_a_signal_while_many_networks_train_costs_no_bit(script, run_python, tmp_path):
+    """What a handler saves of all of them, and what Ctrl-C leaves, goes on with the bits of fits that never stopped."""
+    right, tried = map(int, run_python(script, "SIGTERM", tmp_path, TIMES, 0, timeout=1200).split())
     assert right == tried == TIMES
 
 

@@ -19,7 +19,7 @@ from fastprop.core import threads as of_core
 from fastprop.core.architecture import Architecture
 from fastprop.core.engine import Engine
 from fastprop.training import pace
-from fastprop.training.many import MOST_PER_THREAD
+from fastprop.training.many import MOST
 from fastprop.training.progress import Progress
 
 # Some of these fits end no better than a constant, and say so.
@@ -335,24 +335,24 @@ def test_checkpoints_of_each_network(tmp_path):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The number of networks, and of threads, of each compiled call."""
+    """The number of networks, and of threads, of each group that is trained."""
     seen = []
 
-    def launch(jobs, count, original=of_core.launch_jobs):
+    def doing(jobs, n, original=of_core.doing):
         if len(jobs):  # a call without jobs compiles, or loads the code
-            seen.append((len(jobs), count))
-        return original(jobs, count)
+            seen.append((len(jobs), n))
+        return original(jobs, n)
 
-    monkeypatch.setattr(of_core, "launch_jobs", launch)
+    monkeypatch.setattr(of_core, "doing", doing)
     return seen
 
 
 def test_short_fits_are_trained_to_their_end_in_few_calls(launches):
-    """A hundred networks in calls of 32, on two threads; each is in one call."""
+    """A hundred networks in groups of 16, on two threads; each is in one group."""
     fastprop.set_num_threads(2)
     nets, (X, Y) = networks(count=100), data(LABELS, M)
     fit_many(nets, X, Y, epochs=2, batch_size=16)
-    assert launches == [(32, 2)] * 3 + [(4, 2)]
+    assert launches == [(16, 2)] * 6 + [(4, 2)]
 
 
 def test_long_fits_are_trained_as_many_at_a_time_as_there_are_threads(launches, monkeypatch):
@@ -360,7 +360,7 @@ def test_long_fits_are_trained_as_many_at_a_time_as_there_are_threads(launches, 
     fastprop.set_num_threads(2)
     fit_many(networks(), *data(LABELS, M), epochs=2, batch_size=16)
     assert max(launches) == (2, 2)
-    assert min(launches) == (1, 1), "the last one is alone"
+    assert min(launches) == (1, 2), "the last one is alone"
 
 
 @pytest.mark.filterwarnings("ignore:.* more networks ended with such a warning:RuntimeWarning")
@@ -379,9 +379,10 @@ def test_a_thousand_networks_do_not_need_a_thousand_workspaces(validation, monke
     fastprop.set_num_threads(2)
     nets, (X, Y) = networks(Case("tiny", (7, 4, 3), "relu", "softmax", 16), 1000), data(LABELS, M)
     fit_many(nets, X, Y, epochs=11, batch_size=32, validation=validation)
+    at_a_time = 2 * 2 * MOST  # two groups, on two threads
     # One that trains and one that measures for each; and one for the cost of a fit that has learned nothing.
-    assert max(alive) <= 2 * 2 * MOST_PER_THREAD + 1
-    assert len(made) <= 3 * 2 * MOST_PER_THREAD
+    assert max(alive) <= 2 * at_a_time + 1
+    assert len(made) <= 3 * at_a_time
     gc.collect()
     assert not any(engine() for engine in made)
     assert {net.optimizer.steps for net in nets} == {11 * (4 if validation != 0.2 else 3)}
