@@ -164,6 +164,8 @@ class Network(Model):
         sample_weight : array_like of shape (m,) or (m, n_L), optional
             The weight of each sample in the cost and in equations 2 and 3, whose m becomes the sum of the weights; or
             the weight of each output of each sample, except for a softmax: a sample's weight in m is then their mean.
+            The cost is a mean by weight: a factor of all weights does not change it, so that those of which one is
+            above 1e30 or below 1e-30 are divided by their mean.
         class_weight : "balanced", dict or list of dict, optional
             A weight for each class, which multiplies those of the samples: {class: weight}, or
             m/(classes · samples of the class). For labels, one-hot rows, or 0 and 1 of a single sigmoid. For several
@@ -186,9 +188,10 @@ class Network(Model):
         rng : int, Generator, optional
             The source of the shuffles; None continues with the network's own.
         resume : bool
-            Continue the last fit at the batch where it stopped or was saved, with the network's own optimizer; `epochs`
-            and the returned history count from its beginning. With the same arguments the parameters have the bits of
-            a fit that never stopped.
+            Continue the last fit at the batch where it stopped or was saved, with the network's own optimizer, whose
+            settings one that is given must have; `epochs` and the returned history count from its beginning. With the
+            same arguments the parameters have the bits of a fit that never stopped. A network that was never trained
+            begins, so that the same line starts a fit and goes on with it.
 
         Returns
         -------

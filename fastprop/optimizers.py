@@ -159,6 +159,10 @@ class Optimizer:
         """Return the arguments that it was made with, except lr."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "lr"}
 
+    def is_like(self, other: Any) -> bool:
+        """Return whether another optimizer was made with the same arguments; the rate may have fallen on a plateau."""
+        return type(other) is type(self) and schedules.same(self.lr, other.lr) and self.settings() == other.settings()
+
     def __repr__(self) -> str:
         given = {"lr": self.lr, **self.settings()}
         shown = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!a}" for k, v in given.items() if v is not None)

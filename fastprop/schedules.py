@@ -309,6 +309,16 @@ def described(lr: Any) -> Any:
     return lr
 
 
+def same(one: Any, other: Any) -> bool:
+    """Return whether two learning rates or schedules have the same settings, wherever plateaus have brought them."""
+    if type(one) is type(other) is ReduceOnPlateau:
+        return all(getattr(one, name) == getattr(other, name) for name in PLATEAU_SETTINGS)
+    if isinstance(one, Vectorized) and isinstance(other, Vectorized):
+        settings = one.settings.keys() | other.settings.keys()
+        return one.name == other.name and all(same(one.settings.get(k), other.settings.get(k)) for k in settings)
+    return bool(one == other)
+
+
 def restored(description: Any, depth: int = 0) -> Any:
     """Return the learning rate or schedule of a description by :func:`described`, which may come from any file.
 

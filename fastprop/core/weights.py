@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.plan import FLOAT64
 from ..kernels.scan import address_of
 from . import arrays
+
+LEAST, MOST = 1e-30, 1e30  # weights within are taken as they are
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,14 @@ class Weights:
 def checked(sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sample_weight") -> Weights | None:
     """Return sample_weight of shape (m,), or (m, n), n being the number of outputs that may have weights of their own.
 
-    No weight may be negative, and at least one must be positive.
+    No weight may be negative, and at least one must be positive. The cost is a mean by weight, so that a factor of all
+    weights does not change it: weights that are too large or too small for their sums to stay in the range of float32,
+    such as inverse variances may be, are divided by their mean.
     """
     if sample_weight is None:
         return None
-    w = arrays.reals(name, sample_weight, dtype)
+    known = type(sample_weight) is np.ndarray and sample_weight.dtype == dtype
+    w = arrays.reals(name, sample_weight, dtype if known else FLOAT64)
     if w.shape != (m,) and (w.shape != (m, n) or not n):
         other = f" or ({m}, {n}), one for each output" if n > 1 else ""
         softmax = " The outputs of a softmax have one loss together." if not n and w.ndim == 2 else ""
@@ -66,14 +72,20 @@ def checked(sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sa
         )
     if w.min() < 0 or w.max() <= 0:
         raise ValueError(f"{name} lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
-    extreme = (w > 0) & ((w < 1e-30) | (w > 1e30))
-    if extreme.any():
-        index = tuple(int(i) for i in np.unravel_index(extreme.argmax(), w.shape))
-        raise ValueError(
-            f"{name}[{', '.join(map(str, index))}] is {w[index]:g}; weights are 0 or between 1e-30 and 1e30, so "
-            f"that their sums stay in the range of float32. Use 0 for what should not count."
-        )
-    return Weights.of(w)
+    if ((w > 0) & ((w < LEAST) | (w > MOST))).any():
+        w = _normalized(w)
+    return Weights.of(w.astype(dtype, copy=False))
+
+
+def _normalized(w: np.ndarray) -> np.ndarray:
+    """Return weights over the mean of those above 0, with which the cost stays what it is, in float64.
+
+    A weight below 1e-30 of that mean becomes 0.
+    """
+    w = w / np.float64(w.max())
+    w /= w[w > 0].mean()
+    w[w < LEAST] = 0
+    return w
 
 
 def of_known(weights: Weights | None, Y: np.ndarray, name: str = "Y") -> Weights | None:

@@ -123,7 +123,7 @@ class Fit:
         model = self.model
         self.resumed = self._state_to_resume(optimizer) if self.course.resume else None
         self.optimizer_before = model.optimizer
-        if optimizer is None:
+        if optimizer is None or self.resumed is not None:
             optimizer = model.optimizer or Adam()
         self.moments = model.bind(optimizer)
         self.optimizer: Optimizer = optimizer
@@ -159,19 +159,22 @@ class Fit:
             "bootstrap": self.course.bootstrap,
         }
 
-    def _state_to_resume(self, optimizer: Any) -> FitState:
-        """Return the state of the last fit, which must have had the same arguments and been the last training."""
+    def _state_to_resume(self, optimizer: Any) -> FitState | None:
+        """Return the state of the last fit, whose arguments must be these; None for a network that never trained."""
         state, last = self.model.fit_state, self.model.optimizer
+        if state is None and (last is None or not last.steps):
+            return None
         if state is None or last is None:
             raise ValueError(
-                "there is nothing to resume: this network was not in a fit, nor saved in one, or it diverged."
+                "there is nothing to resume: this network was trained, but not in a fit, nor saved in one, or it "
+                "diverged. Leave resume out to begin with the parameters that it has."
             )
         for name, value in self._arguments().items():
             if value != getattr(state, name):
                 raise ValueError(f"{name} is {value}; the fit to resume had {getattr(state, name)}. Give it the same.")
-        if optimizer is not None and optimizer is not last:
+        if optimizer is not None and optimizer is not last and not last.is_like(optimizer):
             raise ValueError(
-                "resume=True goes on with the network's own optimizer, net.optimizer. Leave optimizer out."
+                f"optimizer is {optimizer!r}; the fit to resume has {last!r}. Give one with the same settings, or none."
             )
         if last.steps != state.updates:
             raise ValueError(

@@ -99,6 +99,25 @@ def test_weights_are_followed_over_a_trajectory():
         assert_close(value, parameters[name], 1e-5, name)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("factor", [1e35, 1e-35, 1e300, 1e-300])
+@pytest.mark.parametrize("weights", [WEIGHTS[:, 0], WEIGHTS], ids=["of rows", "of outputs"])
+def test_a_factor_of_all_weights_changes_nothing(weights, factor, dtype):
+    """Inverse variances may be of any size: the cost and the steps are those of the weights over their mean."""
+    nets = [Network((6, 17, 3), "tanh", rng=0, dtype=dtype) for _ in range(2)]
+    expected = nets[0].loss(X, Y, weights)
+    for net, given in zip(nets, (weights / weights[weights > 0].mean(), factor * weights.astype(np.float64))):
+        assert net.loss(X, Y, given) == pytest.approx(expected, rel=1e-6)
+        net.fit(X, Y, epochs=2, batch_size=50, optimizer=SGD(0.1), sample_weight=given, rng=0)
+        net.train_step(X, Y, net.optimizer, given)
+    np.testing.assert_allclose(*(net.parameters for net in nets), rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_far_below_the_others_counts_for_nothing():
+    net = Network((6, 17, 3), rng=0)
+    assert net.loss(X[:2], Y[:2], [1e200, 1e100]) == net.loss(X[:2], Y[:2], [1, 0])
+
+
 # ---- targets that are not known ----------------------------------------------------------------------------------
 
 
@@ -290,7 +309,7 @@ def test_class_weights_of_labels_that_are_refused(value, error, message):
             r"has shape \(300, 2\); it must be \(300,\), .* or \(300, 3\), one for",
         ),
         (Network((6, 17, 3)), WEIGHTS - 1, r"none may be negative"),
-        (Network((6, 17, 3)), WEIGHTS * 1e31, r"sample_weight\[\d+, \d\] is \d.*between 1e-30 and 1e30"),
+        (Network((6, 17, 3)), np.full((300, 3), np.inf), r"sample_weight\[0, 0\] is inf"),
         (Network((6, 3), output="softmax"), WEIGHTS, r"it must be \(300,\), .* outputs of a softmax have one loss"),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_network_that_was_trained_since_is_not_resumed():
     net.partial_fit(*data())
     with pytest.raises(ValueError, match="was trained since the fit to resume"):
         fit(net, 2, resume=True)
-    with pytest.raises(ValueError, match="Leave optimizer out"):
+    with pytest.raises(ValueError, match="was trained since the fit to resume"):
         fit(net, 2, Adam(), resume=True)
 
 
@@ -270,19 +270,60 @@ def test_an_early_stopping_that_has_ended_stays_ended(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "nothing to resume"),
         ({"validation": 0.2}, "fraction is 0.2; the fit to resume had 0"),
         ({"batch_size": 16}, "batch_size is 16; the fit to resume had 32"),
         ({"shuffle": False}, "shuffle is False"),
     ],
 )
 def test_only_the_same_fit_is_resumed(settings, message):
-    net = network()
-    if settings:
-        fit(net, 1)
-    X, Y = data()
+    net, (X, Y) = network(), data()
+    fit(net, 1)
     with pytest.raises(ValueError, match=message):
         net.fit(X, Y, epochs=2, **{"batch_size": 32, **settings}, progress=False, resume=True)
+
+
+def test_what_was_not_trained_in_a_fit_is_not_resumed():
+    net, (X, Y) = network(), data()
+    net.train_step(X, Y, SGD(0.1))
+    with pytest.raises(ValueError, match=r"nothing to resume: .* trained, but not in a fit"):
+        fit(net, 2, resume=True)
+
+
+RATES = {
+    "number": lambda: 0.01,
+    "schedule": lambda: schedules.warm_up(3, schedules.cosine(0.1, 40)),
+    "plateau": lambda: schedules.ReduceOnPlateau(0.1, patience=2),
+}
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_one_line_starts_a_fit_and_goes_on_with_it(rate, tmp_path):
+    """A script that is killed and run again: each time it loads the file, if there is one, and fits with resume."""
+    expected, path = network(), tmp_path / "net.safetensors"
+    fit(expected, 6, Adam(RATES[rate](), clip_norm=1.0))
+    for epochs in (2, 4, 6):
+        net = Network.load(path) if path.exists() else network()
+        history = fit(net, epochs, Adam(RATES[rate](), clip_norm=1.0), resume=True)
+        assert history.epochs == epochs
+        net.save(path)
+    np.testing.assert_array_equal(net.parameters, expected.parameters)
+
+
+@pytest.mark.parametrize(
+    "other", [Adam(0.02), Adam(0.01, beta_1=0.8), SGD(0.01), Adam(schedules.step(0.01, 5)), "adam"], ids=str
+)
+def test_another_optimizer_does_not_resume(other):
+    net = network()
+    fit(net, 1, Adam(0.01))
+    with pytest.raises(ValueError, match=r"the fit to resume has Adam\(lr=0\.01"):
+        fit(net, 2, other, resume=True)
+
+
+@pytest.mark.parametrize("lr", [schedules.step(0.1, 5), schedules.step(0.1, 5, 0.2), schedules.constant(0.1), 0.1])
+def test_schedules_are_the_same_if_their_settings_are(lr):
+    assert schedules.same(lr, copy.deepcopy(lr))
+    others = [schedules.step(0.1, 6), schedules.constant(0.2), 0.2, lambda step: 0.1, schedules.ReduceOnPlateau(0.1)]
+    assert not any(schedules.same(lr, other) for other in others)
 
 
 # ---- what is saved can be loaded -------------------------------------------------------------------------------------
