@@ -12,7 +12,9 @@ from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .training.files import Checkpoint
 from .training.history import History
+from .training.log import CSVLog
 from .training.many import fit_many
+from .training.stopping import EarlyStopping
 from .versions import __version__ as __version__
 from .versions import show_versions
 
@@ -22,7 +24,9 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "CSVLog",
     "Checkpoint",
+    "EarlyStopping",
     "Ensemble",
     "Health",
     "History",

@@ -13,6 +13,7 @@ from .checks import choice, generator
 from .core import arrays
 from .core.architecture import Architecture, check_pair, checked_dtype
 from .core.model import Model
+from .core.sparse import is_sparse
 from .initializers import INITIALIZERS, Initializer
 from .kernels.plan import allocate
 from .losses import Loss
@@ -20,6 +21,8 @@ from .optimizers import Optimizer
 from .training import files
 from .training import fit as training
 from .training.history import History
+from .training.samples import score
+from .training.stopping import EarlyStopping, Metric
 
 
 class Network(Model):
@@ -136,7 +139,8 @@ class Network(Model):
         sample_weight: Any = None,
         class_weight: Any = None,
         validation: Any = None,
-        early_stopping: int | None = None,
+        early_stopping: int | EarlyStopping | None = None,
+        metrics: Mapping[str, Metric] | None = None,
         callbacks: Sequence[Any] = (),
         progress: bool | None = None,
         rng: int | np.random.Generator | None = None,
@@ -175,8 +179,13 @@ class Network(Model):
             Held-out data, measured after each epoch. A fraction holds out that share of the rows, drawn at random with
             the same share of each class, except rows whose weight is 0; they keep their weights (`sample_weight` times
             `class_weight`). The rows are copied for it.
-        early_stopping : int, optional
-            Stop after this number of epochs without a lower validation loss, and return to the best parameters.
+        early_stopping : int or EarlyStopping, optional
+            Stop after this number of epochs without a lower validation loss, and return to the best parameters. For
+            another measure, or a least improvement, see :class:`fastprop.EarlyStopping`.
+        metrics : dict of str to callable, optional
+            Functions (Y, Y_hat) → number of the validation data, called after each epoch, whose results
+            ``history.metrics`` holds by their names. Y is as it was given, or converted: labels or a matrix; Y_hat is
+            what :meth:`predict` returns.
         callbacks : sequence of callables, or of pairs (k, callable)
             A callable is called after each epoch with (epoch, history), one in a pair after every k steps with (steps
             so far, history), whose `running_loss` is that of the epoch so far; a true result ends the fit. If a
@@ -224,11 +233,72 @@ class Network(Model):
             class_weight=class_weight,
             validation=validation,
             early_stopping=early_stopping,
+            metrics=metrics,
             callbacks=callbacks,
             progress=progress,
             rng=rng,
             resume=resume,
         )
+
+    def score(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        """Return how good the predictions are: the accuracy for classes, otherwise R².
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        float
+            For a softmax and for a single sigmoid the share of samples whose class is predicted right, for several
+            sigmoids that of samples whose labels all are, by weight; otherwise the mean over the outputs of
+            R² = 1 − Σ w·(Y − Ŷ)² / Σ w·(Y − Ȳ)², which is at most 1, and 0 for predictions of the mean Ȳ. These are
+            the scores of scikit-learn's classifiers and regressors.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If anything does not fit.
+        """
+        X, Y = self.architecture.check_samples(X, Y)
+        weights = self.architecture.check_weights(sample_weight, Y)
+        with self.engines.lend(len(X), is_sparse(X)) as engine:
+            Y_hat = engine.forward(X, transpose=False)
+        return score(self.architecture, Y_hat, Y, weights)
+
+    def predict_classes(self, X: Any) -> np.ndarray:
+        """Return the class of each row of X: its label in `classes`, or its number if the network has no labels.
+
+        :meth:`predict` returns the probabilities.
+
+        Parameters
+        ----------
+        X : array_like or CSR matrix of shape (m, n_0)
+            See :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (m,), or of bool (m, n_L)
+            The class of the largest output of a softmax; whether a single sigmoid is above 0.5, as class 0 or 1; of
+            several sigmoids, whether each label is there.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X does not fit, or the outputs are no classes.
+        """
+        net = self.architecture
+        if not net.classifies and not net.multilabel:
+            raise ValueError(
+                f"output is {net.output.label!r}, which gives no classes. Use predict, or a network with "
+                f'output="softmax" or "sigmoid".'
+            )
+        Y_hat = self.predict(X)
+        if net.multilabel:
+            return Y_hat > 0.5
+        numbers = Y_hat.argmax(axis=1) if net.sizes[-1] > 1 else (Y_hat[:, 0] > 0.5).astype(np.int64)
+        return numbers if self.classes is None else np.asarray(self.classes)[numbers]
 
     def gradient_check(self, X: Any, Y: Any, epsilon: float = 1e-6, most: int | None = None) -> gradcheck.GradientCheck:
         """Return the largest relative error of the gradients; see :func:`fastprop.gradcheck.gradient_check`."""

@@ -24,7 +24,8 @@ COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "
 MARKERS = "os^DvPX"  # 7 markers and 8 colours distinguish 56 classes
 FEW_EPOCHS = 20  # up to which each epoch is marked
 CLOSE = 0.08  # of an axis: the names of lines that end closer together would overlap
-FALL = 100  # if a loss falls by this factor, its axis is logarithmic
+BESIDE = 0.03  # of the distance of two layers: how far a cross is moved to the side
+FALL = 20  # if a loss falls by this factor, its axis is logarithmic
 MOST_NAMES = 12  # layers up to which their widths are written under the axis
 A_ROW = 3  # findings in a row of the title
 LETTER = 0.085  # inches, the width of a letter
@@ -106,7 +107,7 @@ def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], m
 def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Plot the losses over the epochs, and below them the accuracy if there is one.
 
-    The axis of the losses is logarithmic if they fall by more than a factor of a hundred. A dotted line marks the epoch
+    The axis of the losses is logarithmic if they fall by more than a factor of twenty. A dotted line marks the epoch
     whose parameters early stopping kept.
 
     Parameters
@@ -141,7 +142,7 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     if losses and 0 < FALL * min(losses) < max(losses):
         every[0].set_yscale("log")
     _lines(every[0], epochs, [line for line in lines if line[1]], marker)
-    every[0].set_ylabel("loss")
+    every[0].set_ylabel(history.loss_name or "loss")
     for axes in every[1:]:
         _lines(axes, epochs, [("validation", history.validation_accuracy, VERMILION)], marker)
         axes.set_ylabel("accuracy")
@@ -229,13 +230,18 @@ def _draw_shares(axes: Any, report: Any, x: Sequence[int]) -> None:
     if report.cost_after is not None:
         lines.append(("‖ΔW‖/‖W‖", [np.nan if l.update is None else l.update for l in layers], VERMILION))
         axes.axhline(report.usual_update, color=VERMILION, linewidth=1, linestyle=":")
-        axes.set_title("dotted: the usual update", loc="left", color=VERMILION, fontsize="small")
+        axes.set_title(
+            f"dotted: the usual update, {report.usual_update:g}", loc="left", color=VERMILION, fontsize="small"
+        )
     _logarithmic(axes, x, lines)
     axes.set_ylabel("share of ‖W‖")
 
 
 def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequence[float], str]]) -> None:
-    """Draw lines on a logarithmic axis; zeros are crosses at its bottom."""
+    """Draw lines on a logarithmic axis; zeros are crosses at its bottom, those of two lines side by side.
+
+    If there is nothing else, the axis has no numbers.
+    """
     axes.set_yscale("log")
     _lines(
         axes,
@@ -247,7 +253,7 @@ def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequenc
         zeros = [layer for layer, value in zip(x, values) if value == 0]
         if zeros:
             axes.plot(
-                zeros,
+                np.add(zeros, BESIDE * (2 * i - len(lines) + 1)),
                 [0.0] * len(zeros),
                 "x+"[i],
                 color=colour,
@@ -265,6 +271,9 @@ def _logarithmic(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Sequenc
                 textcoords="offset points",
                 color=colour,
             )
+    if not any(value > 0 for _, values, _ in lines for value in values):
+        axes.set_yticks([])
+        axes.set_yticks([], minor=True)
 
 
 def _guide(axes: Any, name: str, y: float, side: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import Network, set_num_threads
+from fastprop.plots import BLUE, GREY, VERMILION
 from fastprop.texts import printable
 
 INPUTS, CLASSES, BATCH = 16, 4, 512
@@ -148,17 +149,17 @@ def plot(measurements: Sequence[Measurement], path: Path) -> None:
     sampled = np.array([m.sampled for m in measurements])
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     axes = figure.add_subplot(xlabel="parameters of the network", ylabel="cost of one gradient, in forward passes")
-    axes.loglog(P, 2 * P, ":", color="grey", label="two for each parameter")
-    axes.loglog(P, nudging, color="tab:red", linewidth=1)
-    axes.loglog(P[~sampled], nudging[~sampled], "o", color="tab:red", label="nudging every parameter")
+    axes.loglog(P, 2 * P, ":", color=GREY, label="two for each parameter")
+    axes.loglog(P, nudging, color=VERMILION, linewidth=1)
+    axes.loglog(P[~sampled], nudging[~sampled], "o", color=VERMILION, label="nudging every parameter")
     if sampled.any():
-        axes.loglog(P[sampled], nudging[sampled], "o", color="tab:red", markerfacecolor="white",
+        axes.loglog(P[sampled], nudging[sampled], "o", color=VERMILION, markerfacecolor="white",
                     label="nudging some of them, extrapolated")  # fmt: skip
-    axes.loglog(P, backpropagation, "o-", color="tab:blue", label="backpropagation: one pass forward, one back")
+    axes.loglog(P, backpropagation, "o-", color=BLUE, label="backpropagation: one pass forward, one back")
     last = measurements[-1]
     for height, seconds, color in (
-        (nudging[-1], last.nudging, "tab:red"),
-        (backpropagation[-1], last.backpropagation, "tab:blue"),
+        (nudging[-1], last.nudging, VERMILION),
+        (backpropagation[-1], last.backpropagation, BLUE),
     ):
         axes.annotate(f"here {duration(seconds)}", (P[-1], height), (0, 10), textcoords="offset points",
                       ha="center", color=color, weight="bold")  # fmt: skip

@@ -28,6 +28,8 @@ from fastprop import (
     Activation,
     Adam,
     Checkpoint,
+    CSVLog,
+    EarlyStopping,
     Ensemble,
     Health,
     Loss,
@@ -216,14 +218,23 @@ def use(made):
                 net.train_step(np.ones((3, 5)), np.ones((3, 3)), made)
     elif isinstance(made, Ensemble):
         assert made.predict(np.ones((3, made.networks[0].sizes[0]), np.float32)).shape[0] == 3
-    elif isinstance(made, Checkpoint):
+    elif isinstance(made, EarlyStopping):
+        Network((5, 8, 3)).fit(np.ones((3, 5)), np.ones((3, 3)), epochs=1, early_stopping=made)
+    elif isinstance(made, Checkpoint | CSVLog):
         Network((5, 8, 3)).fit(np.ones((3, 5)), np.ones((3, 3)), epochs=1, callbacks=[made])
 
 
 NETS = ("identity", "softmax", "unchecked", "missing")
 METHODS = ("forward", "backward", "loss", "predict", "train_step", "partial_fit", "fit", "gradient_check", "jacobian",
-           "step")  # fmt: skip
-COSTLY = {"epochs", "most", "early_stopping", "max_iter", "max_fun"}  # a valid 2⁵³ of these would take for ever
+           "step", "score", "predict_classes")  # fmt: skip
+COSTLY = {
+    "epochs",
+    "most",
+    "early_stopping",
+    "patience",
+    "max_iter",
+    "max_fun",
+}  # a valid 2⁵³ of these would take for ever
 TOO_LARGE = {"sizes", "n", "n_prev", "hidden_layer_sizes"}  # and of these would be granted gigabytes
 
 
@@ -240,10 +251,12 @@ def arguments_of(bench, method, name):
         "train_step": {**both, "optimizer": optimizer},
         "partial_fit": {**both, "optimizer": optimizer},
         "fit": {**both, "epochs": 2, "batch_size": 5, "optimizer": optimizer, "shuffle": True, "class_weight": None,
-                "validation": (X, Y), "early_stopping": None, "callbacks": (), "progress": False, "rng": 0,
+                "validation": (X, Y), "early_stopping": None, "metrics": None, "callbacks": (), "progress": False, "rng": 0,
                 "resume": False},
         "gradient_check": {"X": X, "Y": Y, "epsilon": 1e-6, "most": 3},
         "jacobian": {"X": X},
+        "score": both,
+        "predict_classes": {"X": X},
         "step": {"optimizer": optimizer},
     }[method]  # fmt: skip
 
@@ -285,12 +298,14 @@ def calls(bench, folder):
         "fit_many": (fit_many, {
             "networks": [net, bench.nets["unchecked"]], "X": bench.X, "Y": [bench.Y, bench.labels], "epochs": 2,
             "batch_size": 5, "optimizer": SGD(0.01), "shuffle": True, "sample_weight": bench.weights,
-            "class_weight": None, "validation": None, "early_stopping": None, "callbacks": (), "progress": False,
-            "rng": 0, "resume": False, "bootstrap": True}, ()),
+            "class_weight": None, "validation": None, "early_stopping": None, "metrics": None, "callbacks": (),
+            "progress": False, "rng": 0, "resume": False, "bootstrap": True}, ()),
         "Ensemble": (Ensemble, {"networks": [net, Network((5, 3), rng=0)]}, ()),
         "save": (net.save, {"path": folder / "good"}, (OSError,)),
         "load": (Network.load, {"path": folder / "good", "functions": ()}, (OSError,)),
         "Checkpoint": (Checkpoint, {"path": folder / "good", "every": 1}, (OSError,)),
+        "CSVLog": (CSVLog, {"path": folder / "log.csv"}, (OSError,)),
+        "EarlyStopping": (EarlyStopping, {"patience": 1, "min_delta": 0.0, "monitor": "loss", "mode": "min"}, ()),
         "classes": (lambda values: setattr(net, "classes", values), {"values": ["a", "b", "c"]}, ()),
         "gradients": (lambda values: setattr(net, "gradients", values), {"values": net.gradients}, ()),
         "parameters": (lambda values: setattr(net, "parameters", values), {"values": net.parameters}, ()),

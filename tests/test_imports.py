@@ -22,8 +22,8 @@ schedules optimizers
 core.__init__ core.thread_choice core.cores core.threads core.forms core.arrays core.sparse core.weights
 core.architecture core.engine core.engines core.record core.model
 reference scaling gradcheck plots health
-training.__init__ training.samples training.history training.progress training.pace training.fit
-training.many training.files
+training.__init__ training.stopping training.samples training.history training.progress training.pace training.fit
+training.many training.files training.log
 network ensemble
 versions dropin convert sklearn compile
 __init__

@@ -26,6 +26,7 @@ from ..kernels.plan import (
     LEAST_COST,
     LOSS,
     MAX_NORM,
+    MIN_DELTA,
     N_HYPER,
     N_TICKETS,
     N_TOTALS,
@@ -83,8 +84,8 @@ class Epochs:
     validation : Engine or None
         An engine that was prepared by :meth:`Engine.prepare_measure`; it is run after each epoch.
     best : ndarray or None
-        Where the parameters are copied to whenever that cost is less than `least_cost`.
-    least_cost : float
+        Where the parameters are copied to whenever that cost is less than `least_cost` by more than `min_delta`.
+    least_cost, min_delta : float
 
     Attributes
     ----------
@@ -101,8 +102,10 @@ class Epochs:
         validation: "Engine | None" = None,
         best: np.ndarray | None = None,
         least_cost: float = np.inf,
+        min_delta: float = 0.0,
     ):
-        self.n_steps, self.validation, self.best, self.least_cost = n_steps, validation, best, least_cost
+        self.n_steps, self.validation, self.best = n_steps, validation, best
+        self.least_cost, self.min_delta = least_cost, min_delta
         self.records = np.empty((count, RECORD_LENGTH))
         self.seconds = 0.0
 
@@ -582,7 +585,7 @@ class Engine:
 
     def _go_past_epochs(self, epochs: Epochs) -> None:
         """Let the next call go on after the end of an epoch."""
-        self._totals[LEAST_COST] = epochs.least_cost
+        self._totals[LEAST_COST], self._totals[MIN_DELTA] = epochs.least_cost - epochs.min_delta, epochs.min_delta
         self._set(
             n_steps=epochs.n_steps,
             end_of_epoch=end_of_epoch.address(self.plan.dtype),

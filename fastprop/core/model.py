@@ -11,7 +11,7 @@ from ..kernels.jit import compiling
 from ..kernels.networks import NetworkType
 from ..kernels.plan import allocate
 from ..optimizers import Adam, Optimizer
-from ..texts import html_table, html_text
+from ..texts import aligned, html_table, html_text, plain
 from . import arrays
 from .architecture import Architecture, checked_classes
 from .engine import Engine
@@ -178,15 +178,24 @@ class Model:
             f"{self.n_parameters:,} parameters"
         )
 
+    def summary(self) -> str:
+        """Return a table of the layers as text, which ``str(net)`` and ``print(net)`` show too."""
+        return plain("\n".join([repr(self), *aligned(self._table())]))
+
+    __str__ = summary
+
     def _repr_html_(self) -> str:
         """Return a table of the layers as HTML, which notebooks display."""
+        return html_text(repr(self)) + html_table(self._table())
+
+    def _table(self) -> list[list[str]]:
         rows = [["layer", "inputs", "units", "activation", "parameters"]]
         rows += (
             [str(l.index + 1), f"{l.n_prev:,}", f"{l.n:,}", l.activation.name, f"{l.W.size + l.b.size:,}"]
             for l in self.layers
         )
         rows.append(["all", "", "", "", f"{self.n_parameters:,}"])
-        return html_text(repr(self)) + html_table(rows)
+        return rows
 
     # ---- passes --------------------------------------------------------------------------------------------------
 

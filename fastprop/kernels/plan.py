@@ -161,10 +161,11 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
 # the number of updates before the call; the values of the two sums, and the seconds of the epoch, before the call; the
 # factor of the cost, which is applied without the penalty and after the derivative; the number of updates before step 0
 # of the epoch; the time at which the epoch began, if measurements had taken none; the seconds of the epoch by the end
-# of the call; the least cost of held-out samples; and the seconds of a job that was claimed, from its beginning to its
+# of the call; the cost of held-out samples below which the parameters are better, and by how much it lies below the
+# least one; and the seconds of a job that was claimed, from its beginning to its
 # end.
 (COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, SECONDS_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH,
- STARTED, SECONDS, LEAST_COST, ELAPSED) = range(13)  # fmt: skip
+ STARTED, SECONDS, LEAST_COST, MIN_DELTA, ELAPSED) = range(14)  # fmt: skip
 N_TOTALS = 16
 
 # `records`, float64: of each epoch that a call ends, the mean cost, the seconds of training and the samples per second,

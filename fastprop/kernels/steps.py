@@ -57,6 +57,7 @@ from .plan import (
     LEAST_COST,
     LOSS,
     MAX_NORM,
+    MIN_DELTA,
     NEXT,
     OUTPUT,
     RECORD_LENGTH,
@@ -860,7 +861,7 @@ def end_of_epoch(address, epoch, chunk, item, count, thread):
     if job.validation:
         measure(job, record)
         if job.best and get(record, HELD_OUT_COST) < get(totals, LEAST_COST):
-            put(totals, LEAST_COST, get(record, HELD_OUT_COST))
+            put(totals, LEAST_COST, get(record, HELD_OUT_COST) - get(totals, MIN_DELTA))
             for i in range(0, job.part_stride, LANES):
                 store(reals(job, job.best), i, load(reals(job, job.parameters), i))
     put(totals, STARTED, clock())

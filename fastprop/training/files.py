@@ -215,7 +215,7 @@ def _described_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 def _described_fit(state: FitState) -> dict[str, Any]:
     return {
         **{name: getattr(state, name) for name in FIT_FIELDS},
-        "history": {name: getattr(state.history, name) for name in HISTORY_VALUES},
+        "history": {name: getattr(state.history, name) for name in (*HISTORY_VALUES, "metrics")},
         "best": state.best and {"loss": state.best.loss, "epoch": state.best.epoch},
         "last": state.last is not None,
     }
@@ -412,6 +412,9 @@ def _check_lengths(state: FitState) -> None:
         length = len(getattr(state.history, name))
         if length > state.epoch or (length < state.epoch and not name.startswith("validation")):
             raise ValueError(f"history.{name} has {length} values; its fit stands at epoch {state.epoch}.")
+    for name, values in state.history.metrics.items():
+        if len(values) > state.epoch:
+            raise ValueError(f"history.metrics.{name} has {len(values)} values; its fit stands at epoch {state.epoch}.")
 
 
 def _check_shapes(
@@ -538,13 +541,17 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
 
 
 def _history(described: dict[str, Any], old: bool) -> History:
-    if set(described) != {*HISTORY_VALUES, *(HISTORY_LISTS if old else ())}:
+    if set(described) - {"metrics"} != {*HISTORY_VALUES, *(HISTORY_LISTS if old else ())}:
         raise ValueError(f"its history has {sorted(described)}.")
     best_epoch = described["best_epoch"]
     history = History(
         best_epoch=None if best_epoch is None else _whole("best_epoch", best_epoch, 0),
         running_loss=_any_number("running_loss", described["running_loss"]),
         interrupted=flag("interrupted", described["interrupted"]),
+        metrics={
+            name: [_any_number(f"history.metrics.{name}", x) for x in values]
+            for name, values in dict(described.get("metrics", {})).items()  # files before metrics have none
+        },
     )
     for name in HISTORY_LISTS if old else ():
         setattr(history, name, [_any_number(f"history.{name}", x) for x in described[name]])

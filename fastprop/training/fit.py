@@ -24,9 +24,11 @@ from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
 from ..texts import warn
 from . import samples
+from . import stopping as stops
 from .history import Best, FitState, History
 from .pace import SLICE_SECONDS, Pace
 from .progress import Progress
+from .stopping import EarlyStopping, Metric
 
 # The lists of a history by the columns of records of epochs.
 RECORDED = ("loss", "seconds", "samples_per_second", "validation_loss", "validation_accuracy")
@@ -67,20 +69,30 @@ class Course:
     epochs: int
     batch_size: int
     shuffle: bool
-    early_stopping: int | None
+    stopping: EarlyStopping | None
     resume: bool
+    metrics: dict[str, Metric]
     bootstrap: bool = False  # whether the rows are drawn with replacement, see :meth:`.samples.Given.drawn`
 
     @classmethod
     def checked(
-        cls, epochs: Any, batch_size: Any, shuffle: Any, early_stopping: Any, resume: Any, bootstrap: Any = False
+        cls,
+        epochs: Any,
+        batch_size: Any,
+        shuffle: Any,
+        early_stopping: Any,
+        resume: Any,
+        metrics: Any,
+        bootstrap: Any = False,
     ) -> "Course":
+        stopping = stops.checked(early_stopping)
         return cls(
             whole("epochs", epochs),
             whole("batch_size", batch_size),
             flag("shuffle", shuffle),
-            None if early_stopping is None else whole("early_stopping", early_stopping),
+            stopping,
             flag("resume", resume),
+            stops.checked_metrics({} if metrics is None else metrics, stopping),
             flag("bootstrap", bootstrap),
         )
 
@@ -103,9 +115,8 @@ class Fit:
     def __init__(self, model: Model, given: samples.Given, course: Course, callbacks: Callbacks):
         """Check what the arguments have to do with each other; nothing is changed."""
         self.model, self.given, self.course = model, given, course
-        self.patience = course.early_stopping or 0
-        if self.patience and given.held_out is None and not given.n_held_out:
-            raise ValueError("early_stopping needs validation data. Pass validation=(X, Y) or a fraction too.")
+        self.stopping = course.stopping
+        self._check_validation()
         self.after_steps, self.after_epochs = callbacks
         self.calls_late = not self.after_steps and all(hasattr(call, "epochs_left") for call in self.after_epochs)
         self.m = len(given.X) - given.n_held_out
@@ -115,6 +126,18 @@ class Fit:
         self.started = self.ended = self.over = False
         self.validation: Engine | None = None
         self.warnings: list[str] = []
+
+    def _check_validation(self) -> None:
+        """Refuse what needs held-out data, or their accuracy, without them."""
+        stopping, metrics = self.stopping, self.course.metrics
+        monitored = "loss" if stopping is None else stopping.name
+        if self.given.held_out is None and not self.given.n_held_out and (metrics or monitored != "loss"):
+            what = f"early_stopping on {monitored!r} needs" if monitored != "loss" else "metrics need"
+            raise ValueError(f"{what} validation data. Pass validation=(X, Y) or a fraction too.")
+        if monitored == "validation_accuracy" and not self.model.architecture.classifies:
+            raise ValueError(
+                f"early_stopping is on the accuracy; {self.model.output!r} outputs are no classes. Use another monitor."
+            )
 
     # ---- begin ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +169,7 @@ class Fit:
             **self._arguments(), seed=int(source.integers(2**62)), updates=self.optimizer.steps
         )
         self.history = self.state.history
-        self.history.interrupted = False
+        self.history.interrupted, self.history.loss_name = False, self.model.loss_name
         self.model.fit_state = self.state
 
     def _arguments(self) -> dict[str, Any]:
@@ -234,17 +257,20 @@ class Fit:
         self.order = np.empty(self.m, np.uint32) if self.course.shuffle and self.n_steps > 1 else None  # else no order
         if self.order is not None and state.step:
             passes.shuffled(address_of(self.order), self.m, state.seed, state.epoch)
-        if self.patience or state.best or state.last is not None:
+        if self.stopping or state.best or state.last is not None:
             with Held():
                 self._take_over()
         self.started = True
         measured = 0.0
-        if held_out is not None and self.calls_late:
+        if held_out is not None and self.calls_late and not self.course.metrics:
             self.validation = self._measuring_engine(held_out)
             measured = len(held_out.X) / self.n_steps
         # Compiled code goes on from epoch to epoch if no callback is due between them, and if it measures the held-out
-        # data, if there are any. Otherwise each epoch ends in Python.
-        self.goes_past_epochs = self.calls_late and (held_out is None or self.validation is not None)
+        # data, if there are any, and all that is monitored. Otherwise each epoch ends in Python.
+        compiled = self.calls_late and not self.course.metrics
+        if self.stopping and self.stopping.name != "validation_loss":
+            compiled = False
+        self.goes_past_epochs = compiled and (held_out is None or self.validation is not None)
         size, choice = self.model.dtype.itemsize, self._engine().fit_choices[self.batch]
         self.pace = (pace_of or Pace)(self.model.sizes, self.batch, choice, size, measured)
 
@@ -254,9 +280,9 @@ class Fit:
         if state.last is not None:
             parameters[:] = state.last
             state.last = None
-        state.best = (state.best or Best(parameters.copy())) if self.patience else None
-        if state.best:
-            self.ended = state.best.is_old(state.epoch - 1, self.patience)
+        state.best = (state.best or Best(parameters.copy())) if self.stopping else None
+        if state.best and self.stopping:
+            self.ended = state.best.is_old(state.epoch - 1, self.stopping.patience)
         self.started = True
 
     def _measuring_engine(self, held_out: samples.HeldOut) -> Engine | None:
@@ -303,11 +329,11 @@ class Fit:
         epoch, step = state.epoch, state.step
         if step < self.n_steps and not diverged:
             return
-        measured = samples.measure(self.engines, held_out) if held_out else {}
+        measured, metrics = samples.measure(self.engines, held_out, self.course.metrics) if held_out else ({}, {})
         speed = self._samples(step) / max(state.seconds, LEAST_SECONDS)
         of_epoch = {"loss": state.mean_cost, "seconds": state.seconds, "samples_per_second": speed, **measured}
         with Held():
-            self._end_epochs({name: [value] for name, value in of_epoch.items()}, self.model.parameters)
+            self._end_epochs(*({name: [value] for name, value in each.items()} for each in (of_epoch, metrics)))
         self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
         if diverged:
             self.warnings.append(
@@ -382,16 +408,16 @@ class Fit:
         ahead = self.course.epochs - state.epoch
         if isinstance(lr, ReduceOnPlateau):
             ahead = min(ahead, lr.epochs_left)
-        if state.best:
-            ahead = min(ahead, state.best.epochs_left(state.epoch, self.patience))
+        if state.best and self.stopping:
+            ahead = min(ahead, state.best.epochs_left(state.epoch, self.stopping.patience))
         return min([ahead, *(call.epochs_left for call in self.after_epochs)])
 
     def _epochs_of(self, last: int) -> Epochs:
         """Return what a call needs that may go past the end of an epoch, up to step `last` from that of this epoch."""
-        best, count = self.state.best, last // self.n_steps
-        if best is None:
+        best, stopping, count = self.state.best, self.stopping, last // self.n_steps
+        if best is None or stopping is None:
             return Epochs(self.n_steps, count, self.validation)
-        return Epochs(self.n_steps, count, self.validation, best.parameters, best.loss)
+        return Epochs(self.n_steps, count, self.validation, best.parameters, best.loss, stopping.min_delta)
 
     def _book(self, sums: tuple[float, float], epochs: Epochs | None, seconds: float) -> tuple[float, range]:
         """Write what a call has done into the state and the history.
@@ -422,7 +448,7 @@ class Fit:
         """Write epochs into the history that compiled code has ended; return the seconds that their training took."""
         count = len(RECORDED) if self.model.architecture.classifies else HELD_OUT_COST + 1
         lists = dict(zip(RECORDED, records.T[: count if self.validation else HELD_OUT_COST].tolist(), strict=False))
-        self._end_epochs(lists)
+        self._end_epochs(lists, None)
         return sum(lists["seconds"])
 
     def _samples(self, steps: int) -> int:
@@ -436,21 +462,22 @@ class Fit:
         """Return the number of samples that were trained on, those of earlier epochs included."""
         return self.state.epoch * self.m + self._samples(self.state.step)
 
-    def _end_epochs(self, lists: dict[str, list[float]], parameters: np.ndarray | None = None) -> None:
+    def _end_epochs(self, lists: dict[str, list[float]], metrics: dict[str, list[float]] | None) -> None:
         """Write epochs into the history; reduce the rate on a plateau; compare with the best parameters.
 
-        Without `parameters`, compiled code has copied them.
+        `metrics` are None if compiled code has ended the epochs, and copied the best parameters.
         """
-        state, first, lr = self.state, self.state.epoch, self.optimizer.lr
-        state.end_epochs(lists)
+        state, first, lr, stopping = self.state, self.state.epoch, self.optimizer.lr, self.stopping
+        state.end_epochs(lists, metrics or {})
         measured = lists.get("validation_loss", lists["loss"])
         if isinstance(lr, ReduceOnPlateau):
             for loss in measured:
                 lr.observe(loss)
-        if state.best:
-            for epoch, loss in enumerate(measured, first):
-                state.best.observe(epoch, loss, parameters)
-            self.ended = self.ended or state.best.is_old(state.epoch - 1, self.patience)
+        if state.best and stopping:
+            parameters = None if metrics is None else self.model.parameters
+            for epoch, value in enumerate(stopping.signed({**lists, **(metrics or {})}[stopping.name]), first):
+                state.best.observe(epoch, value, stopping.min_delta, parameters)
+            self.ended = self.ended or state.best.is_old(state.epoch - 1, stopping.patience)
 
     def ask_late(self, ended: range) -> None:
         """Call the callbacks that are called for epochs that compiled code has ended."""
@@ -485,6 +512,7 @@ class Fit:
             parts.append(f"validation accuracy {history.validation_accuracy[-1]:.2%}")
         elif history.validation_loss:
             parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
+        parts += (f"{name} {values[-1]:.4g}" for name, values in history.metrics.items() if values)
         return ", ".join(parts)
 
     def end(self) -> None:

@@ -26,12 +26,16 @@ class History:
     seconds : list of float
         The duration of each epoch's training, without validation.
     samples_per_second : list of float
+    metrics : dict of str to list of float
+        After each epoch, what the `metrics` of the fit gave, by their names.
     best_epoch : int or None
         With early stopping: the epoch (from 0) whose parameters the network has now.
     running_loss : float
         The mean cost of the current epoch so far, for callbacks between its steps.
     interrupted : bool
         Whether Ctrl-C ended the fit.
+    loss_name : str
+        That of the network.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -39,14 +43,21 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int | None = None
     running_loss: float = 0.0
     interrupted: bool = False
+    loss_name: str = ""
 
     @property
     def epochs(self) -> int:
         """The number of whole epochs trained."""
         return len(self.loss)
+
+    def lists(self) -> dict[str, list[float]]:
+        """Return the losses, the accuracy and the metrics, by their names."""
+        names = ("loss", "validation_loss", "validation_accuracy")
+        return {name: getattr(self, name) for name in names} | self.metrics
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a dictionary of copied lists and numbers, which :mod:`json` can write."""
@@ -57,11 +68,7 @@ class History:
         return plots.learning_curves(self, path, ax)
 
     def __repr__(self) -> str:
-        last = {
-            name: f"{values[-1]:.4g}"
-            for name in ("loss", "validation_loss", "validation_accuracy")
-            if (values := getattr(self, name))
-        }
+        last = {name: f"{values[-1]:.4g}" for name, values in self.lists().items() if values}
         if self.best_epoch is not None:
             last["best_epoch"] = str(self.best_epoch)
         if self.interrupted:
@@ -70,11 +77,7 @@ class History:
 
     def _repr_html_(self) -> str:
         """Return a table of at most 11 epochs as HTML: the first, the last, the best, and some between them."""
-        columns = {
-            name: getattr(self, name)
-            for name in ("loss", "validation_loss", "validation_accuracy", "seconds")
-            if getattr(self, name)
-        }
+        columns = {name: values for name, values in {**self.lists(), "seconds": self.seconds}.items() if values}
         shown = {round(epoch) for epoch in np.linspace(0, self.epochs - 1, min(ROWS, self.epochs))}
         shown |= {self.best_epoch} & {*range(self.epochs)}
         rows = [
@@ -88,15 +91,18 @@ class History:
 
 @dataclass
 class Best:
-    """The best parameters so far, for early stopping."""
+    """The best parameters so far, for early stopping, and their loss, or their score times −1."""
 
     parameters: np.ndarray
     loss: float = math.inf
     epoch: int = -1
 
-    def observe(self, epoch: int, loss: float, parameters: np.ndarray | None = None) -> None:
-        """Take over an epoch if its loss is lower, with its parameters unless compiled code has copied them."""
-        if loss < self.loss:
+    def observe(self, epoch: int, loss: float, min_delta: float, parameters: np.ndarray | None = None) -> None:
+        """Take over an epoch if its loss is lower by more than `min_delta`.
+
+        Its parameters are copied too, unless compiled code has done so.
+        """
+        if loss < self.loss - min_delta:
             self.loss, self.epoch = loss, epoch
             if parameters is not None:
                 self.parameters[:] = parameters
@@ -165,9 +171,11 @@ class FitState:
         self.step += updates - self.updates
         self.updates = updates
 
-    def end_epochs(self, lists: dict[str, list[float]]) -> None:
-        """Write epochs into the history, by the names of its lists, and begin the next one."""
+    def end_epochs(self, lists: dict[str, list[float]], metrics: dict[str, list[float]]) -> None:
+        """Write epochs into the history, by the names of its lists and of the metrics, and begin the next one."""
         for name, values in lists.items():
             getattr(self.history, name).extend(values)
+        for name, values in metrics.items():
+            self.history.metrics.setdefault(name, []).extend(values)
         self.epoch, self.step = self.epoch + len(lists["loss"]), 0
         self.cost = self.weight = self.seconds = 0.0

@@ -1,7 +1,7 @@
 """fit_many: many networks at once, each on one thread."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from .fit import Callbacks, Course, Fit, checked_callbacks
 from .history import History
 from .progress import Progress
 from .samples import Given
+from .stopping import EarlyStopping, Metric
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 Numbered = deque[tuple[int, Fit]]  # fits, with the numbers of their networks
@@ -40,7 +41,8 @@ def fit_many(
     sample_weight: Any = None,
     class_weight: Any = None,
     validation: Any = None,
-    early_stopping: int | None = None,
+    early_stopping: int | EarlyStopping | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     callbacks: Sequence[Sequence[Any]] = (),
     progress: bool | None = None,
     rng: Any = None,
@@ -63,7 +65,7 @@ def fit_many(
     optimizer : Optimizer, list of Optimizer or None
         One, of which each network gets a copy without moments; or a list with one for each network. None continues
         with each network's last optimizer; the first one is ``Adam()``.
-    epochs, batch_size, shuffle, class_weight, early_stopping, resume
+    epochs, batch_size, shuffle, class_weight, early_stopping, metrics, resume
         As in :meth:`fastprop.Network.fit`, for all networks.
     callbacks : sequence, optional
         For each network a sequence as in :meth:`fastprop.Network.fit`.
@@ -111,7 +113,7 @@ def fit_many(
     >>> best = min(nets, key=lambda net: net.loss(X, np.sin(3 * X)))
     """
     models = checked_networks(networks, Model)
-    course = Course.checked(epochs, batch_size, shuffle, early_stopping, resume, bootstrap)
+    course = Course.checked(epochs, batch_size, shuffle, early_stopping, resume, metrics, bootstrap)
     data = _Data(X, Y, sample_weight, class_weight, validation, len(models))
     fits = _fits(models, data, course, _checked_callbacks(callbacks, len(models)))
     del data  # each fit has its own part, and is dropped when it has ended

@@ -1,6 +1,6 @@
 """The samples of a fit: weights of classes, rows that are held out, and what is measured on them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -238,13 +238,31 @@ def accuracy(Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> 
     return passes.accuracy(like, address_of(Y_hat), *where, *Y_hat.shape)
 
 
-def measure(engines: Engines, held_out: HeldOut) -> dict[str, float]:
-    """Measure held-out data on a network's engines, by the names of the history's lists."""
+def score(net: Architecture, Y_hat: np.ndarray, Y: np.ndarray, given: Weights | None = None) -> float:
+    """Return what :meth:`fastprop.Network.score` does, of predictions."""
+    if net.classifies:
+        return accuracy(Y_hat, Y, given)
+    w = np.ones((1, 1)) if given is None else given.values.reshape(len(Y), -1).astype(np.float64)
+    if net.multilabel:
+        right = (((Y_hat > 0.5) == (Y > 0.5)) | (w == 0)).all(axis=1)
+        return float(np.average(right, weights=None if given is None else given.samples))
+    w = np.broadcast_to(w, Y.shape)
+    Y = np.where(w > 0, Y, 0).astype(np.float64)  # what does not count may be NaN
+    residual = np.sum(w * (Y - Y_hat) ** 2, axis=0)
+    total = np.sum(w * (Y - np.average(Y, axis=0, weights=w)) ** 2, axis=0)
+    constant = np.where(residual == 0, 1.0, 0.0)
+    return float(np.mean(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), constant)))
+
+
+def measure(
+    engines: Engines, held_out: HeldOut, metrics: Mapping[str, Callable[[Any, Any], float]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Measure held-out data on a network's engines; return it by the names of the history's lists, and the metrics."""
     X, Y, given = held_out
     with engines.lend(len(X), is_sparse(X)) as engine:
         measured = {"validation_loss": engine.loss(X, Y, given)}
-    if engines.architecture.classifies:
-        with engines.lend(len(X), is_sparse(X)) as engine:
+        if engines.architecture.classifies or metrics:
             Y_hat = engine.forward(X, transpose=False)
+    if engines.architecture.classifies:
         measured["validation_accuracy"] = accuracy(Y_hat, Y, given)
-    return measured
+    return measured, {name: float(metric(Y, Y_hat)) for name, metric in metrics.items()}

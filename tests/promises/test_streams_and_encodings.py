@@ -23,6 +23,7 @@ from fastprop import (
     Activation,
     Adam,
     Checkpoint,
+    CSVLog,
     Ensemble,
     Health,
     History,
@@ -233,6 +234,7 @@ def shown():
         History(loss=[0.5], best_epoch=0),
         Health(*data(5)),
         Checkpoint("größe/ñ.safetensors"),
+        CSVLog("größe/ñ.csv"),
         net.gradient_check(data(5)[0], np.ones((5, 2))),
         Ensemble([net]),
     )
