@@ -402,6 +402,7 @@ def _with_arrays(state: FitState, file: Any, net: Architecture, lists: Sequence[
         state.last = _flat(file, "last.", net)
     for name in lists:
         setattr(state.history, name, file.get_tensor(f"history.{name}").tolist())
+    state.history.loss_name = net.loss.name
     _check_lengths(state)
     return state
 
@@ -540,6 +541,12 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
     return state
 
 
+def _metrics(described: Any) -> dict[str, list[float]]:
+    if not isinstance(described, dict) or not all(isinstance(values, list) for values in described.values()):
+        raise ValueError(f"its history has the metrics {described!r}; they must be lists of numbers, by names.")
+    return {name: [_any_number(f"history.metrics.{name}", x) for x in values] for name, values in described.items()}
+
+
 def _history(described: dict[str, Any], old: bool) -> History:
     if set(described) - {"metrics"} != {*HISTORY_VALUES, *(HISTORY_LISTS if old else ())}:
         raise ValueError(f"its history has {sorted(described)}.")
@@ -548,10 +555,7 @@ def _history(described: dict[str, Any], old: bool) -> History:
         best_epoch=None if best_epoch is None else _whole("best_epoch", best_epoch, 0),
         running_loss=_any_number("running_loss", described["running_loss"]),
         interrupted=flag("interrupted", described["interrupted"]),
-        metrics={
-            name: [_any_number(f"history.metrics.{name}", x) for x in values]
-            for name, values in dict(described.get("metrics", {})).items()  # files before metrics have none
-        },
+        metrics=_metrics(described.get("metrics", {})),  # files before metrics have none
     )
     for name in HISTORY_LISTS if old else ():
         setattr(history, name, [_any_number(f"history.{name}", x) for x in described[name]])

@@ -178,8 +178,8 @@ WITH_VALID_VALUES = {
     "optimizer": {"steps", "lr", "settings", "settings.beta_1", "settings.beta_2", "settings.epsilon",
                   "settings.clip_norm"},
     "fit": {"cost", "weight", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size", "shuffle",
-            "bootstrap", "history.running_loss", "history.best_epoch", "history.interrupted", "best.loss",
-            "best.epoch"},
+            "bootstrap", "history.running_loss", "history.best_epoch", "history.interrupted", "history.metrics",
+            "best.loss", "best.epoch"},
 }  # fmt: skip
 
 
