@@ -164,9 +164,9 @@ def gradient_check(model: Model, X: Any, Y: Any, *, epsilon: float = 1e-6, most:
     Returns
     -------
     GradientCheck
-        A float: max |dθ − dθ_numerical| / max(|dθ|, |dθ_numerical|, s), s being the largest gradient of the same W or b
-        over 1000, so that a gradient that is small beside its neighbours is compared with them. The rounding error of
-        the central differences, 4·2⁻⁵²·J/ε, is not counted. If the gradients are right, the result is about 1e-5 in
+        A float: ``max |dθ − dθ_numerical| / max(|dθ|, |dθ_numerical|, s)``, s being the largest gradient of the same W
+        or b over 1000, so that a gradient that is small beside its neighbours is compared with them. The rounding error
+        of the central differences, 4·2⁻⁵²·J/ε, is not counted. If the gradients are right, the result is about 1e-5 in
         float32, and mostly 0 in float64; it is NaN if a gradient is NaN, or if all parameters are left out.
 
         Its attributes name the worst parameter, and those that are left out because the cost has no derivative there,

@@ -4,8 +4,8 @@
 name                     of a sample, Σ over its outputs     ∂/∂ŷ                 pair          outputs
 =======================  ==================================  ===================  ============  =====================
 ``mse``                  ½ (ŷ − y)²                          ŷ − y                ``identity``  any
-``mae``                  |ŷ − y|                            sign(ŷ − y)                        any
-``huber``                ½ (ŷ − y)²; |ŷ − y| − ½ beyond 1   ŷ − y, at most ±1                  any
+``mae``                  ``|ŷ − y|``                         sign(ŷ − y)                        any
+``huber``                ½ (ŷ − y)²; ``|ŷ − y| − ½`` beyond  ŷ − y, at most ±1                  any
 ``binary_crossentropy``  −y log ŷ − (1 − y) log(1 − ŷ)       (ŷ − y)/(ŷ(1 − ŷ))   ``sigmoid``   sigmoid, softmax
 ``cross_entropy``        −y log ŷ                            −y/ŷ                 ``softmax``   softmax
 ``poisson``              e^ŷ − y·ŷ: ŷ is the log of a rate   e^ŷ − y                            any

@@ -1,11 +1,16 @@
 """The package as it is installed: what its import does and needs, and which machine code is compiled when."""
 
 import ast
+import doctest
+import importlib
 import inspect
 import json
+import math
 import sys
 import tomllib
 
+import numba
+import numpy as np
 import pytest
 from processes import PACKAGE
 
@@ -206,17 +211,25 @@ def test_every_kernel_that_a_user_may_call_is_documented(module):
             assert value.__doc__, f"{module.__name__}.{name} has no docstring"
 
 
-def test_the_docstring_examples_hold():
-    """The examples of Network run under doctest."""
-    import doctest
+WITH_EXAMPLES = [
+    ".".join(("fastprop", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in SOURCES
+    if ">>> " in path.read_text("utf-8")
+]
 
-    import numpy as np
 
-    finder = doctest.DocTestFinder()
-    examples = [t for t in finder.find(fastprop.Network, globs={**vars(fastprop), "np": np}) if t.examples]
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # the estimators' examples are short
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_docstring_examples_hold(name):
+    """All examples of all docstrings, which assume `import numpy as np` and the public names."""
+    if name.endswith(".sklearn"):
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(name)
+    names = {**vars(fastprop), "np": np, "numba": numba, "math": math, "kernels": fastprop.kernels, **vars(module)}
+    examples = [test for test in doctest.DocTestFinder().find(module, globs=names) if test.examples]
     assert examples
     for example in examples:
-        assert doctest.DocTestRunner().run(example).failed == 0
+        assert doctest.DocTestRunner().run(example).failed == 0, example.name
 
 
 def test_it_is_typed():
@@ -227,10 +240,7 @@ def test_it_is_typed():
 
 
 def test_show_versions_names_what_a_bug_report_needs(capsys):
-    import numba
-    import numpy
-
     fastprop.show_versions()
     shown = capsys.readouterr().out
-    for text in (fastprop.__version__, numba.__version__, numpy.__version__, jit.cpu_name(), "threads", "cache"):
+    for text in (fastprop.__version__, numba.__version__, np.__version__, jit.cpu_name(), "threads", "cache"):
         assert text in shown
