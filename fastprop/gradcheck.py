@@ -16,7 +16,7 @@ from .checks import number, whole
 from .core.model import Model
 from .kernels.plan import FLOAT32, FLOAT64
 
-KINK = {FLOAT32: 1e-4, FLOAT64: 1e-8}  # relative difference of the one-sided differences
+KINK: dict[np.dtype, float] = {FLOAT32: 1e-4, FLOAT64: 1e-8}  # relative difference of the one-sided differences
 # Gradients in float32 are right to about 1e-5. In float64, smooth costs of up to 1,000 rows never differ by 1e-8.
 CLOSER = 10  # a second look at one-sided differences is this much closer: a curvature shrinks with ε, a kink does not
 ROUNDING = 4 * np.finfo(np.float64).eps  # of the difference of two costs, relative to the cost

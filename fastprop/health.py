@@ -613,7 +613,7 @@ class Health:
 
     def __init__(self, X: Any, Y: Any, every: int | None = None):
         self.records: list[tuple[int, Report]] = []
-        self.every = None if every is None else whole("every", every)
+        self.every: int | None = None if every is None else whole("every", every)
         self._given = X, Y
         self._model: Model | None = None
 
