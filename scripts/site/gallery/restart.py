@@ -36,14 +36,15 @@ def stop(steps, history):
 
 
 net.fit(
-    X, Y, epochs=40, optimizer=None if net.optimizer else Adam(), resume=net.optimizer is not None, progress=False,
+    X, Y, epochs=40, optimizer=Adam(), resume=True, progress=False,
     callbacks=[Checkpoint("run.safetensors", every=100), (50, stop)],
 )
 net.save("run.safetensors")
 """
 
 # %%
-# The same script is started again until it is through. Its first run is killed after 1,000 steps:
+# The same script is started again until it is through; the same line begins the fit and goes on with it. Its first run
+# is killed after 1,000 steps:
 
 for arguments in (["killed"], []):
     done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], check=False)
