@@ -44,7 +44,7 @@ figure = history.plot()
 # **Predictions.** `predict` gives the probabilities, a row for each sample.
 
 probabilities = net.predict(X_test)
-accuracy = np.mean(probabilities.argmax(axis=1) == Y_test)
+accuracy = net.score(X_test, Y_test)
 print(f"{accuracy:.1%} of the {len(X_test)} digits that it never saw are right")
 assert accuracy > 0.9
 
