@@ -166,7 +166,7 @@ def to_torch(net: Network) -> "nn.Sequential":
     return torch.nn.Sequential(*modules).eval()
 
 
-def _module_of(activation: str, dtype: np.dtype) -> Any:
+def _module_of(activation: Any, dtype: np.dtype) -> Any:
     """Return the module of an activation."""
     form = ACTIVATIONS[activation].torch
     assert form is not None, f"{activation} has no PyTorch module"
@@ -573,7 +573,7 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     replace_file(Path(path), _model(onnx, net).SerializeToString())
 
 
-def _operators(activation: str, dtype: np.dtype) -> tuple[tuple[Any, ...], ...]:
+def _operators(activation: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], ...]:
     """Return the operators of an activation, each with its arguments."""
     lines = ACTIVATIONS[activation].onnx
     assert lines is not None, f"{activation} has no ONNX operators"

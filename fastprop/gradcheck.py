@@ -16,7 +16,7 @@ from .checks import number, whole
 from .core.model import Model
 from .kernels.plan import FLOAT32, FLOAT64
 
-KINK = {FLOAT32: 1e-4, FLOAT64: 1e-8}  # relative difference of the one-sided differences
+KINK: dict[np.dtype, float] = {FLOAT32: 1e-4, FLOAT64: 1e-8}  # relative difference of the one-sided differences
 # Gradients in float32 are right to about 1e-5. In float64, smooth costs of up to 1,000 rows never differ by 1e-8.
 CLOSER = 10  # a second look at one-sided differences is this much closer: a curvature shrinks with ε, a kink does not
 ROUNDING = 4 * np.finfo(np.float64).eps  # of the difference of two costs, relative to the cost
@@ -164,9 +164,9 @@ def gradient_check(model: Model, X: Any, Y: Any, *, epsilon: float = 1e-6, most:
     Returns
     -------
     GradientCheck
-        A float: max |dθ − dθ_numerical| / max(|dθ|, |dθ_numerical|, s), s being the largest gradient of the same W or b
-        over 1000, so that a gradient that is small beside its neighbours is compared with them. The rounding error of
-        the central differences, 4·2⁻⁵²·J/ε, is not counted. If the gradients are right, the result is about 1e-5 in
+        A float: ``max |dθ − dθ_numerical| / max(|dθ|, |dθ_numerical|, s)``, s being the largest gradient of the same W
+        or b over 1000, so that a gradient that is small beside its neighbours is compared with them. The rounding error
+        of the central differences, 4·2⁻⁵²·J/ε, is not counted. If the gradients are right, the result is about 1e-5 in
         float32, and mostly 0 in float64; it is NaN if a gradient is NaN, or if all parameters are left out.
 
         Its attributes name the worst parameter, and those that are left out because the cost has no derivative there,

@@ -247,8 +247,8 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     - *inputs far from 0*: the mean of a feature is above ten times its standard deviation, or the network's dtype
       keeps less than half of its different values, as float32 does of timestamps in seconds since 1970 (1.7e9) or of
       values of 1 ± 1e-5. X is examined as it was given, with all the digits of float64 or int64.
-    - *inputs not scaled*: the root mean square of a feature is above 10, or no |x| is above 0.01. Inputs should have
-      means near 0 and variances of about 1 (LeCun et al. 1998, Efficient BackProp, section 4.3).
+    - *inputs not scaled*: the root mean square of a feature is above 10, or no ``|x|`` is above 0.01. Inputs should
+      have means near 0 and variances of about 1 (LeCun et al. 1998, Efficient BackProp, section 4.3).
     - *targets not scaled*: an output without bounds has a loss such as mse, mae or huber, the mean or standard
       deviation of its targets is above 10, or the latter below 0.05, and the network does not explain half of their
       variance.
@@ -613,7 +613,7 @@ class Health:
 
     def __init__(self, X: Any, Y: Any, every: int | None = None):
         self.records: list[tuple[int, Report]] = []
-        self.every = None if every is None else whole("every", every)
+        self.every: int | None = None if every is None else whole("every", every)
         self._given = X, Y
         self._model: Model | None = None
 

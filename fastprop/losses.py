@@ -4,8 +4,8 @@
 name                     of a sample, Σ over its outputs     ∂/∂ŷ                 pair          outputs
 =======================  ==================================  ===================  ============  =====================
 ``mse``                  ½ (ŷ − y)²                          ŷ − y                ``identity``  any
-``mae``                  |ŷ − y|                            sign(ŷ − y)                        any
-``huber``                ½ (ŷ − y)²; |ŷ − y| − ½ beyond 1   ŷ − y, at most ±1                  any
+``mae``                  ``|ŷ − y|``                         sign(ŷ − y)                        any
+``huber``                ½ (ŷ − y)²; ``|ŷ − y| − ½`` beyond  ŷ − y, at most ±1                  any
 ``binary_crossentropy``  −y log ŷ − (1 − y) log(1 − ŷ)       (ŷ − y)/(ŷ(1 − ŷ))   ``sigmoid``   sigmoid, softmax
 ``cross_entropy``        −y log ŷ                            −y/ŷ                 ``softmax``   softmax
 ``poisson``              e^ŷ − y·ŷ: ŷ is the log of a rate   e^ŷ − y                            any
@@ -76,7 +76,9 @@ class Loss(Function):
     Network((8, 32, 1), hidden='relu', output='identity', loss=Loss('logcosh')): 321 parameters
     """
 
-    arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
+    arguments: ClassVar[tuple[str, ...]] = ("y_hat", "y")
+    others: ClassVar[tuple[tuple[float, ...], ...]] = ((0.0,), (0.3,), (1.0,))
+    example: ClassVar[str] = "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
     targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
@@ -90,7 +92,7 @@ class Loss(Function):
         probabilities: bool = False,
     ):
         if flag("probabilities", probabilities):
-            self.points, self.far, self.outputs = PROBABILITIES, PROBABILITIES[:0], ("sigmoid", "softmax")
+            vars(self).update(points=PROBABILITIES, far=PROBABILITIES[:0], outputs=("sigmoid", "softmax"))
         super().__init__(name, f, df)
 
     def __reduce__(self) -> Any:

@@ -96,12 +96,12 @@ def mse(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
 
 
 def mae(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
-    """|ŷ − y|"""
+    """``|ŷ − y|``"""
     return np.sign(Y_hat - Y) if deriv else np.abs(Y_hat - Y)
 
 
 def huber(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
-    """½ (ŷ − y)² up to a distance of 1, |ŷ − y| − ½ beyond"""
+    """½ (ŷ − y)² up to a distance of 1, ``|ŷ − y| − ½`` beyond"""
     E = Y_hat - Y
     return np.clip(E, -1, 1) if deriv else np.where(np.abs(E) <= 1, E * E / 2, np.abs(E) - 0.5)
 

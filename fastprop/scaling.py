@@ -118,15 +118,20 @@ class Columns:
 
     def __init__(self, given: Any, X: np.ndarray):
         """Examine X, as the kernels read it; `given` is the same as the user passed it."""
-        self.given, self.dtype = given, X.dtype
+        self.given: Any = given
+        self.dtype: np.dtype = X.dtype
         values = _some(arrays.array("X", given), as_float64=False)
-        self.mean, self.std = _mean_and_std(values)
-        self.offset = np.divide(np.abs(self.mean), self.std, out=np.zeros(len(self.std)), where=self.std > 0)
+        mean, std = _mean_and_std(values)
+        self.mean: np.ndarray = mean
+        self.std: np.ndarray = std
+        self.offset: np.ndarray = np.divide(
+            np.abs(self.mean), self.std, out=np.zeros(len(self.std)), where=self.std > 0
+        )
         for j in np.flatnonzero(self.offset > LARGE_OFFSET):
             if len(np.unique(values[:, j])) <= 2:  # 0 and 1 for what nearly all rows have
                 self.offset[j] = 0
         kept = values.dtype == X.dtype or np.can_cast(values.dtype, np.float32)
-        self.lost = {} if kept else _lost(values, _some(X, as_float64=False))
+        self.lost: dict[int, tuple[int, int]] = {} if kept else _lost(values, _some(X, as_float64=False))
 
     @property
     def far(self) -> np.ndarray:

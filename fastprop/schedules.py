@@ -29,7 +29,8 @@ class Vectorized:
     """
 
     def __init__(self, name: str, function: Schedule, **settings: Any):
-        self.name, self.settings = name, settings
+        self.name: str = name
+        self.settings: dict[str, Any] = settings
         self._function = function
 
     def __call__(self, step: Any) -> Any:
@@ -245,15 +246,15 @@ class ReduceOnPlateau:
         threshold: float = 1e-4,
         cooldown: int = 0,
     ):
-        self.rate = _python_number("lr", lr, above=0)
-        self.factor = _python_number("factor", factor, above=0, below=1)
-        self.patience = whole("patience", patience)
-        self.least = _python_number("least", least, least=0)
-        self.threshold = _python_number("threshold", threshold, least=0, below=1)
-        self.cooldown = whole("cooldown", cooldown, least=0)
+        self.rate: float = _python_number("lr", lr, above=0)
+        self.factor: float = _python_number("factor", factor, above=0, below=1)
+        self.patience: int = whole("patience", patience)
+        self.least: float = _python_number("least", least, least=0)
+        self.threshold: float = _python_number("threshold", threshold, least=0, below=1)
+        self.cooldown: int = whole("cooldown", cooldown, least=0)
         self.best: float = np.inf
-        self.waited = 0
-        self.cooling = 0  # epochs that are still not counted
+        self.waited: int = 0
+        self.cooling: int = 0  # epochs that are still not counted
 
     def __call__(self, step: Any) -> Any:
         return self.rate
@@ -285,7 +286,7 @@ class ReduceOnPlateau:
 PLATEAU_SETTINGS = ("factor", "patience", "least", "threshold", "cooldown")
 PLATEAU_STATE = ("rate", "best", "waited", "cooling")
 # Of files before these settings existed: every improvement counted, and there was no cooldown.
-PLATEAU_BEFORE = {"threshold": 0.0, "cooldown": 0, "cooling": 0}
+PLATEAU_BEFORE: dict[str, float] = {"threshold": 0.0, "cooldown": 0, "cooling": 0}
 
 
 def described(lr: Any) -> Any:

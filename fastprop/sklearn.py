@@ -742,8 +742,8 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
     batch_size : int or "auto"
         ``"auto"`` is 200, or all samples if they are fewer.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        For sgd: the rate is constant; or after each epoch becomes learning_rate_init/(t_ + 1)^power_t; or is divided by
-        5 whenever training would end, until it is 1e-6.
+        For sgd: the rate is constant; or after each epoch becomes ``learning_rate_init/(t_ + 1)^power_t``; or is
+        divided by 5 whenever training would end, until it is 1e-6.
     learning_rate_init, power_t : float
     max_iter : int
         The largest number of epochs, or with lbfgs of iterations.

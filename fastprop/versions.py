@@ -11,7 +11,7 @@ from .kernels import jit, simd
 from .kernels.steps import launch_alone
 from .texts import printable
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def show_versions() -> None:

@@ -184,7 +184,13 @@ def compare(args: argparse.Namespace, data: Dataset, parts: Split) -> str:
         time.sleep(REST)
         started = time.perf_counter()
         numpy_training.fit(
-            parameters, X, targets, output=network.output, update=update, rng=np.random.default_rng(args.seed), **work
+            parameters,
+            X,
+            targets,
+            output=str(network.output),
+            update=update,
+            rng=np.random.default_rng(args.seed),
+            **work,
         )
         seconds["NumPy"].append(time.perf_counter() - started)
     ours, numpys = (work["epochs"] * len(X) / median(values) for values in seconds.values())

@@ -1,11 +1,16 @@
 """The package as it is installed: what its import does and needs, and which machine code is compiled when."""
 
 import ast
+import doctest
+import importlib
 import inspect
 import json
+import math
 import sys
 import tomllib
 
+import numba
+import numpy as np
 import pytest
 from processes import PACKAGE
 
@@ -130,6 +135,47 @@ def test_importing_does_not_import_what_only_extras_have(run_python):
     assert run_python(code) == run_python(before)
 
 
+WITHOUT_POSIX = """
+import ctypes, importlib, os, pkgutil, signal, sys
+import _signal
+import numba, numpy as np, numba.np.ufunc.parallel
+for module in (os, signal, _signal):
+    for name in ("sched_getaffinity register_at_fork fork getuid geteuid getpgid killpg setsid chown fchmod "
+                 "pthread_kill pthread_sigmask sigwait setitimer SIGKILL SIGHUP SIGUSR1 SIGALRM").split():
+        vars(module).pop(name, None)
+for name in "fcntl grp pwd resource syslog termios tty pty readline".split():
+    sys.modules[name] = None
+load, open_file = ctypes.CDLL.__init__, os.open
+def load_named(self, name, *arguments, **options):
+    if name is None:
+        raise TypeError("on Windows, the whole process has no name")
+    load(self, name, *arguments, **options)
+def open_no_folder(path, *arguments, **options):
+    if os.path.isdir(path):
+        raise PermissionError(13, "on Windows, folders cannot be opened")
+    return open_file(path, *arguments, **options)
+ctypes.CDLL.__init__, os.open = load_named, open_no_folder
+import fastprop
+fastprop.set_num_threads(2)
+X = np.ones((300, 4), np.float32)
+net = fastprop.Network((4, 128, 2), rng=0)
+history = net.fit(X, X[:, :2], epochs=3)
+if importlib.util.find_spec("safetensors"):
+    net.save(sys.argv[1])
+    assert np.array_equal(fastprop.Network.load(sys.argv[1]).parameters, net.parameters)
+fastprop.show_versions()
+for module in pkgutil.walk_packages(fastprop.__path__, "fastprop."):
+    if module.name != "fastprop.sklearn":
+        importlib.import_module(module.name)
+"""
+
+
+def test_it_works_without_what_only_posix_has(run_python, tmp_path):
+    """As far as Linux can show it: without functions, signals and modules that Windows has not, it is imported, trains
+    on two threads, saves and loads."""
+    assert "fastprop" in run_python(WITHOUT_POSIX, tmp_path / "net.safetensors")
+
+
 def imported_at_the_top(path):
     """Top-level packages that a module imports when it is imported: not inside functions, nor for type checkers."""
 
@@ -206,17 +252,25 @@ def test_every_kernel_that_a_user_may_call_is_documented(module):
             assert value.__doc__, f"{module.__name__}.{name} has no docstring"
 
 
-def test_the_docstring_examples_hold():
-    """The examples of Network run under doctest."""
-    import doctest
+WITH_EXAMPLES = [
+    ".".join(("fastprop", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in SOURCES
+    if ">>> " in path.read_text("utf-8")
+]
 
-    import numpy as np
 
-    finder = doctest.DocTestFinder()
-    examples = [t for t in finder.find(fastprop.Network, globs={**vars(fastprop), "np": np}) if t.examples]
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # the estimators' examples are short
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_docstring_examples_hold(name):
+    """All examples of all docstrings, which assume `import numpy as np` and the public names."""
+    if name.endswith(".sklearn"):
+        pytest.importorskip("sklearn")
+    module = importlib.import_module(name)
+    names = {**vars(fastprop), "np": np, "numba": numba, "math": math, "kernels": fastprop.kernels, **vars(module)}
+    examples = [test for test in doctest.DocTestFinder().find(module, globs=names) if test.examples]
     assert examples
     for example in examples:
-        assert doctest.DocTestRunner().run(example).failed == 0
+        assert doctest.DocTestRunner().run(example).failed == 0, example.name
 
 
 def test_it_is_typed():
@@ -227,10 +281,7 @@ def test_it_is_typed():
 
 
 def test_show_versions_names_what_a_bug_report_needs(capsys):
-    import numba
-    import numpy
-
     fastprop.show_versions()
     shown = capsys.readouterr().out
-    for text in (fastprop.__version__, numba.__version__, numpy.__version__, jit.cpu_name(), "threads", "cache"):
+    for text in (fastprop.__version__, numba.__version__, np.__version__, jit.cpu_name(), "threads", "cache"):
         assert text in shown

@@ -104,10 +104,13 @@ class Epochs:
         least_cost: float = np.inf,
         min_delta: float = 0.0,
     ):
-        self.n_steps, self.validation, self.best = n_steps, validation, best
-        self.least_cost, self.min_delta = least_cost, min_delta
-        self.records = np.empty((count, RECORD_LENGTH))
-        self.seconds = 0.0
+        self.n_steps: int = n_steps
+        self.validation: Engine | None = validation
+        self.best: np.ndarray | None = best
+        self.least_cost: float = least_cost
+        self.min_delta: float = min_delta
+        self.records: np.ndarray = np.empty((count, RECORD_LENGTH))
+        self.seconds: float = 0.0
 
 
 class Task(NamedTuple):
@@ -181,12 +184,12 @@ class Engine:
         check_finite: bool = True,
         alone: bool = False,
     ):
-        self.plan = plan
-        self.rows = 0
-        self.has_gradients = False
-        self.passes = 0
+        self.plan: Plan = plan
+        self.rows: int = 0
+        self.has_gradients: bool = False
+        self.passes: int = 0
         self.moments: np.ndarray | None = None
-        self.batch = plan.batch
+        self.batch: int = plan.batch
         self.fit_choices: defaultdict[int, Choice] = defaultdict(Choice)
         self._choices: defaultdict[tuple[int, int], Choice] = defaultdict(Choice)
         self._alone = alone
@@ -210,7 +213,7 @@ class Engine:
     def _allocate(self) -> None:
         """Allocate the workspace and the small arrays that the job record points to."""
         plan = self.plan
-        self.work = allocate(plan.length * (plan.threads if plan.parts else 1), plan.dtype)
+        self.work: np.ndarray = allocate(plan.length * (plan.threads if plan.parts else 1), plan.dtype)
         self._parts = allocate(plan.parts * plan.layout.length, plan.dtype)
         self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
         self._totals = allocate(N_TOTALS, np.float64)
@@ -226,11 +229,13 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self.job = np.zeros(len(JOB_FIELDS) + 1, np.int64)  # one more: only the type of the last field is used
-        self.address = address_of(self.job)
+        self.job: np.ndarray = np.zeros(
+            len(JOB_FIELDS) + 1, np.int64
+        )  # one more: only the type of the last field is used
+        self.address: int = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)
-        self.worker = worker.address(plan.dtype)
+        self.worker: int = worker.address(plan.dtype)
         self._set(
             layers=plan.layers_address,
             n_layers=len(plan.layers),

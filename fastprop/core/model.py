@@ -20,18 +20,6 @@ from .record import Record
 from .sparse import is_sparse
 
 
-def _writable(name: str) -> property:
-    """A view that can be assigned to in place: ``layer.W -= step`` works."""
-
-    def get(self: Any) -> np.ndarray:
-        return getattr(self, name)
-
-    def set(self: Any, values: Any) -> None:
-        getattr(self, name)[...] = values
-
-    return property(get, set)
-
-
 class Layer:
     """The arrays of one layer; `net.layers[l]` with l = 0 for the derivation's layer 1.
 
@@ -48,20 +36,63 @@ class Layer:
     """
 
     def __init__(self, model: "Model", index: int):
-        self._model, self.index = model, index
         layout = model.architecture.layout
-        self.n_prev, self.n = layout.sizes[index : index + 2]
+        self._model = model
+        self.index: int = index
+        self.n_prev: int = layout.sizes[index]
+        self.n: int = layout.sizes[index + 1]
         self._W, self._b = layout.views(model.parameters, index)
         self._dW, self._db = layout.views(model.gradients, index)
 
-    W = _writable("_W")
-    b = _writable("_b")
-    dW = _writable("_dW")
-    db = _writable("_db")
-    Z = property(lambda self: self._model.cached("Z", self.index))
-    A = property(lambda self: self._model.cached("A", self.index))
-    dZ = property(lambda self: self._model.cached("dZ", self.index))
-    dA = property(lambda self: self._model.cached("dA", self.index))
+    # The views may be assigned to in place: ``layer.W -= step`` works.
+
+    @property
+    def W(self) -> np.ndarray:
+        return self._W
+
+    @W.setter
+    def W(self, values: Any) -> None:
+        self._W[...] = values
+
+    @property
+    def b(self) -> np.ndarray:
+        return self._b
+
+    @b.setter
+    def b(self, values: Any) -> None:
+        self._b[...] = values
+
+    @property
+    def dW(self) -> np.ndarray:
+        return self._dW
+
+    @dW.setter
+    def dW(self, values: Any) -> None:
+        self._dW[...] = values
+
+    @property
+    def db(self) -> np.ndarray:
+        return self._db
+
+    @db.setter
+    def db(self, values: Any) -> None:
+        self._db[...] = values
+
+    @property
+    def Z(self) -> np.ndarray:
+        return self._model.cached("Z", self.index)
+
+    @property
+    def A(self) -> np.ndarray:
+        return self._model.cached("A", self.index)
+
+    @property
+    def dZ(self) -> np.ndarray:
+        return self._model.cached("dZ", self.index)
+
+    @property
+    def dA(self) -> np.ndarray:
+        return self._model.cached("dA", self.index)
 
     @property
     def activation(self) -> Activation:
@@ -93,17 +124,17 @@ class Model:
     warns_of_a_constant: ClassVar[bool] = True  # whether a fit warns if it is no better than a constant prediction
 
     def __init__(self, architecture: Architecture, generator: np.random.Generator, parameters: np.ndarray):
-        self.architecture = architecture
-        self.generator = generator
+        self.architecture: Architecture = architecture
+        self.generator: np.random.Generator = generator
         self.fit_state: Any = None
-        self.n_parameters = architecture.n_parameters
+        self.n_parameters: int = architecture.n_parameters
         self._parameters = parameters
         self._gradients = allocate(architecture.layout.length, architecture.dtype)
         self._penalized = np.zeros(1, np.int64)  # whether the last backward pass has added the penalty to the gradients
         self._optimizer: Optimizer | None = None
         self._classes: list[str | int] | None = None
         self._record: Record | None = None
-        self.engines = self.engines_type(architecture, self._parameters, self._gradients)
+        self.engines: Engines = self.engines_type(architecture, self._parameters, self._gradients)
 
     @classmethod
     def of(cls, architecture: Architecture, generator: np.random.Generator, parameters: np.ndarray) -> Self:
@@ -114,17 +145,49 @@ class Model:
 
     # Made on access: if they were stored, network and layers would refer to each other, and their memory would be kept
     # until Python's garbage collector ran.
-    layers = property(lambda self: [Layer(self, l) for l in range(len(self.sizes) - 1)])
-    sizes = property(lambda self: self.architecture.sizes)
-    hidden = property(lambda self: tuple(activation.label for activation in self.architecture.hidden))
-    output = property(lambda self: self.architecture.output.label)
-    loss_name = property(lambda self: self.architecture.loss.name)
-    l2 = property(lambda self: self.architecture.l2)
-    dropout = property(lambda self: self.architecture.dropout)
-    scale = property(lambda self: self.architecture.scale)
-    dtype = property(lambda self: self.architecture.dtype)
-    check_finite = property(lambda self: self.architecture.check_finite)
-    missing = property(lambda self: self.architecture.missing)
+    @property
+    def layers(self) -> list[Layer]:
+        return [Layer(self, l) for l in range(len(self.sizes) - 1)]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.architecture.sizes
+
+    @property
+    def hidden(self) -> tuple[str | Activation, ...]:
+        return tuple(activation.label for activation in self.architecture.hidden)
+
+    @property
+    def output(self) -> str | Activation:
+        return self.architecture.output.label
+
+    @property
+    def loss_name(self) -> str:
+        return self.architecture.loss.name
+
+    @property
+    def l2(self) -> float:
+        return self.architecture.l2
+
+    @property
+    def dropout(self) -> float:
+        return self.architecture.dropout
+
+    @property
+    def scale(self) -> float:
+        return self.architecture.scale
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.architecture.dtype
+
+    @property
+    def check_finite(self) -> bool:
+        return self.architecture.check_finite
+
+    @property
+    def missing(self) -> bool:
+        return self.architecture.missing
 
     @property
     def optimizer(self) -> Optimizer | None:

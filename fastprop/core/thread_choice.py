@@ -45,6 +45,15 @@ class Choice:
         The number of threads that the last call ran on; the first short call after a change is not counted.
     """
 
+    most: int
+    current: int
+    warmed_up: int
+    candidate: int
+    trying: bool
+    cooldown: float
+    work_since_trial: float
+    baseline: float
+
     def __init__(self) -> None:
         self.most = self.current = 0
 

@@ -175,7 +175,7 @@ def _openmp() -> list[Any]:
     if str(numba.config.THREADING_LAYER).lower() in ("workqueue", "tbb"):
         return []
     found = []
-    with suppress(ImportError, OSError):
+    with suppress(ImportError, OSError, TypeError):  # TypeError: Windows has no name for the whole process
         from numba.np.ufunc import omppool
 
         for name in (omppool.__file__, None):

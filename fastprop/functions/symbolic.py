@@ -109,7 +109,11 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     def __float__(self) -> float:
         raise _refusal("a symbol was passed to a function that does not take one")
 
-    __int__ = __index__ = __float__
+    def __int__(self) -> int:
+        return int(float(self))
+
+    def __index__(self) -> int:
+        return int(float(self))
 
     def __floor__(self) -> "Expression":
         return Expression("floor", self)

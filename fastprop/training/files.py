@@ -600,8 +600,8 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], every: int | None = None):
         _safetensors()
-        self.path = Path(path)
-        self.every = None if every is None else whole("every", every)
+        self.path: Path = Path(path)
+        self.every: int | None = None if every is None else whole("every", every)
         self._model: Model | None = None
 
     def begins(self, model: Model) -> None:
