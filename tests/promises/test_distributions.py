@@ -40,7 +40,7 @@ def tracked() -> list[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, tracked) -> tuple[Path, Path]:
     """Build an sdist of a clean copy of the repository, and a wheel from the sdist."""
-    pytest.importorskip("setuptools", minversion="77", reason="distributions are built by setuptools")
+    pytest.importorskip("hatchling", reason="distributions are built by hatchling")
     pytest.importorskip("build", reason="distributions are built by the package build")
     clean, made = tmp_path_factory.mktemp("clean"), tmp_path_factory.mktemp("dist")
     for name in tracked:
