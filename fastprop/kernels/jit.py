@@ -104,7 +104,7 @@ class Routine:
         self._signature = signature
         self._compiled: dict[np.dtype, Any] = {}  # the code lives as long as these
         self.__doc__ = function.__doc__
-        self.__name__ = function.__name__
+        self.__name__: str = function.__name__
 
     def address(self, dtype: Any) -> int:
         """Return the address of the machine code for an element; the first call compiles it or loads it."""

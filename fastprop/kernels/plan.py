@@ -22,7 +22,8 @@ from .jit import kernel
 from .scan import address_of
 from .simd import ELEMENTS, LANES, record_like, record_of
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32: np.dtype = np.dtype(np.float32)
+FLOAT64: np.dtype = np.dtype(np.float64)
 
 # ---- the layout, shared by Python and the kernels ----------------------------------------------------------------
 
@@ -323,6 +324,24 @@ class Plan:
     sparse : bool
         Whether X is sparse, so that there are no panels of it (see :mod:`.sparse`).
     """
+
+    layout: ParameterLayout
+    layers: np.ndarray
+    cuts: np.ndarray
+    block_panels: int
+    chunk_panels: int
+    parts: int
+    layers_address: int
+    length: int
+    units: int
+    A0: int
+    Y_panels: int
+    Z_panel: int
+    dZ_panel: int
+    weight_panels: int
+    rows: int
+    groups: int
+    items: int
 
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
                  keep: bool = False, train: bool = True, vectors: bool = False,
