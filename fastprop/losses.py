@@ -78,6 +78,7 @@ class Loss(Function):
 
     arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
+    families: ClassVar[dict[str, Any]] = {}
     targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
 

@@ -23,12 +23,18 @@ Differences:
 - ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
 - `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, at least 2, unless there is an
   `X_val`, which is the better measure on a stream.
+
+A fitted estimator has its network as `network_`, and :func:`fastprop.convert.to_onnx`,
+:func:`fastprop.convert.to_torch` and :func:`fastprop.diagnose` take the estimator itself. Where skl2onnx is installed,
+``skl2onnx.to_onnx`` converts pipelines with these estimators: importing this module registers the converters
+(:mod:`fastprop.pipelines`).
 """
 
 import copy
 import math
 import os
 import threading
+from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -52,20 +58,23 @@ try:
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
     from sklearn.utils.optimize import _check_optimize_result
-    from sklearn.utils.validation import _check_sample_weight, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
     from threadpoolctl import ThreadpoolController
 except ModuleNotFoundError:
     raise missing("sklearn", "fastprop.sklearn needs") from None
 
+from . import pipelines
 from .activations import HIDDEN, Activation
+from .convert import OUTPUTS as AS_NETWORK
 from .core import arrays
 from .core.engine import Engine
 from .core.engines import Engines
 from .core.sparse import is_sparse
+from .fitted import classes_of
 from .kernels import updates
 from .kernels.plan import FLOAT32
 from .kernels.scan import FLOAT32_MAX
-from .losses import Loss
+from .losses import LOSSES, Loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer
 from .texts import warn
@@ -131,6 +140,16 @@ class _Adam(Adam):
     """Adam with ε added to √v before the bias correction, as in scikit-learn: ε̂ of section 2 of Kingma and Ba."""
 
     prepare = updates.adam_hat_prepare
+
+
+def _as_public(optimizer: Optimizer) -> Optimizer:
+    """Return a copy of an estimator's optimizer, of _Adam as an Adam with its settings and moments."""
+    copied = copy.copy(optimizer)
+    if not isinstance(copied, _Adam) or copied.moments is None:
+        return copied
+    adam = Adam(copied.lr, copied.beta_1, copied.beta_2, copied.epsilon)
+    adam.restore(copied.moments, copied.steps)
+    return adam
 
 
 class _Seeded(np.random.RandomState):
@@ -331,6 +350,25 @@ class _Estimator:
         self._network = net, (*self.coefs_, *self.intercepts_), settings
         if hasattr(self, "_optimizer"):
             self._optimizer = copy.copy(self._optimizer)  # a copy, whose moments can be bound to the new network
+        return net
+
+    @property
+    def network_(self: Any) -> Network:
+        """The fitted network, which shares its parameters with the estimator: what changes them changes both.
+
+        It gives what `predict_proba` does, of two classes the probability of the second, or the predictions of a
+        regression, with ``loss="poisson"`` their logarithms. `classes` are the labels if they are whole numbers or
+        text. Its optimizer is a copy of the estimator's as it is now. It has no penalty, since scikit-learn's depends
+        on the size of a batch. Each access makes a new one.
+        """
+        check_is_fitted(self)
+        inner = self._networked()
+        _, loss = AS_NETWORK[self.out_activation_]
+        architecture = replace(inner.architecture, l2=0.0, loss=LOSSES[loss])
+        net = Network.of(architecture, inner.generator, inner.parameters)
+        net.classes = classes_of(self)
+        if hasattr(self, "_optimizer"):
+            net.optimizer = _as_public(self._optimizer)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
@@ -796,6 +834,8 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         With early stopping.
     stopped_ : bool
         Whether `partial_fit` with early stopping has ended.
+    network_ : Network
+        The fitted network, which shares the parameters.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, n_iter_, t_
         The same as scikit-learn's.
 
@@ -875,8 +915,8 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
     Attributes
     ----------
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_loss_curve_, validation_scores_, \
-    best_validation_score_, stopped_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, \
-    n_iter_, t_
+    best_validation_score_, stopped_, network_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, \
+    out_activation_, n_iter_, t_
         See :class:`MLPClassifier`.
 
     Examples
@@ -924,3 +964,6 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
                     sample_weight_val: Any = None) -> Any:  # fmt: skip
         """Train for one epoch on some samples; see :meth:`MLPClassifier.partial_fit`."""
         return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+
+
+pipelines.register(MLPClassifier, MLPRegressor)

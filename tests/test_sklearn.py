@@ -31,7 +31,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastprop.sklearn
-from fastprop import Activation
+from fastprop import SGD, Activation, Adam, Network, diagnose
 from fastprop.activations import HIDDEN
 from fastprop.core.engine import Engine
 from fastprop.sklearn import MLPClassifier, MLPRegressor
@@ -1318,3 +1318,86 @@ def test_blas_gets_its_threads_back_from_the_last_of_two_fits_at_once():
         assert blas_threads() == {1}
         one.__exit__()
         assert blas_threads() == before
+
+
+# ---- the network of an estimator -------------------------------------------------------------------------------------
+
+
+def expected_of_network(estimator, X):
+    """What `network_` gives for X."""
+    if isinstance(estimator, MLPRegressor):
+        Y = estimator.predict(X).reshape(len(X), -1)
+        return np.log(Y) if estimator.loss == "poisson" else Y
+    P = estimator.predict_proba(X)
+    return P[:, 1:] if estimator.n_outputs_ == 1 else P
+
+
+@each_problem
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_the_network_of_an_estimator_predicts_as_it_does(name, solver):
+    """It shares the parameters, and has the labels, the loss, and a copy of the optimizer."""
+    make, X, y = problem(name)
+    estimator = make(solver=solver, max_iter=3, random_state=0, alpha=1.0, dropout=0.2).fit(X, y)
+    net = estimator.network_
+    assert type(net) is Network
+    assert_close(net.predict(X), expected_of_network(estimator, X), 1e-13)
+    assert net.classes == {"classes": [0, 1, 2], "two classes": ["no", "yes"]}.get(name)
+    assert (net.l2, net.dropout, net.dtype) == (0, 0.2, np.float64)
+    net.parameters[:] *= 0.5
+    assert_close(net.predict(X), expected_of_network(estimator, X), 1e-13)
+    assert np.shares_memory(net.parameters, estimator.coefs_[0])
+    kind = {"adam": Adam, "sgd": SGD, "lbfgs": type(None)}[solver]
+    assert type(net.optimizer) is kind
+    if solver != "lbfgs":
+        assert net.optimizer.steps == 3 * 2 == estimator._optimizer.steps
+        assert net.optimizer is not estimator._optimizer
+
+
+def test_the_network_of_an_estimator_trains_and_is_saved(tmp_path):
+    """And the estimator predicts with what it has learned; its own optimizer stays as it was."""
+    pytest.importorskip("safetensors", reason="files need safetensors (extra save)")
+    estimator = MLPClassifier(max_iter=3, random_state=0).fit(X, y)
+    net, before, steps = estimator.network_, estimator.score(X, y), estimator._optimizer.steps
+    net.fit(X, y, epochs=300, progress=False)
+    assert estimator.score(X, y) > before
+    assert estimator._optimizer.steps == steps
+    net.save(tmp_path / "net.safetensors")
+    again = Network.load(tmp_path / "net.safetensors")
+    assert again.classes == [0, 1, 2]
+    assert (again.predict(X) == net.predict(X)).all()
+
+
+def test_the_network_follows_its_estimator():
+    """New coefficients, another fit, copies and pickles."""
+    estimator = MLPRegressor(max_iter=3, random_state=0).fit(X, y)
+    estimator.coefs_ = [0.5 * W for W in estimator.coefs_]
+    for each in (
+        estimator,
+        copy.deepcopy(estimator),
+        pickle.loads(pickle.dumps(estimator)),
+        clone(estimator).fit(X, y),
+    ):
+        assert_close(each.network_.predict(X)[:, 0], each.predict(X), 1e-13)
+
+
+@each_estimator
+def test_without_a_fit_there_is_no_network(kind):
+    assert not hasattr(kind(), "network_")
+    with pytest.raises(NotFittedError):
+        kind().network_  # noqa: B018
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_an_estimator_is_diagnosed_with_its_own_targets(name):
+    """Labels as they are, and with the next step of its optimizer."""
+    make, X, y = problem(name)
+    estimator = make(max_iter=30, random_state=0, learning_rate_init=0.01).fit(X, y)
+    report = diagnose(estimator, X, y)
+    assert report.optimizer == repr(estimator.network_.optimizer)
+    assert all(layer.update for layer in report.layers)
+    if name != "counts":
+        assert report.findings == ()
+    as_column = diagnose(estimator, X, y.reshape(len(y), -1))
+    assert as_column.cost == report.cost
+    with pytest.raises(ValueError, match="Y has the class 'maybe'; those of the estimator are"):
+        diagnose(MLPClassifier(max_iter=1).fit(X, problem("two classes")[2]), X, ["maybe"] * len(X))

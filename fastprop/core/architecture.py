@@ -12,6 +12,7 @@ import numpy as np
 
 from ..activations import ACTIVATIONS, HIDDEN, Activation
 from ..checks import choice, flag, number, whole
+from ..functions.function import find
 from ..kernels import scan
 from ..kernels.plan import FLOAT32, FLOAT64, ParameterLayout
 from ..losses import LOSSES, Loss
@@ -267,7 +268,8 @@ def checked_activation(name: str, value: Any, among: Sequence[str]) -> Activatio
     if isinstance(value, Activation) and value.label is value:
         return value
     label = value.label if isinstance(value, Activation) else value
-    return ACTIVATIONS[choice(name, label, among, "an Activation")]
+    known = find(Activation, label)
+    return known if known and known.numbers else ACTIVATIONS[choice(name, label, among, "an Activation")]
 
 
 def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
@@ -283,7 +285,8 @@ def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
 
 def checked_loss(value: Any) -> Loss:
     """Return a built-in loss by its name, or a custom one as it is."""
-    return value if isinstance(value, Loss) else LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
+    known = value if isinstance(value, Loss) else find(Loss, value)
+    return known or LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
 
 
 def check_pair(output: Activation, loss: Loss) -> None:
