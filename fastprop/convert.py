@@ -642,6 +642,8 @@ def from_sklearn(mlp: Any) -> Network:
     >>> net = from_sklearn(MLPClassifier().fit(X, y))  # doctest: +SKIP
     >>> net.predict(X)  # what predict_proba gives  # doctest: +SKIP
     """
+    if hasattr(type(mlp), "network_") and hasattr(mlp, "coefs_"):
+        return copy.deepcopy(mlp.network_)
     coefs, out_activation = getattr(mlp, "coefs_", None), getattr(mlp, "out_activation_", None)
     if coefs is None or out_activation not in OUTPUTS:
         raise TypeError(f"mlp is {mlp!r}; it must be a fitted MLPClassifier or MLPRegressor of scikit-learn.")

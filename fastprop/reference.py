@@ -124,11 +124,22 @@ def poisson(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray
     return np.exp(Y_hat) - Y if deriv else np.exp(Y_hat) - Y * Y_hat
 
 
+def quantile(*quantiles: float) -> Any:
+    """The pinball loss max(q·(y − ŷ), (q − 1)·(y − ŷ)) of one quantile q for each output, or for all outputs"""
+    q = np.array(quantiles)[:, None]
+
+    def loss(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+        E = Y - Y_hat
+        return np.where(E > 0, -q, np.where(E < 0, 1 - q, E)) if deriv else np.maximum(q * E, (q - 1) * E)
+
+    return loss
+
+
 LOSSES = {loss.__name__: loss for loss in (mse, mae, huber, binary_crossentropy, cross_entropy, poisson)}
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}
 
 
-FAMILIES: dict[str, Any] = {"leaky_relu": lambda slope: partial(leaky_relu, slope=slope)}
+FAMILIES: dict[str, Any] = {"leaky_relu": lambda slope: partial(leaky_relu, slope=slope), "quantile": quantile}
 
 
 def named(register: Mapping[str, Any], name: Any) -> Any:

@@ -18,6 +18,7 @@ Differences:
   one, so that both agree to rounding.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
 - A loss that is no longer finite ends the training at once.
+- `loss` may be any of :mod:`fastprop.losses`, and several quantiles of y are the outputs of one network.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
   gradients are those of the sum in both libraries.
 - ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
@@ -50,6 +51,7 @@ try:
     from sklearn import neural_network
     from sklearn.base import _fit_context, is_classifier
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import d2_pinball_score
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelBinarizer
     from sklearn.utils import check_array, check_random_state, column_or_1d
@@ -65,7 +67,6 @@ except ModuleNotFoundError:
 
 from . import pipelines
 from .activations import HIDDEN, Activation
-from .convert import OUTPUTS as AS_NETWORK
 from .core import arrays
 from .core.engine import Engine
 from .core.engines import Engines
@@ -93,7 +94,9 @@ def _deviance(z: float, y: float) -> float:
 # y log(y/ŷ) − y + ŷ with ŷ = eᶻ, in a form without cancellation: for a count of a million the terms are 10⁷, and their
 # sum may be 1. fastprop's "poisson" consists of the terms that depend on z.
 DEVIANCE = Loss("half_poisson_deviance", _deviance, lambda z, y: math.exp(z) - y)
-# By scikit-learn's name of the output: the network's output and loss, and the function from Z to predictions.
+# By scikit-learn's name of the output: the network's output and loss, and the function from Z to predictions. The loss
+# is another one if an estimator's `loss` is a Loss, or one of LOSS_NAMES.
+LOSS_NAMES = ("mae", "huber")
 OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
     "identity": ("identity", "mse", lambda Z: Z),
     "exp": ("identity", DEVIANCE, np.exp),
@@ -125,7 +128,7 @@ class _Engines(Engines):
 
     @property
     def share(self) -> float:
-        """The factor of each output's error in the loss."""
+        """The factor of each output's error in the loss: of squared errors the mean over the outputs is taken."""
         return 1 / self.architecture.sizes[-1] if self.architecture.loss.name == "mse" else 1.0
 
 
@@ -332,12 +335,13 @@ class _Estimator:
 
         It is a new one, with `seed` for its dropout, if they or its settings were replaced.
         """
-        settings = (self.activation, self.out_activation_, self.alpha, self.dropout, self._dtype)
+        output, loss, _ = OUTPUTS[self.out_activation_]
+        loss = self.loss if self._has_own_loss else loss
+        settings = (self.activation, self.out_activation_, loss, self.alpha, self.dropout, self._dtype)
         arrays = (*self.coefs_, *self.intercepts_)
         net, views, before = getattr(self, "_network", (None, (), ()))
         if net and before == settings and len(views) == len(arrays) and all(a is b for a, b in zip(arrays, views)):
             return net
-        output, loss, _ = OUTPUTS[self.out_activation_]
         hidden = "sigmoid" if self.activation == "logistic" else self.activation
         net = _Network(
             [len(self.coefs_[0]), *(len(b) for b in self.intercepts_)], hidden, output, loss, init="zeros",
@@ -363,8 +367,9 @@ class _Estimator:
         """
         check_is_fitted(self)
         inner = self._networked()
-        _, loss = AS_NETWORK[self.out_activation_]
-        architecture = replace(inner.architecture, l2=0.0, loss=LOSSES[loss])
+        architecture = replace(inner.architecture, l2=0.0)
+        if self.out_activation_ == "exp":  # whose loss has terms that do not depend on Z
+            architecture = replace(architecture, loss=LOSSES["poisson"])
         net = Network.of(architecture, inner.generator, inner.parameters)
         net.classes = classes_of(self)
         if hasattr(self, "_optimizer"):
@@ -387,6 +392,26 @@ class _Estimator:
         net = self._networked()
         Z = _Z(net, _by_rows(X))
         return OUTPUTS[self.out_activation_][2](Z.astype(np.result_type(X.dtype, net.dtype), copy=False))
+
+    # ---- the loss ------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_own_loss(self: Any) -> bool:
+        """Whether the loss is one that scikit-learn's estimators do not have."""
+        return isinstance(self.loss, Loss) or self.loss in LOSS_NAMES
+
+    @property
+    def _quantiles(self: Any) -> tuple[float, ...]:
+        """The quantiles that the loss is of, one for each output or one for all."""
+        return self.loss.levels if isinstance(self.loss, Loss) and not is_classifier(self) else ()
+
+    def _columns(self: Any, y: np.ndarray, name: str = "y") -> np.ndarray:
+        """Return the targets of each output: of several quantiles of one number, each has that number as its target."""
+        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        n = len(self._quantiles)
+        if n > 1 and Y.shape[1] not in (1, n):
+            raise ValueError(f"{name} has {Y.shape[1]} columns; loss is {self.loss.name!r}, which takes one, or {n}.")
+        return np.repeat(Y, n, axis=1) if n > 1 and Y.shape[1] == 1 else Y
 
     # ---- training ------------------------------------------------------------------------------------------------
 
@@ -430,7 +455,7 @@ class _Estimator:
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
-        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        Y = self._columns(y)
         weights = _weights(sample_weight, X, Y)
         self._check_counts("y", Y)
         held_out = self._validated(*validation)
@@ -521,7 +546,7 @@ class _Estimator:
                 raise ValueError(f"`y_val` has classes not in `self.classes_`: {unknown}. They are {self.classes_}.")
             y = self._label_binarizer.transform(y).astype(bool)
         self._check_counts("y_val", y)
-        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        Y = self._columns(y, "y_val")
         return X, Y, _weights(weights, X, Y)
 
     def _hold_out(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> tuple[Any, Any]:
@@ -682,6 +707,8 @@ class _Estimator:
         """Return the `score`: the accuracy, counting a sample if all its labels are right, or R²."""
         if not is_classifier(self):
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
+            if self._quantiles:
+                return self._d2(Y, Y_hat, weights)
             return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
         right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
         return float(
@@ -817,6 +844,9 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         The probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
     progress : bool
         Whether `fit` shows a progress bar (extra ``progress``).
+    loss : "log_loss" or Loss
+        The cross entropy, or a loss of the probabilities of the classes, of two classes of that of the second, such as
+        a custom one.
 
     Attributes
     ----------
@@ -848,8 +878,9 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
     """
 
     _parameter_constraints = _constraints(
-        neural_network.MLPClassifier, class_weight=[dict, list, StrOptions({"balanced"}), None]
-    )
+        neural_network.MLPClassifier, class_weight=[dict, list, StrOptions({"balanced"}), None],
+        loss=[StrOptions({"log_loss"}), Loss],
+    )  # fmt: skip
 
     def __init__(self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
                  alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
@@ -858,7 +889,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
                  momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  n_iter_no_change: float = 10, max_fun: int = 15000, class_weight: Any = None, dropout: float = 0.0,
-                 progress: bool = False):  # fmt: skip
+                 progress: bool = False, loss: Any = "log_loss"):  # fmt: skip
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
             batch_size=batch_size, learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t,
@@ -870,6 +901,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         self.class_weight = class_weight
         self.dropout = dropout
         self.progress = progress
+        self.loss = loss
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -901,16 +933,19 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
 
 
 class MLPRegressor(_Estimator, neural_network.MLPRegressor):
-    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimizes squared errors or Poisson deviances.
+    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimizes squared errors or another loss.
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}
-        ½ Σ (ŷ − y)², or y log(y/ŷ) − y + ŷ with ŷ = eᶻ, for counts.
+    loss : {"squared_error", "poisson", "mae", "huber"} or Loss
+        ½ Σ (ŷ − y)²; y log(y/ŷ) − y + ŷ with ŷ = eᶻ, for counts; or a loss of :mod:`fastprop.losses`, which is summed
+        over the outputs: one of these names, a custom one, or ``quantile([0.1, 0.5, 0.9])``, with which there is an
+        output for each quantile of y. Its `score` is then 1 − (the loss)/(that of the quantiles of y), the mean D² over
+        the quantiles (:func:`sklearn.metrics.d2_pinball_score`).
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
     shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, progress
-        See :class:`MLPClassifier`; early stopping measures R².
+        See :class:`MLPClassifier`; early stopping measures R², of quantiles D².
 
     Attributes
     ----------
@@ -937,9 +972,11 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
     True
     """
 
-    _parameter_constraints = _constraints(neural_network.MLPRegressor)
+    _parameter_constraints = _constraints(
+        neural_network.MLPRegressor, loss=[StrOptions({"squared_error", "poisson", *LOSS_NAMES}), Loss]
+    )
 
-    def __init__(self, loss: str = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
+    def __init__(self, loss: Any = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
                  solver: str = "adam", alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
                  learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
                  random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
@@ -957,6 +994,35 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
         )  # fmt: skip
         self.dropout = dropout
         self.progress = progress
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R² of the predictions, or for a loss of quantiles the mean of their D².
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        if not self._quantiles:
+            return super().score(X, y, sample_weight)
+        Y_hat = self.predict(X)
+        return self._d2(self._columns(np.asarray(y)), Y_hat.reshape(len(Y_hat), -1), sample_weight)
+
+    def _d2(self, Y: np.ndarray, Y_hat: np.ndarray, weights: Any) -> float:
+        """Return the mean over the outputs of D²; NaN if a prediction is not finite."""
+        if not np.isfinite(Y_hat).all():
+            return np.nan
+        by_output = np.ndim(weights) == 2
+        levels = np.broadcast_to(self._quantiles, Y.shape[1])
+        return float(np.mean([
+            d2_pinball_score(y, y_hat, alpha=level, sample_weight=weights[:, j] if by_output else weights)
+            for j, (y, y_hat, level) in enumerate(zip(Y.T, Y_hat.T, levels, strict=True))
+        ]))  # fmt: skip
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)

@@ -1,6 +1,7 @@
 """fastprop.sklearn: scikit-learn's checks of estimators, the same results as scikit-learn's, and the extensions."""
 
 import copy
+import math
 import pickle
 import re
 import warnings
@@ -20,7 +21,7 @@ from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, log_loss, mean_pinball_loss, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -31,9 +32,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastprop.sklearn
-from fastprop import SGD, Activation, Adam, Network, diagnose
+from fastprop import SGD, Activation, Adam, Loss, Network, diagnose
 from fastprop.activations import HIDDEN
+from fastprop.convert import to_onnx
 from fastprop.core.engine import Engine
+from fastprop.losses import quantile
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -290,9 +293,9 @@ def test_the_same_attributes_as_scikit_learn(name, solver, early):
 def test_every_parameter_of_scikit_learn_with_its_default(kind):
     ours, theirs = kind().get_params(), THEIRS[kind]().get_params()
     assert {name: ours[name] for name in theirs} == theirs
-    beyond = {"dropout": 0.0, "progress": False, "class_weight": None}
-    if kind is MLPRegressor:
-        del beyond["class_weight"]
+    beyond = {"dropout": 0.0, "progress": False}
+    if kind is MLPClassifier:
+        beyond |= {"class_weight": None, "loss": "log_loss"}
     assert {name: value for name, value in ours.items() if name not in theirs} == beyond
     assert issubclass(kind, THEIRS[kind])
 
@@ -1401,3 +1404,127 @@ def test_an_estimator_is_diagnosed_with_its_own_targets(name):
     assert as_column.cost == report.cost
     with pytest.raises(ValueError, match="Y has the class 'maybe'; those of the estimator are"):
         diagnose(MLPClassifier(max_iter=1).fit(X, problem("two classes")[2]), X, ["maybe"] * len(X))
+
+
+# ---- other losses ----------------------------------------------------------------------------------------------------
+
+
+def log_cosh(y_hat, y):
+    return abs(y_hat - y) + math.log1p(math.exp(-2 * abs(y_hat - y)))
+
+
+def log_cosh_slope(y_hat, y):
+    return math.tanh(y_hat - y)
+
+
+LOG_COSH = Loss("log_cosh", log_cosh, log_cosh_slope)
+LEVELS = (0.1, 0.5, 0.9)
+FOCAL = Loss(
+    "focal", lambda p, y: -y * (1 - p) ** 2 * math.log(p) - (1 - y) * p**2 * math.log(1 - p), probabilities=True
+)
+OTHERS = {
+    "mae": ("mae", "numbers"), "huber": ("huber", "number"), "a Loss": (LOG_COSH, "numbers"),
+    "quantiles of one": (quantile(LEVELS), "number"), "a quantile of each": (quantile([0.2, 0.7]), "numbers"),
+    "one quantile of all": (quantile(0.8), "numbers"),
+}  # fmt: skip
+each_other = pytest.mark.parametrize("what", OTHERS)
+
+
+@each_other
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_regressor_minimizes_other_losses(what, solver, dtype):
+    """Its loss falls, and is that of its network, which has no penalty."""
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    settings = {"hidden_layer_sizes": (20,), "activation": "tanh", "alpha": 0.0, "solver": solver, "random_state": 0}
+    first, last = (MLPRegressor(loss, max_iter=k, learning_rate_init=0.01, **settings).fit(X.astype(dtype), y)
+                   for k in (1, 60))  # fmt: skip
+    assert last.loss_ < first.loss_
+    assert last.network_.loss_name == (loss if isinstance(loss, str) else loss.name)
+    assert last.predict(X).shape == ((len(X), 3) if what == "quantiles of one" else y.shape)
+    assert last.coefs_[0].dtype == dtype
+    if solver == "lbfgs":
+        assert last.network_.loss(X, y) == pytest.approx(last.loss_, rel=1e-5)
+
+
+@each_other
+def test_its_steps_are_those_of_its_network(what):
+    """One epoch of plain gradient descent in batches, beside that of `Network.fit`."""
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    model = MLPRegressor(loss, (20,), "tanh", alpha=0.0, solver="sgd", momentum=0, learning_rate_init=0.05,
+                         batch_size=50, shuffle=False, max_iter=1, random_state=0).fit(X, y)  # fmt: skip
+    net = copy.deepcopy(model.network_)
+    model.partial_fit(X, y)
+    history = net.fit(X, y, epochs=1, batch_size=50, shuffle=False, optimizer=SGD(0.05), progress=False)
+    assert_close(model.network_.parameters, net.parameters, 1e-12)
+    assert model.loss_ == pytest.approx(history.loss[0], rel=1e-12)
+
+
+@each_other
+def test_other_losses_in_a_search_a_pipeline_and_a_pickle(what):
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    model = make_pipeline(StandardScaler(), MLPRegressor(loss, max_iter=5, random_state=0, early_stopping=True))
+    model = pickle.loads(pickle.dumps(clone(model))).fit(X, y)
+    assert (pickle.loads(pickle.dumps(model)).predict(X) == model.predict(X)).all()
+    search = GridSearchCV(MLPRegressor(max_iter=3, random_state=0), {"loss": ["squared_error", loss]}, cv=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert repr(model[-1].get_params()["loss"]) == repr(loss)
+
+
+def test_quantiles_are_scored_by_d2():
+    """1 for the quantiles themselves, 0 for those of all y; also with early stopping and weights."""
+    _, X, y = problem("number")
+    weights = np.linspace(0.5, 1.5, len(y))
+    model = MLPRegressor(quantile(LEVELS), max_iter=50, random_state=0, learning_rate_init=0.01, early_stopping=True)
+    model.fit(X, y, weights)
+    for w in (None, weights):
+        each = [d2_pinball_score(y, y_hat, alpha=q, sample_weight=w) for y_hat, q in zip(model.predict(X).T, LEVELS)]
+        assert model.score(X, y, w) == pytest.approx(np.mean(each))
+    assert 0.2 < model.score(X, y) < 1
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    _, X_out, _, y_out, _, w_out = train_test_split(X, y, weights, random_state=np.random.RandomState(0), test_size=0.1)
+    model = MLPRegressor(quantile(LEVELS), max_iter=1, random_state=0, early_stopping=True)
+    model.fit(X, y, X_val=X_out, y_val=y_out, sample_weight_val=w_out)
+    assert model.validation_scores_[0] == pytest.approx(model.score(X_out, y_out, w_out))
+    losses = [
+        mean_pinball_loss(y_out, y_hat, alpha=q, sample_weight=w_out)
+        for y_hat, q in zip(model.predict(X_out).T, LEVELS)
+    ]
+    assert model.validation_loss_curve_[0] == pytest.approx(sum(losses))
+
+
+def test_quantiles_cover_their_share_of_y():
+    _, X, y = problem("number")
+    model = MLPRegressor(quantile(LEVELS), (50,), alpha=0.0, max_iter=800, random_state=0, tol=0, n_iter_no_change=800)
+    below = np.mean(y[:, None] < model.fit(X, y).predict(X), axis=0)
+    assert_close(below, np.array(LEVELS), 0.08)
+
+
+@pytest.mark.parametrize("name", ["classes", "two classes", "labels"])
+def test_a_classifier_minimizes_a_custom_loss(name):
+    """The focal loss, of probabilities."""
+    _, X, y = problem(name)
+    model = MLPClassifier(loss=FOCAL, max_iter=100, random_state=0, alpha=0.0).fit(X, y)
+    assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
+    assert model.network_.loss_name == "focal"
+    assert model.score(X, y) > 0.6
+    with pytest.raises(ValueError, match="a custom Loss"):
+        to_onnx(model, "never.onnx")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "match"),
+    [
+        (MLPRegressor("pinball"), "The 'loss' parameter of MLPRegressor must be a str among"),
+        (MLPClassifier(loss="mae"), "The 'loss' parameter of MLPClassifier must be a str among"),
+        (MLPRegressor(FOCAL), "loss is 'focal' and output is 'identity'; this loss is one of probabilities"),
+        (MLPRegressor(quantile(LEVELS)), "y has 2 columns; loss is 'quantile.*', which takes one, or 3"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(estimator, match):
+    _, X, y = problem("numbers" if isinstance(estimator, MLPRegressor) else "classes")
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(X, y)

@@ -87,6 +87,11 @@ class Architecture:
         if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         loss = paired_loss(output) if loss is None else checked_loss(loss)
+        if len(loss.levels) > 1 and len(loss.levels) != sizes[-1]:
+            raise ValueError(
+                f"loss is {loss.name!r}, of {len(loss.levels)} quantiles, one for each output; sizes[-1] is "
+                f"{sizes[-1]}. Give the network as many outputs as quantiles."
+            )
         if flag("missing", missing) and output is ACTIVATIONS["softmax"]:
             raise ValueError(
                 "missing is True and output is 'softmax', whose outputs have one loss together: a row is known or not. "
@@ -156,8 +161,9 @@ class Architecture:
             return arrays.Targets(self.sizes[-1], 0, 1, True, "a softmax", classes=True, dtype=self.dtype)
         low, high = self.loss.targets
         return arrays.Targets(
-            self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing, self.dtype
-        )
+            self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing, self.dtype,
+            repeated=len(self.loss.levels) > 1,
+        )  # fmt: skip
 
     @cached_property
     def _fast_batch(self) -> tuple[int, int, float, float] | None:

@@ -28,7 +28,7 @@ class Function:
     with numbers of their own are members of a family, and have the numbers in their names: ``"leaky_relu(0.2)"``.
     """
 
-    arguments: ClassVar[tuple[str, ...]]
+    arguments: tuple[str, ...]
     others: ClassVar[tuple[tuple[float, ...], ...]]  # values of the arguments after the first, at which df is checked
     example: ClassVar[str]  # a name for an error message
     built_in: ClassVar[dict[str, Any]]

@@ -10,12 +10,14 @@ from networks import bits
 from fastprop import Activation, Network, reference
 from fastprop.activations import ACTIVATIONS, leaky_relu
 from fastprop.functions.function import find
-from fastprop.losses import Loss
+from fastprop.losses import Loss, quantile
 
 MEMBERS = {
     "leaky_relu(0.2)": leaky_relu(0.2),
     "leaky_relu(-1.5)": leaky_relu(-1.5),
     "leaky_relu(1e-05)": leaky_relu(1e-5),
+    "quantile(0.1, 0.5, 0.9)": quantile([0.1, 0.5, 0.9]),
+    "quantile(0.7)": quantile(0.7),
 }
 each_member = pytest.mark.parametrize("name", MEMBERS)
 
