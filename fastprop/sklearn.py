@@ -17,7 +17,8 @@ Differences:
 - A sparse X is read as CSR and is not made dense; the sums over its entries are in another order than those of a dense
   one, so that both agree to rounding.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
-- A loss that is no longer finite ends the training at once.
+- A loss that is no longer finite ends the training at once; with early stopping the last validation score is NaN then,
+  and the parameters are the best ones, or those from which it began.
 - `loss` may be any of :mod:`fastprop.losses`, and several quantiles of y are the outputs of one network.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
   gradients are those of the sum in both libraries.
@@ -139,6 +140,12 @@ class _Network(Network):
     warns_of_a_constant = False  # as scikit-learn
 
 
+class _SGD(SGD):
+    """SGD with the attribute by which users of scikit-learn read the present learning rate."""
+
+    learning_rate = property(lambda self: self.lr)
+
+
 class _Adam(Adam):
     """Adam with ε added to √v before the bias correction, as in scikit-learn: ε̂ of section 2 of Kingma and Ba."""
 
@@ -146,13 +153,12 @@ class _Adam(Adam):
 
 
 def _as_public(optimizer: Optimizer) -> Optimizer:
-    """Return a copy of an estimator's optimizer, of _Adam as an Adam with its settings and moments."""
-    copied = copy.copy(optimizer)
-    if not isinstance(copied, _Adam) or copied.moments is None:
-        return copied
-    adam = Adam(copied.lr, copied.beta_1, copied.beta_2, copied.epsilon)
-    adam.restore(copied.moments, copied.steps)
-    return adam
+    """Return a copy of an estimator's optimizer as one that files know, with its settings and moments."""
+    kind = Adam if isinstance(optimizer, _Adam) else SGD
+    copied, public = copy.copy(optimizer), kind(optimizer.lr, **optimizer.settings())
+    if copied.moments is not None:
+        public.restore(copied.moments, copied.steps)
+    return public
 
 
 class _Seeded(np.random.RandomState):
@@ -230,31 +236,32 @@ class _AfterEpoch:
         estimator, J = self.estimator, history.loss[epoch]
         # Parameters that are no longer finite stay so, and nearly always make the next cost NaN, which ends the call.
         was_last = epoch + 1 == history.epochs
-        if not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters))):
-            if estimator._best is None:
-                raise ValueError(NOT_FINITE)
-            return True  # to go back to the best parameters; `fit` warns of the divergence
+        diverged = not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters)))
+        if diverged and not estimator.early_stopping:
+            raise ValueError(NOT_FINITE)
         estimator.n_iter_ += 1
         estimator.t_ += len(self.rows.Y)
         estimator.loss_ = J
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        self._validate()
+        self._validate(diverged)
+        if diverged:
+            return True  # to go back to the best parameters; `fit` warns of the divergence
         self._count()
         self.stopped = self._end()
         return self.stopped
 
-    def _validate(self) -> None:
-        """Measure the loss of the validation set, and with early stopping its score."""
+    def _validate(self, diverged: bool) -> None:
+        """Measure the loss of the validation set, and with early stopping its score: NaN if the training diverged."""
         estimator, net, held_out = self.estimator, self.net, self.held_out
         if held_out is None:
             return
         curve = estimator.validation_loss_curve_ = estimator.validation_loss_curve_ or []
-        curve.append(net.loss(*held_out))
+        curve.append(np.nan if diverged else net.loss(*held_out))
         if not estimator.early_stopping:
             return
-        score = estimator._score_of(net.predict(held_out.X), held_out.Y, held_out.weights)
+        score = np.nan if diverged else estimator._score_of(net.predict(held_out.X), held_out.Y, held_out.weights)
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
@@ -622,6 +629,8 @@ class _Estimator:
             self._optimizer = self._new_optimizer()
         if incremental and self._last is not None and np.array_equal(net.parameters, self._best):
             net.parameters[:] = self._last  # where the last call ended, before it went back to the best
+        if self.early_stopping and self._best is None:
+            self._best = net.parameters.copy()
         if held_out is not None:
             out = self._rows(*held_out)
             X_out, Y_out = net.architecture.check_samples(out.X, out.Y)
@@ -645,7 +654,7 @@ class _Estimator:
         self.stopped_, self._last = False, None
         if self.early_stopping and incremental:
             self.stopped_, self._last = after.stopped, net.parameters.copy()
-        if self.early_stopping and self._best is not None:
+        if self.early_stopping:
             net.parameters[:] = self._best
 
     def _batch(self: Any, m: int) -> int:
@@ -662,7 +671,7 @@ class _Estimator:
         if self.solver == "adam":
             return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
         momentum = min(self.momentum, np.nextafter(1, 0))  # fastprop requires a momentum below 1
-        return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
+        return _SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
         """Run lbfgs on the parameters without their padding, which would make its vectors up to 16 times as long."""

@@ -20,6 +20,7 @@ from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import accuracy_score, d2_pinball_score, log_loss, mean_pinball_loss, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -1528,3 +1529,132 @@ def test_losses_that_do_not_fit_are_refused(estimator, match):
     _, X, y = problem("numbers" if isinstance(estimator, MLPRegressor) else "classes")
     with pytest.raises(ValueError, match=match):
         estimator.fit(X, y)
+
+
+# ---- what scikit-learn's users expect --------------------------------------------------------------------------------
+
+# Of scikit-learn's own tests of its estimators, those that look into private methods which fastprop's do not have, or
+# refuse early stopping in partial_fit, which fastprop's have.
+NOT_OURS = ("test_fit", "test_gradient", "test_mlp_partial_fit_after_fit")
+SUITE = """
+import os, pytest, sys, sklearn.neural_network, fastprop.sklearn
+for kind in (fastprop.sklearn.MLPClassifier, fastprop.sklearn.MLPRegressor):
+    setattr(sklearn.neural_network, kind.__name__, kind)
+pytest.importorskip("sklearn.neural_network.tests.test_mlp")
+chosen = " and ".join(f"not {name}" for name in sys.argv[1:])
+options = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:xdist", "-k", chosen, "-W", "ignore"]
+sys.exit(pytest.main([*options, "--pyargs", "sklearn.neural_network.tests.test_mlp"]))
+"""
+
+
+@pytest.mark.slow
+def test_scikit_learns_own_tests_pass(run_python, tmp_path, monkeypatch):
+    """Its file of tests, with these estimators in the place of its own."""
+    monkeypatch.chdir(tmp_path)
+    said = run_python(SUITE, *NOT_OURS)
+    assert int(re.search(r"(\d+) passed", said)[1]) > 40
+    assert "failed" not in said
+
+
+DIVERGING = {"solver": "sgd", "activation": "identity", "learning_rate_init": 1.0, "max_iter": 30, "random_state": 0,
+             "shuffle": False}  # fmt: skip
+HUGE = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize("after", ["some epochs", "none"])
+@pytest.mark.parametrize("given", [False, True], ids=["held out", "validation set"])
+@pytest.mark.filterwarnings("ignore:the cost is:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+def test_a_regression_that_diverges_with_early_stopping_ends_well(after, given):
+    """Without an exception, the last score NaN, and with the parameters that scikit-learn's has then."""
+    data = X if after == "some epochs" else X * 1e300
+    ours, theirs = (kind(early_stopping=True, **DIVERGING) for kind in (MLPRegressor, neural_network.MLPRegressor))
+    ours.fit(data, y, **({"X_val": data, "y_val": y} if given else {}))
+    theirs.fit(data, y)
+    assert np.isnan(ours.validation_scores_[-1])
+    assert type(ours.validation_scores_[-1]) is float
+    assert len(ours.validation_scores_) == len(ours.loss_curve_) == len(ours.validation_loss_curve_) == ours.n_iter_
+    assert all(np.isfinite(W).all() for W in ours.coefs_)
+    if not given:
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+        for actual, expected in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+            assert_close(actual, expected, WITHIN)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_regression_of_the_largest_numbers_says_so(solver):
+    data = HUGE * np.random.RandomState(0).uniform(size=(10, 2))
+    for kind in (MLPRegressor, neural_network.MLPRegressor):
+        with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+            kind(solver=solver, random_state=0).fit(data, np.arange(10.0))
+
+
+@each_estimator
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_the_learning_rate_of_sgd_is_read_as_scikit_learns(kind, schedule):
+    ours, theirs = (
+        each(solver="sgd", learning_rate=schedule, learning_rate_init=0.02, tol=0.1, n_iter_no_change=2, max_iter=20,
+             shuffle=False, random_state=0).fit(X, y)
+        for each in (kind, THEIRS[kind])
+    )  # fmt: skip
+    assert ours._optimizer.learning_rate == pytest.approx(theirs._optimizer.learning_rate)
+    assert pickle.loads(pickle.dumps(ours))._optimizer.learning_rate == ours._optimizer.learning_rate
+
+
+@pytest.fixture
+def frame():
+    """X and y as pandas has them, with another index for y."""
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    columns = [f"x{j}" for j in range(X.shape[1])]
+    return pandas.DataFrame(X, columns=columns), pandas.Series(y, index=1000 + np.arange(len(y)))
+
+
+@each_estimator
+def test_frames_and_series_are_taken(kind, frame):
+    """With the results of arrays, the names of the columns, and scikit-learn's error for others."""
+    data, target = frame
+    weights = target * 0.5 + 1.0
+    settings = {"max_iter": 3, "random_state": 0, "early_stopping": True}
+    model = kind(**settings).fit(data, target, weights)
+    other = kind(**settings).fit(X, y, weights.to_numpy())
+    assert (model.predict(data) == other.predict(X)).all()
+    assert model.score(data, target, weights) == other.score(X, y, weights.to_numpy())
+    assert model.feature_names_in_.tolist() == data.columns.tolist()
+    with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+        model.predict(data.rename(columns={"x0": "z"}))
+    model.fit(data[:150], target[:150], X_val=data[150:], y_val=target[150:], sample_weight_val=weights[150:])
+    other.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:], sample_weight_val=weights.to_numpy()[150:])
+    assert model.validation_loss_curve_ == other.validation_loss_curve_
+
+
+@each_estimator
+def test_what_a_transformer_puts_out_is_taken(kind, frame):
+    """Frames, by `set_output`, with their names; and stacked estimators put frames out themselves."""
+    data, target = frame
+    model = make_pipeline(StandardScaler(), kind(max_iter=3, random_state=0)).set_output(transform="pandas")
+    model.fit(data, target)
+    assert model[-1].feature_names_in_.tolist() == data.columns.tolist()
+    of_arrays = make_pipeline(*map(clone, model)).fit(X, y)
+    assert (model.predict(data).round(9) == of_arrays.predict(X).round(9)).all()
+    stack = {MLPClassifier: StackingClassifier, MLPRegressor: StackingRegressor}[kind]
+    stacked = stack([("one", kind(max_iter=2, random_state=0))], kind(max_iter=2), cv=2).set_output(transform="pandas")
+    assert len(stacked.fit(data, target).transform(data).columns) == (3 if kind is MLPClassifier else 1)
+
+
+@each_estimator
+def test_metadata_is_routed(kind):
+    """Weights and validation sets reach `fit` through a pipeline and a search."""
+    weights = np.linspace(0.5, 1.5, len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = kind(max_iter=3, random_state=0)
+        model.set_fit_request(sample_weight=True, X_val=True, y_val=True).set_score_request(sample_weight=True)
+        routed = make_pipeline(model).fit(X, y, sample_weight=weights, X_val=X, y_val=y)[-1]
+        direct = clone(model).fit(X, y, weights, X_val=X, y_val=y)
+        assert routed.validation_loss_curve_ == direct.validation_loss_curve_
+        assert (routed.coefs_[0] == direct.coefs_[0]).all()
+        model.set_fit_request(X_val=None, y_val=None)
+        search = GridSearchCV(model, {"alpha": [0.1, 1]}, cv=2).fit(X, y, sample_weight=weights)
+        plain = GridSearchCV(clone(model), {"alpha": [0.1, 1]}, cv=2).fit(X, y)
+    scores = [each.cv_results_["mean_test_score"] for each in (search, plain)]
+    assert not np.array_equal(*scores)
