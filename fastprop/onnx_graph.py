@@ -87,7 +87,8 @@ class Graph:
     def _operators(self, activation: Activation) -> tuple[tuple[Any, ...], ...]:
         """Return the operators of an activation, each with its arguments."""
         name, lines = activation.name, activation.onnx
-        assert lines is not None, f"{name} has no ONNX operators"
+        if lines is None:
+            raise ValueError(f"net has {activation!r}, a custom Activation, which ONNX does not have.")
         if self.dtype == FLOAT32 or name not in IN_FLOAT64:
             return lines
         if not IN_FLOAT64[name]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .kernels.plan import FLOAT32, FLOAT64
 from .onnx_graph import Graph
+from .texts import warn
 
 LIBRARY = "skl2onnx"
 
@@ -40,13 +41,21 @@ class _Finder:
 
         def exec_module(module: Any) -> None:
             execute(module)
-            del loader.exec_module
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-            _register(*self.kinds)
+            if module.__name__ == LIBRARY:  # the loader of a zip file is that of its other modules too
+                del loader.exec_module
+                self.register()
 
         loader.exec_module = exec_module
         return spec
+
+    def register(self) -> None:
+        """Register the converters; what is wrong with that must not make importing skl2onnx fail."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        try:
+            _register(*self.kinds)
+        except Exception as error:
+            warn(f"skl2onnx will not convert the estimators of fastprop.sklearn: {error}", stacklevel=2)
 
 
 def _register(classifier: type, regressor: type) -> None:

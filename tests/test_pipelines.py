@@ -16,7 +16,9 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastprop.activations import HIDDEN
+from fastprop import Activation
+from fastprop.activations import HIDDEN, leaky_relu
+from fastprop.losses import quantile
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [
@@ -51,7 +53,7 @@ def pipeline(estimator, y):
     return make_pipeline(StandardScaler(), estimator.set_params(max_iter=4, random_state=0)).fit(X, y)
 
 
-def exact(model, dtype):
+def exact(dtype):
     """X as the converted model sees it."""
     return X.astype(dtype).astype(np.float64)
 
@@ -64,7 +66,7 @@ def test_a_pipeline_predicts_its_labels_and_probabilities(classes, dtype):
     found = converted_without_maps(model, dtype)
     assert list(found) == ["label", "probabilities"]
     assert found["probabilities"].dtype == dtype
-    assert_close(found["probabilities"], model.predict_proba(exact(model, dtype)), TOLERANCES[dtype])
+    assert_close(found["probabilities"], model.predict_proba(exact(dtype)), TOLERANCES[dtype])
     assert found["label"].tolist() == model.predict(X).tolist()
 
 
@@ -105,7 +107,7 @@ def test_a_regression_predicts_all_its_outputs(numbers, dtype):
     loss = "poisson" if numbers == "counts" else "squared_error"
     model = pipeline(MLPRegressor(loss), NUMBERS[numbers])
     found = converted(model, dtype)
-    expected = model.predict(exact(model, dtype)).reshape(len(X), -1)
+    expected = model.predict(exact(dtype)).reshape(len(X), -1)
     assert_close(found.pop("variable"), expected, TOLERANCES[dtype])
     assert not found
 
@@ -114,7 +116,31 @@ def test_a_regression_predicts_all_its_outputs(numbers, dtype):
 def test_every_activation_is_converted(activation):
     model = pipeline(MLPRegressor(activation=activation, dropout=0.1), NUMBERS["one"])
     found = converted(model, "float32")["variable"][:, 0]
-    assert_close(found, model.predict(exact(model, "float32")), 5e-6)
+    assert_close(found, model.predict(exact("float32")), 5e-6)
+
+
+def test_custom_activations_are_named_and_other_slopes_are_converted():
+    model = pipeline(MLPRegressor(activation=leaky_relu(0.2)), NUMBERS["one"])
+    found = converted(model, "float32")["variable"][:, 0]
+    assert_close(found, model.predict(exact("float32")), 5e-6)
+    model = pipeline(MLPRegressor(activation=Activation("cube", lambda z: z * z * z)), NUMBERS["one"])
+    with pytest.raises(ValueError, match=r"net has Activation\('cube'\), a custom Activation, which ONNX"):
+        converted(model, "float32")
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_other_opsets_have_the_same_operators(opset):
+    model = pipeline(MLPClassifier(activation="gelu_tanh"), CLASSES["text"])
+    given = X.astype(np.float32)
+    file = skl2onnx.to_onnx(model, given[:1], options={"zipmap": False}, target_opset={"": opset, "ai.onnx.ml": 1})
+    session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+    _, probabilities = session.run(None, {"X": given})
+    assert_close(probabilities, model.predict_proba(exact("float32")), 5e-6)
+
+
+def test_an_estimator_of_quantiles_has_them_all():
+    model = pipeline(MLPRegressor(quantile([0.1, 0.5, 0.9])), NUMBERS["one"])
+    assert_close(converted(model, "float64")["variable"], model.predict(X), 1e-13)
 
 
 def test_an_ensemble_of_them_is_converted():
@@ -122,7 +148,7 @@ def test_an_ensemble_of_them_is_converted():
     parts = [(str(seed), MLPClassifier((8,), max_iter=4, random_state=seed)) for seed in range(2)]
     model = VotingClassifier(parts, voting="soft", flatten_transform=False).fit(X, CLASSES["text"])
     found = converted(model, "float32", zipmap=False)
-    assert_close(found["probabilities"], model.predict_proba(exact(model, "float32")), 5e-6)
+    assert_close(found["probabilities"], model.predict_proba(exact("float32")), 5e-6)
 
 
 ORDERS = {
@@ -157,4 +183,25 @@ def test_whichever_is_imported_first(order, run_python):
 def test_importing_the_estimators_does_not_import_skl2onnx(run_python):
     assert run_python("import sys, fastprop.sklearn; print('skl2onnx' in sys.modules, 'onnx' in sys.modules)") == (
         "False False\n"
+    )
+
+
+BROKEN = """
+import sys, warnings
+import fastprop.sklearn
+from fastprop import pipelines
+def fail(*kinds):
+    raise AttributeError("no such function")
+pipelines._register = fail
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import skl2onnx
+print([str(w.message) for w in caught if "fastprop" in str(w.message)])
+"""
+
+
+@pytest.mark.slow
+def test_a_registration_that_fails_does_not_break_skl2onnx(run_python):
+    assert run_python(BROKEN) == (
+        "['skl2onnx will not convert the estimators of fastprop.sklearn: no such function']\n"
     )

@@ -187,6 +187,7 @@ class Targets:
         if Y.shape != (m, n):
             labels = not self.distributions and Y.ndim == 1 and Y.dtype.kind in "iu"
             hint = ' Integer labels need output="softmax".' if labels else ""
+            hint = f" Or ({m},), the target of each output." if self.repeated else hint
             other = self._labels_instead(name, Y)
             raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
         of = f"targets of {self.name}"
