@@ -18,7 +18,7 @@ Differences:
   one, so that both agree to rounding.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
 - A loss that is no longer finite ends the training at once; with early stopping the last validation score is NaN then,
-  and the parameters are the best ones, or those from which it began.
+  and the parameters are the best ones, or of a regression in its first epoch those from which it began.
 - `loss` may be any of :mod:`fastprop.losses`, and several quantiles of y are the outputs of one network.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
   gradients are those of the sum in both libraries.
@@ -237,7 +237,7 @@ class _AfterEpoch:
         # Parameters that are no longer finite stay so, and nearly always make the next cost NaN, which ends the call.
         was_last = epoch + 1 == history.epochs
         diverged = not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters)))
-        if diverged and not estimator.early_stopping:
+        if diverged and estimator._best is None:
             raise ValueError(NOT_FINITE)
         estimator.n_iter_ += 1
         estimator.t_ += len(self.rows.Y)
@@ -629,7 +629,7 @@ class _Estimator:
             self._optimizer = self._new_optimizer()
         if incremental and self._last is not None and np.array_equal(net.parameters, self._best):
             net.parameters[:] = self._last  # where the last call ended, before it went back to the best
-        if self.early_stopping and self._best is None:
+        if self.early_stopping and self._best is None and not is_classifier(self):  # to go back to, as scikit-learn
             self._best = net.parameters.copy()
         if held_out is not None:
             out = self._rows(*held_out)
@@ -654,7 +654,7 @@ class _Estimator:
         self.stopped_, self._last = False, None
         if self.early_stopping and incremental:
             self.stopped_, self._last = after.stopped, net.parameters.copy()
-        if self.early_stopping:
+        if self.early_stopping and self._best is not None:
             net.parameters[:] = self._best
 
     def _batch(self: Any, m: int) -> int:
