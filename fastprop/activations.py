@@ -16,14 +16,17 @@ name            g(z)
 ``gelu_tanh``   z/2·(1 + tanh(√(2/π)·(z + 0.044715·z³))), an approximation of gelu
 ``softmax``     e^z / Σ e^z over the layer's units; for the output layer only
 ==============  =====================================================================================
+
+:func:`leaky_relu` makes one with another slope below 0, which is also known by its name: ``"leaky_relu(0.2)"``.
 """
 
 import math
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .checks import number
 from .functions.function import Function, compiled
 from .functions.symbolic import Lines
 from .kernels import elementwise
@@ -113,6 +116,7 @@ class Activation(Function):
     others: ClassVar[tuple[tuple[float, ...], ...]] = ((),)
     example: ClassVar[str] = "mish"
     built_in: ClassVar[dict[str, "Activation"]] = {}
+    families: ClassVar[dict[str, Any]] = {}
     init: str = "glorot"
     span: tuple[float, float] | None = None
     torch: tuple[str, dict[str, tuple[Any, ...]]] | None = None
@@ -279,3 +283,48 @@ Activation.add(
     by_hand=(elementwise.softmax_activation, None),
 )
 HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")
+
+
+def leaky_relu(slope: float) -> Activation:
+    """Return the activation that is z above 0 and slope·z below.
+
+    Parameters
+    ----------
+    slope : float
+        Of 0.01, the result is ``"leaky_relu"`` itself.
+
+    Returns
+    -------
+    Activation
+        Built in: files, :mod:`fastprop.convert` and :mod:`fastprop.reference` know it by its name, such as
+        ``"leaky_relu(0.2)"``, which a network takes too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the slope is no finite number of float32.
+
+    Examples
+    --------
+    >>> Network((8, 32, 1), hidden=leaky_relu(0.2))
+    Network((8, 32, 1), hidden='leaky_relu(0.2)', output='identity', loss='mse'): 321 parameters
+    """
+    return _leaky_relu(number("slope", slope) + 0.0)  # no -0.0
+
+
+@cache
+def _leaky_relu(slope: float) -> Activation:
+    if slope == 0.01:
+        return ACTIVATIONS["leaky_relu"]
+    return Activation.member(
+        "leaky_relu",
+        (slope,),
+        lambda z: z if z > 0 else slope * z,
+        lambda z: 1.0 if z > 0 else slope,
+        init="he",
+        torch=("LeakyReLU", {"negative_slope": (slope,)}),
+        onnx=(("Max" if slope <= 1 else "Min", Z, ("Mul", Z, slope)),),
+    )
+
+
+Activation.families["leaky_relu"] = leaky_relu

@@ -1,12 +1,14 @@
-"""Conversion of networks to PyTorch and back, and to ONNX files (extras ``torch`` and ``onnx``).
+"""Conversion of networks to PyTorch and back, to ONNX files, and from scikit-learn's (extras ``torch``, ``onnx``).
 
 :func:`as_torch_module` converts nothing: it makes a network a part of a PyTorch model. Of the others:
 Converted is what `predict` computes, in the network's dtype: scale, W, b and the activations, and for PyTorch also
 dropout. Modules and models have no loss, penalty or optimizer. The PyTorch module and the ONNX operators of each
-activation stand in :mod:`fastprop.activations`, and here what takes their place in float64.
+activation stand in :mod:`fastprop.activations`. :func:`to_torch` and :func:`to_onnx` take fitted estimators of
+:mod:`fastprop.sklearn` too.
 """
 
 import copy
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,33 +18,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activations import ACTIVATIONS, RESULT, SELU_ALPHA, SELU_SCALE, Z
+from .activations import ACTIVATIONS, Activation, leaky_relu
 from .checks import number
 from .core.arrays import reals
+from .core.model import Model
 from .distribution import missing
+from .fitted import classes_of, network_of
 from .kernels.plan import FLOAT32
 from .network import Network
+from .onnx_graph import Graph
 from .training.files import replace_file
 from .versions import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["as_torch_module", "from_torch", "to_onnx", "to_torch"]
+__all__ = ["as_torch_module", "from_sklearn", "from_torch", "to_onnx", "to_torch"]
 
 OPSET = 13
 MOST_BYTES = 2**31 - 2**20  # of parameters: protobuf's limit, less the rest of the model
 # The settings of PyTorch's modules that are others in float64.
 TORCH_FLOAT64 = {"softplus": {"threshold": 40.0}}  # beyond, z is the nearest float64
-# ONNX has these activations in float64, but ONNX Runtime 1.32 has not: the operators that compute the same, if there
-# are any. An argument that is a tuple is another operator.
-_EXPM1 = ("Sub", ("Exp", ("Min", Z, 0.0)), 1.0)  # of z < 0; otherwise 0
-IN_FLOAT64: dict[str, tuple[tuple[Any, ...], ...]] = {
-    "leaky_relu": (("Max", Z, ("Mul", Z, 0.01)),),
-    "elu": (("Add", ("Relu", Z), _EXPM1),),
-    "selu": (("Mul", ("Add", ("Relu", Z), ("Mul", _EXPM1, SELU_ALPHA)), SELU_SCALE),),
-    "softplus": (("Add", ("Relu", Z), ("Log", ("Add", ("Exp", ("Neg", ("Abs", Z))), 1.0))),),
-    "gelu": (),
+# Of a scikit-learn MLP, by its out_activation_: the output and the loss.
+OUTPUTS = {
+    "identity": ("identity", "mse"),
+    "exp": ("identity", "poisson"),
+    "logistic": ("sigmoid", "binary_crossentropy"),
+    "softmax": ("softmax", "cross_entropy"),
 }
 
 
@@ -62,10 +64,9 @@ def _onnx() -> Any:
     return onnx
 
 
-def _check(net: Any) -> None:
-    """Check that it is a network of built-in functions."""
-    if not isinstance(net, Network):
-        raise TypeError(f"net is {net!r}; it must be a Network.")
+def _checked(given: Any) -> Model:
+    """Return a network, or that of a fitted estimator, which has built-in functions alone."""
+    net = network_of(given)
     for function in (*net.architecture.activations, net.architecture.loss):
         if function.label is function:
             kind = type(function).__name__
@@ -73,6 +74,7 @@ def _check(net: Any) -> None:
                 f"net has {function!r}, a custom {kind}, which others do not have; only networks of built-in functions "
                 f"are converted. Use one of {', '.join(function.built_in)} as its {kind}."
             )
+    return net
 
 
 # ---- PyTorch -----------------------------------------------------------------------------------------------------
@@ -109,13 +111,14 @@ def _scale(scale: float, dtype: Any) -> Any:
     return _scale_class()(scale, dtype)
 
 
-def to_torch(net: Network) -> "nn.Sequential":
+def to_torch(net: Any) -> "nn.Sequential":
     """Convert a network to a PyTorch module with the same outputs (extra ``torch``).
 
     Parameters
     ----------
-    net : Network
-        With built-in activations and a built-in loss.
+    net : Network or fitted estimator of fastprop.sklearn
+        With built-in activations and a built-in loss. An estimator's module is that of its `network_`: of a classifier
+        it gives probabilities, of ``loss="poisson"`` the logarithm of the rate.
 
     Returns
     -------
@@ -133,7 +136,7 @@ def to_torch(net: Network) -> "nn.Sequential":
     ValueError
         If an activation or the loss is a custom function.
     TypeError
-        If net is no network.
+        If net is no network and no estimator.
 
     Notes
     -----
@@ -150,14 +153,14 @@ def to_torch(net: Network) -> "nn.Sequential":
       (3): Softmax(dim=1)
     )
     """
-    _check(net)
+    net = _checked(net)
     torch = _torch()
     modules = [] if net.scale == 1 else [_scale(net.scale, getattr(torch, net.dtype.name))]
-    for layer, activation in zip(net.layers, (*net.hidden, net.output), strict=True):
+    for layer, activation in zip(net.layers, net.architecture.activations, strict=True):
         linear = torch.nn.Linear(layer.n_prev, layer.n, device="meta")  # which draws no random weights
         linear.weight, linear.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (layer.W, layer.b))
         modules.append(linear)
-        if activation != "identity":
+        if activation.name != "identity":
             modules.append(_module_of(activation, net.dtype))
         if net.dropout:
             modules.append(torch.nn.Dropout(net.dropout))
@@ -166,12 +169,15 @@ def to_torch(net: Network) -> "nn.Sequential":
     return torch.nn.Sequential(*modules).eval()
 
 
+<<<<<<< HEAD
 def _module_of(activation: Any, dtype: np.dtype) -> Any:
+=======
+def _module_of(activation: Activation, dtype: np.dtype) -> Any:
+>>>>>>> conv
     """Return the module of an activation."""
-    form = ACTIVATIONS[activation].torch
-    assert form is not None, f"{activation} has no PyTorch module"
-    kind, settings = form
-    own = {} if dtype == FLOAT32 else TORCH_FLOAT64.get(activation, {})
+    assert activation.torch is not None, f"{activation.name} has no PyTorch module"
+    kind, settings = activation.torch
+    own = {} if dtype == FLOAT32 else TORCH_FLOAT64.get(activation.name, {})
     return getattr(_torch().nn, kind)(**{name: values[0] for name, values in settings.items()} | own)
 
 
@@ -193,18 +199,20 @@ def from_torch(module: "nn.Module") -> Network:
     Parameters
     ----------
     module : torch.nn.Sequential
-        Linear layers, each followed by at most one activation: ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh,
+        Linear layers, each followed by at most one activation: LeakyReLU of any slope, ReLU, ELU, SELU, Sigmoid, Tanh,
         Softplus, SiLU or GELU with PyTorch's default settings, or GELU with ``approximate="tanh"``; at the end also
-        Softmax over the features. Hidden layers may have Dropout behind the activation, all of them with the same p,
-        which becomes the network's. A Sequential inside it counts as its layers; Identity, ``Flatten()`` and
-        ``Dropout(0)`` are passed over: where the module flattens, the network takes ``X.reshape(len(X), -1)``.
+        Softmax or LogSoftmax over the features. Hidden layers may have Dropout behind the activation, all of them with
+        the same p, which becomes the network's. BatchNorm1d in eval mode is folded into the weights of the Linear
+        before it, or, behind an activation or at the front, into those of the Linear that follows. A Sequential inside
+        it counts as its layers; Identity, ``Flatten()`` and ``Dropout(0)`` are passed over: where the module flattens,
+        the network takes ``X.reshape(len(X), -1)``.
 
     Returns
     -------
     net : Network
         With copies of the weights, and the loss that is paired with its output. It is of float64 if any of the weights
         or biases is, and of float32 if they are float32, float16 or bfloat16. A Linear without bias has biases of zero,
-        which training moves.
+        which training moves. Of a LogSoftmax its predictions are the probabilities, and not their logarithms.
 
     Raises
     ------
@@ -212,8 +220,9 @@ def from_torch(module: "nn.Module") -> Network:
         If PyTorch is not installed.
     ValueError
         If a layer is none of these, stands elsewhere, takes another width than the one before it returns, has weights
-        that are not finite, or has hooks or parametrizations, which compute more than its class does (pruning, a
-        weight or spectral norm). The error names the first such layer by its index and its class.
+        that are not finite, is a BatchNorm1d in training mode, which computes with each batch's mean, or has hooks or
+        parametrizations, which compute more than its class does (pruning, a weight or spectral norm). The error names
+        the first such layer by its index and its class.
     TypeError
         If module is no Sequential, or has complex weights.
 
@@ -233,7 +242,7 @@ def from_torch(module: "nn.Module") -> Network:
             f"module is a {type(module).__name__}; it must be an nn.Sequential, without a forward of its own. If it "
             f"holds one, pass that."
         )
-    scale, layers = _layers_of(module)
+    scale, layers = _Reading().of(module)
     if not layers:
         raise ValueError("module has no Linear layer; it must have at least one.")
     *hidden, output = layers
@@ -251,41 +260,120 @@ def from_torch(module: "nn.Module") -> Network:
     return net
 
 
-def _layers_of(module: Any) -> tuple[float, list[_Dense]]:
-    """Return the scale and the layers of a Sequential; an error names the first module that does not belong."""
-    nn = _torch().nn
-    scale = 1.0
-    layers: list[_Dense] = []
-    for where, layer in _modules_of(module, "module"):
-        what = _what(where, layer)
-        kind, activation, last = type(layer), _activation_of(layer), layers[-1] if layers else None
-        if kind is nn.Linear:
-            dense = _Dense(_values(f"{where}.weight", layer.weight), np.zeros(layer.out_features, np.float32))
-            if layer.bias is not None:
-                dense.b = _values(f"{where}.bias", layer.bias)
-            if last and last.activation == "softmax":
-                raise _misplaced(last.activation_at)
-            if last and len(last.b) != layer.in_features:
-                raise ValueError(f"{what} takes {layer.in_features} features; the Linear before gives {len(last.b)}.")
-            layers.append(dense)
-        elif activation is not None:
-            if not last or last.activation_at or last.dropout_at:
-                raise _misplaced(what)
-            if activation == "softmax" and len(last.b) == 1:
-                raise ValueError(f"{what} is a softmax of one output, which is always 1; use Sigmoid instead.")
-            last.activation, last.activation_at = activation, what
-        elif kind is nn.Dropout:
-            if p := number(f"p of {where} (Dropout)", layer.p, least=0, below=1):
-                if not last or last.dropout_at:
-                    raise _misplaced(what)
-                last.dropout, last.dropout_at = p, what
-        elif kind is _scale_class():
-            if last:
-                raise _misplaced(what)
-            scale *= layer.scale
-        elif kind is not nn.Identity and (kind is not nn.Flatten or (layer.start_dim, layer.end_dim) != (1, -1)):
-            raise ValueError(f"{what} is none that a network has, which are {_known()}.")
-    return scale, layers
+@dataclass
+class _Affine:
+    """A BatchNorm1d in eval mode, or several one after the other: x·factor + shift of each feature, in float64."""
+
+    factor: np.ndarray
+    shift: np.ndarray
+    at: str
+
+    @classmethod
+    def of(cls, where: str, norm: Any) -> "_Affine":
+        what = _what(where, norm)
+        if norm.training or norm.running_mean is None:
+            raise ValueError(
+                f"{what} computes with the mean and variance of each batch, which a network does not. Train it with "
+                f"track_running_stats=True, and call module.eval()."
+            )
+        mean, variance = _values(f"{where}.running_mean", norm.running_mean), norm.running_var
+        with np.errstate(all="ignore"):
+            factor = 1 / np.sqrt(_values(f"{where}.running_var", variance).astype(np.float64) + norm.eps)
+            factor = factor if norm.weight is None else factor * _values(f"{where}.weight", norm.weight)
+            shift = -mean * factor + (0 if norm.bias is None else _values(f"{where}.bias", norm.bias))
+        if not (np.isfinite(factor).all() and np.isfinite(shift).all()):
+            raise ValueError(f"{what} has a running_var that is negative, or too near 0 to be divided by.")
+        return cls(factor, shift, what)
+
+    def then(self, other: "_Affine") -> "_Affine":
+        return _Affine(self.factor * other.factor, self.shift * other.factor + other.shift, self.at)
+
+    def fold_into(self, dense: _Dense, before: bool = False) -> None:
+        """Change a Linear so that it computes this too, on its outputs, or `before` it on its inputs."""
+        dtype, W, b = dense.W.dtype, dense.W.astype(np.float64), dense.b.astype(np.float64)
+        if before:
+            W, b = W * self.factor, b + W @ self.shift
+        else:
+            W, b = W * self.factor[:, None], b * self.factor + self.shift
+        dense.W, dense.b = (reals(f"{self.at} folded into a Linear", part, dtype) for part in (W, b))
+
+
+class _Reading:
+    """The layers of a Sequential as they are read; an error names the first module that does not belong."""
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+        self.layers: list[_Dense] = []
+        self.pending: _Affine | None = None  # what comes before the next Linear
+
+    @property
+    def last(self) -> _Dense | None:
+        return self.layers[-1] if self.layers else None
+
+    def of(self, module: Any) -> tuple[float, list[_Dense]]:
+        """Return the scale and the layers of a Sequential."""
+        nn = _torch().nn
+        for where, layer in _modules_of(module, "module"):
+            kind, activation = type(layer), _activation_of(layer)
+            if kind is nn.Linear:
+                self._add_linear(where, layer)
+            elif kind is nn.BatchNorm1d:
+                self._add_norm(where, layer)
+            elif activation is not None:
+                self._add_activation(_what(where, layer), activation)
+            elif kind is nn.Dropout:
+                self._add_dropout(where, layer)
+            elif kind is _scale_class():
+                if self.last or self.pending:
+                    raise _misplaced(_what(where, layer))
+                self.scale *= layer.scale
+            elif kind is not nn.Identity and (kind is not nn.Flatten or (layer.start_dim, layer.end_dim) != (1, -1)):
+                raise ValueError(f"{_what(where, layer)} is none that a network has, which are {_known()}.")
+        if self.pending:
+            raise _misplaced(self.pending.at)
+        return self.scale, self.layers
+
+    def _check_width(self, what: str, n: int) -> None:
+        """Check that a module takes the features that the one before gives."""
+        given = len(self.pending.shift) if self.pending else len(self.last.b) if self.last else n
+        if given != n:
+            before = "BatchNorm1d" if self.pending else "Linear"
+            raise ValueError(f"{what} takes {n} features; the {before} before gives {given}.")
+
+    def _add_linear(self, where: str, linear: Any) -> None:
+        dense = _Dense(_values(f"{where}.weight", linear.weight), np.zeros(linear.out_features, np.float32))
+        if linear.bias is not None:
+            dense.b = _values(f"{where}.bias", linear.bias)
+        if self.last and self.last.activation == "softmax":
+            raise _misplaced(self.last.activation_at)
+        self._check_width(_what(where, linear), linear.in_features)
+        if self.pending:
+            self.pending.fold_into(dense, before=True)
+            self.pending = None
+        self.layers.append(dense)
+
+    def _add_norm(self, where: str, norm: Any) -> None:
+        affine, last = _Affine.of(where, norm), self.last
+        self._check_width(affine.at, norm.num_features)
+        if last and not last.activation_at and not last.dropout_at:
+            affine.fold_into(last)
+        else:
+            self.pending = self.pending.then(affine) if self.pending else affine
+
+    def _add_activation(self, what: str, activation: str) -> None:
+        last = self.last
+        if not last or last.activation_at or last.dropout_at:
+            raise _misplaced(what)
+        if activation == "softmax" and len(last.b) == 1:
+            raise ValueError(f"{what} is a softmax of one output, which is always 1; use Sigmoid instead.")
+        last.activation, last.activation_at = activation, what
+
+    def _add_dropout(self, where: str, dropout: Any) -> None:
+        p = number(f"p of {where} (Dropout)", dropout.p, least=0, below=1)
+        if p:
+            if not self.last or self.last.dropout_at:
+                raise _misplaced(_what(where, dropout))
+            self.last.dropout, self.last.dropout_at = p, _what(where, dropout)
 
 
 def _dropout_of(hidden: list[_Dense], output: _Dense) -> float:
@@ -340,8 +428,12 @@ def _check_calls(layer: Any, where: str) -> None:
 
 
 def _activation_of(layer: Any) -> str | None:
-    """Return the name of the activation that a module is, if any."""
+    """Return the name of the activation that a module is, if any; of a LogSoftmax that of the probabilities."""
     nn = _torch().nn
+    if type(layer) is nn.LeakyReLU:
+        return leaky_relu(layer.negative_slope).name
+    if type(layer) is nn.LogSoftmax:
+        return "softmax" if layer.dim in (1, -1, None) else None
     for name, kind, settings in _modules():
         if type(layer) is getattr(nn, kind) and all(getattr(layer, key) in given for key, given in settings.items()):
             return name
@@ -359,7 +451,7 @@ def _known() -> str:
         f"{kind}({', '.join(f'{key}={values[0]!r}' for key, values in settings.items())})"
         for _, kind, settings in _modules()
     )
-    return f"Linear, {', '.join(activations)}, Dropout, Identity and Flatten()"
+    return f"Linear, {', '.join(activations)}, LogSoftmax(dim=1), BatchNorm1d, Dropout, Identity and Flatten()"
 
 
 def _misplaced(what: str) -> ValueError:
@@ -526,15 +618,64 @@ def as_torch_module(net: Network) -> "nn.Module":
     return _inner_module(net)
 
 
-# ---- ONNX --------------------------------------------------------------------------------------------------------
+# ---- scikit-learn ------------------------------------------------------------------------------------------------
 
 
-def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
-    """Write a network to an ONNX file, of opset 13 and IR version 7 (extra ``onnx``).
+def from_sklearn(mlp: Any) -> Network:
+    """Convert a fitted MLPClassifier or MLPRegressor of scikit-learn to a network with the same predictions.
 
     Parameters
     ----------
+    mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
+        Fitted by scikit-learn, or by :mod:`fastprop.sklearn`, whose estimators have their network as `network_` too.
+
+    Returns
+    -------
     net : Network
+        With copies of the weights, in their dtype, and the loss that they were fitted with. Of a classifier it gives
+        the probabilities, of two classes that of the second, and `classes` are the labels if they are whole numbers or
+        text. Of ``MLPRegressor(loss="poisson")`` it gives the logarithm of the predictions.
+
+    Raises
+    ------
+    TypeError
+        If it is no such estimator, or is not fitted.
+
+    Examples
+    --------
+    >>> net = from_sklearn(MLPClassifier().fit(X, y))  # doctest: +SKIP
+    >>> net.predict(X)  # what predict_proba gives  # doctest: +SKIP
+    """
+    if hasattr(type(mlp), "network_") and hasattr(mlp, "coefs_"):
+        return copy.deepcopy(mlp.network_)
+    coefs, out_activation = getattr(mlp, "coefs_", None), getattr(mlp, "out_activation_", None)
+    if coefs is None or out_activation not in OUTPUTS:
+        raise TypeError(f"mlp is {mlp!r}; it must be a fitted MLPClassifier or MLPRegressor of scikit-learn.")
+    output, loss = OUTPUTS[out_activation]
+    net = Network(
+        [len(coefs[0]), *(len(b) for b in mlp.intercepts_)],
+        "sigmoid" if mlp.activation == "logistic" else mlp.activation,
+        output,
+        loss,
+        init="zeros",
+        dtype=coefs[0].dtype,
+    )
+    for l, (layer, W, b) in enumerate(zip(net.layers, coefs, mlp.intercepts_, strict=True)):
+        layer.W[:] = reals(f"coefs_[{l}]", W, net.dtype).T
+        layer.b[:] = reals(f"intercepts_[{l}]", b, net.dtype)
+    net.classes = classes_of(mlp)
+    return net
+
+
+# ---- ONNX --------------------------------------------------------------------------------------------------------
+
+
+def to_onnx(net: Any, path: str | os.PathLike[str]) -> None:
+    """Write a network or an estimator to an ONNX file, of opset 13 and IR version 7 (extra ``onnx``).
+
+    Parameters
+    ----------
+    net : Network or fitted estimator of fastprop.sklearn
         With built-in activations and a built-in loss.
     path : path-like
         In an existing folder; the file is replaced atomically.
@@ -545,9 +686,10 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
         If onnx is not installed.
     ValueError
         If an activation or the loss is a custom function, if a network of float64 has a gelu, whose erf ONNX Runtime
-        has in float32 only, or if there are more parameters than the 2 GB of an ONNX file can hold.
+        has in float32 only, if there are more parameters than the 2 GB of an ONNX file can hold, or if the classes of
+        an estimator are neither whole numbers nor text.
     TypeError
-        If net is no network.
+        If net is no network and no estimator.
     OSError
         If the file cannot be written; an existing file stays as it was.
 
@@ -557,22 +699,30 @@ def to_onnx(net: Network, path: str | os.PathLike[str]) -> None:
     model multiplies by the network's scale; its output is ``Y_hat``, of that dtype and of shape (m, n_L), equal to
     ``net.predict`` up to rounding. The weights are initializers ``W1``, ``b1``, …. Each layer is a Gemm and its
     activation; silu, gelu and gelu_tanh, which later opsets have, are composed of smaller operators, so that older
-    runtimes can read the file too, and so in float64 are leaky_relu, elu, selu and softplus.
+    runtimes can read the file too, and so in float64 are leaky_relu, elu, selu and softplus. The network's `classes`
+    stand in the metadata under ``classes``, as JSON.
+
+    An estimator's model is laid out as skl2onnx's are without ZipMap. That of a classifier has the outputs ``label``,
+    of shape (m,) and INT64 or STRING, and ``probabilities``, of shape (m, classes); with several labels both are
+    (m, n). That of a regressor has the output ``variable``, (m, n). The dtype is that of the fit. To convert a pipeline
+    with an estimator in it, use ``skl2onnx.to_onnx(pipeline, X[:1])``, to which :mod:`fastprop.sklearn` adds the
+    converters.
 
     Examples
     --------
     >>> to_onnx(net, "net.onnx")  # doctest: +SKIP
     >>> onnxruntime.InferenceSession("net.onnx").run(["Y_hat"], {"X": X})[0]  # doctest: +SKIP
     """
-    _check(net)
+    given, net = net, _checked(net)
     onnx = _onnx()
     if net.n_parameters > (most := MOST_BYTES // net.dtype.itemsize):
         raise ValueError(
             f"net has {net.n_parameters:,} parameters of {net.dtype.name}; an ONNX file holds at most {most:,}."
         )
-    replace_file(Path(path), _model(onnx, net).SerializeToString())
+    replace_file(Path(path), _model(onnx, given, net).SerializeToString())
 
 
+<<<<<<< HEAD
 def _operators(activation: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], ...]:
     """Return the operators of an activation, each with its arguments."""
     lines = ACTIVATIONS[activation].onnx
@@ -630,3 +780,28 @@ def _model(onnx: Any, net: Network) -> Any:
     return make.make_model_gen_version(
         graph, opset_imports=[make.make_opsetid("", OPSET)], producer_name="fastprop", producer_version=__version__
     )
+=======
+def _model(onnx: Any, given: Any, net: Model) -> Any:
+    """Return a network, or a fitted estimator with the network `net`, as a ModelProto."""
+    graph, make = Graph(net.dtype), onnx.helper
+    if given is net:
+        results: dict[str, int | None] = {graph.add_network(net, "X", "Y_hat"): net.sizes[-1]}
+    else:
+        results = graph.add_estimator(given, net, "X", getattr(given, "classes_", None))
+    kind = make.np_dtype_to_tensor_dtype(net.dtype)
+    text = any(array.dtype == object for array in graph.arrays.values())
+    labels = onnx.TensorProto.STRING if text else onnx.TensorProto.INT64
+    ends = [
+        make.make_tensor_value_info(name, labels if name == "label" else kind, ["m"] if n is None else ["m", n])
+        for name, n in {"X": net.sizes[0], **results}.items()
+    ]
+    nodes = [make.make_node(operator, names, [result], **more) for operator, names, result, more in graph.nodes]
+    initializers = [onnx.numpy_helper.from_array(values, name) for name, values in graph.arrays.items()]
+    model = make.make_model_gen_version(
+        make.make_graph(nodes, "fastprop", ends[:1], ends[1:], initializers),
+        opset_imports=[make.make_opsetid("", OPSET)], producer_name="fastprop", producer_version=__version__,
+    )  # fmt: skip
+    if net.classes is not None:
+        make.set_model_props(model, {"classes": json.dumps(net.classes)})
+    return model
+>>>>>>> conv

@@ -13,6 +13,7 @@ from . import plots, scaling
 from .activations import Activation
 from .checks import whole
 from .core.model import Layer, Model
+from .fitted import network_of, targets_of
 from .kernels.scan import FLOAT32_MAX
 from .losses import PAIRS, is_paired
 from .optimizers import Optimizer
@@ -210,7 +211,7 @@ class Report:
         return rows
 
 
-def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
+def diagnose(net: Any, X: Any, Y: Any, optimizer: Optimizer | None = None) -> Report:
     """Examine each layer of a network, and report what is wrong and what helps.
 
     A forward and a backward pass give Z, A, dZ and dW, and a step of the optimizer gives the update. Everything runs on
@@ -218,11 +219,11 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
 
     Parameters
     ----------
-    net : Network
+    net : Network or fitted estimator of fastprop.sklearn
     X : array_like of shape (m, n_0)
         Some hundred rows, drawn at random from those that it is trained on. With fewer than 30 rows dead units are not
         reported: a unit that is on for one sample in ten is off in 29 of them by chance once in twenty times.
-    Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax
+    Y : array_like of shape (m, n_L), or integer labels (m,) for a softmax; for an estimator y, as in its fit
     optimizer : Optimizer, optional
         None takes ``net.optimizer``. A network that was not trained yet has none; then the learning rate is not
         examined, unless the optimizer that will train it is given here.
@@ -273,8 +274,7 @@ def diagnose(net: Model, X: Any, Y: Any, optimizer: Optimizer | None = None) -> 
     >>> diagnose(net, X, X.sum(axis=1) > 0)
     Report(inputs not scaled)
     """
-    if not isinstance(net, Model):
-        raise TypeError(f"net is {net!r}; it must be a Network.")
+    net, Y = network_of(net), targets_of(net, Y)
     return _report(net, scaling.Rows.of(net.architecture, X, Y), optimizer)
 
 

@@ -17,15 +17,19 @@ is refused, since it has no minimum (``cross_entropy`` of an identity falls to �
 If the loss is paired with the output, the cost is computed from Z, and dZ is Ŷ − Y: neither can overflow. Any other
 combination takes the general path, dZ = ∂J/∂Ŷ ∗ g′(Z), with a softmax dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ). On this path the
 arguments of logarithms are clipped to [1e-7, 1 − 1e-7], and the derivative beyond is 0.
+
+:func:`quantile` makes the loss of quantiles, one for each output.
 """
 
 import math
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .activations import ACTIVATIONS, Activation
-from .checks import flag
+from .checks import flag, number
 from .functions.function import POINTS, Function, compiled
 from .functions.symbolic import Lines
 from .kernels import elementwise
@@ -59,6 +63,8 @@ class Loss(Function):
         The range of the targets.
     outputs : tuple of str or None
         The built-in outputs that the loss makes sense with; None for all.
+    levels : tuple of float
+        The quantile of each output, for the losses that :func:`quantile` makes.
 
     Raises
     ------
@@ -80,8 +86,10 @@ class Loss(Function):
     others: ClassVar[tuple[tuple[float, ...], ...]] = ((0.0,), (0.3,), (1.0,))
     example: ClassVar[str] = "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
+    families: ClassVar[dict[str, Any]] = {}
     targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
+    levels: tuple[float, ...] = ()  # the third argument of f and df for each output, if they take one
 
     def __init__(
         self,
@@ -98,6 +106,15 @@ class Loss(Function):
     def __reduce__(self) -> Any:
         make, arguments = super().__reduce__()
         return (partial(make, probabilities=True) if self.points is PROBABILITIES else make), arguments
+
+    def __call__(self, *arrays: np.ndarray, deriv: bool = False) -> np.ndarray:
+        """Evaluate the loss of outputs (…, n_L) and targets of the same shape, or with `deriv` its derivative."""
+        more = (np.asarray(self.levels, np.asarray(arrays[0]).dtype),) if self.levels else ()
+        return super().__call__(*arrays, *more, deriv=deriv)
+
+    def level_of(self, output: str) -> str:
+        """Return the code for the third argument of f, as a vector, given the code for the index of an output."""
+        return f"splat(Z, {self.levels!r}[{output if len(self.levels) > 1 else 0}])"
 
     def accepts(self, output: Activation) -> bool:
         """Return whether the loss makes sense with an output; the range of a custom activation is not known."""
@@ -155,6 +172,59 @@ Loss.add(
     targets=(0.0, math.inf),
 )
 
+
+def quantile(quantiles: float | Sequence[float]) -> Loss:
+    """Return the loss whose minima are quantiles of the targets, one for each output: the pinball loss.
+
+    max(q·(y − ŷ), (q − 1)·(y − ŷ)) for the output of the quantile q (Koenker and Bassett 1978). The mean over many
+    samples is least if a share q of the targets lies below ŷ.
+
+    Parameters
+    ----------
+    quantiles : float or sequence of float
+        Between 0 and 1; one for each output, or one for all outputs. Several quantiles of one number take Y of shape
+        (m,) or (m, 1), which is the target of each output.
+
+    Returns
+    -------
+    Loss
+        Built in: files and :mod:`fastprop.reference` know it by its name, such as ``"quantile(0.1, 0.9)"``, which a
+        network takes too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none, or one is not between 0 and 1.
+
+    Examples
+    --------
+    >>> Network((8, 32, 3), loss=quantile([0.1, 0.5, 0.9]))
+    Network((8, 32, 3), hidden='relu', output='identity', loss='quantile(0.1, 0.5, 0.9)'): 387 parameters
+    """
+    given: Any = quantiles if isinstance(quantiles, Sequence | np.ndarray) and np.ndim(quantiles) == 1 else [quantiles]
+    levels = tuple(number(f"quantiles[{i}]", q, above=0, below=1) for i, q in enumerate(given))
+    if not levels:
+        raise ValueError("quantiles is empty; give one for each output, such as [0.1, 0.5, 0.9].")
+    return _quantile(levels)
+
+
+@cache
+def _quantile(levels: tuple[float, ...]) -> Loss:
+    return Loss.member("quantile", levels, _pinball, _pinball_slope, levels=levels, arguments=("y_hat", "y", "q"))
+
+
+def _pinball(y_hat: float, y: float, q: float) -> float:
+    error = y_hat - y
+    return (1 - q) * error if error > 0 else -q * error
+
+
+def _pinball_slope(y_hat: float, y: float, q: float) -> float:
+    error = y_hat - y
+    return 1 - q if error > 0 else -q if error < 0 else error  # 0, or NaN
+
+
+Loss.families["quantile"] = lambda *levels: quantile(levels)
+
 # Not registered: ∂/∂ŷ of its sum is y, so that a backward pass with this loss goes back from any ∂J/∂Ŷ given as Y.
 INNER_PRODUCT = Loss.unchecked("inner_product", lambda y_hat, y: y_hat * y, lambda y_hat, y: y)
 
@@ -169,7 +239,7 @@ PAIRED_ROUTINES = {
 
 # dZ = ∂J/∂ŷ · g′(z)
 ELEMENTWISE_SOURCE = """
-def NAME(dZ, Z, Y, weight, n):
+def NAME(dZ, Z, Y, weight, n, first):
     w, cost = load(weight, 0), splat(Z, 0.0)
     for i in range(n):
         z, y = load(Z, LANES * i), load(Y, LANES * i)
@@ -180,7 +250,7 @@ def NAME(dZ, Z, Y, weight, n):
 """
 # dZ = Ŷ ∗ (dŶ − Σ Ŷ·dŶ): the Jacobian of softmax, diag(Ŷ) − Ŷ·Ŷᵀ, times dŶ
 SOFTMAX_SOURCE = """
-def NAME(dZ, Z, Y, weight, n):
+def NAME(dZ, Z, Y, weight, n, first):
     w, cost, product = load(weight, 0), splat(Z, 0.0), splat(Z, 0.0)
     softmax_of_panel(dZ, Z, n)
     for i in range(n):
@@ -211,8 +281,9 @@ def loss_routine(output: Activation, loss: Loss) -> Routine:
     if is_paired(output, loss):
         return PAIRED_ROUTINES[output.name]
     name = f"{output.name}_{loss.name}"
+    level = {"q": loss.level_of("first + i")} if loss.levels else {}
     if output is ACTIVATIONS["softmax"]:
-        lines, again = Lines(y_hat="y_hat", y="y"), Lines(y_hat="y_hat", y="y")
+        lines, again = Lines(y_hat="y_hat", y="y", **level), Lines(y_hat="y_hat", y="y", **level)
         cost, slope, derivative = lines.name_of(loss.value), lines.name_of(loss.slope), again.name_of(loss.slope)
         return compiled(
             name,
@@ -224,7 +295,7 @@ def loss_routine(output: Activation, loss: Loss) -> Routine:
             AGAIN=again.lines,
             DERIVATIVE=derivative,
         )
-    lines = Lines(z="z", y="y")
+    lines = Lines(z="z", y="y", **level)
     lines.let("y_hat", lines.name_of(output.value))
     cost, slope, derivative = (lines.name_of(e) for e in (loss.value, loss.slope, output.slope))
     return compiled(name, LOSS, ELEMENTWISE_SOURCE, LINES=lines.lines, COST=cost, SLOPE=slope, DERIVATIVE=derivative)

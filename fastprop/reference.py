@@ -6,6 +6,7 @@ gradients are dictionaries: ``parameters["W1"]``, ``cache["A0"]``, ``grads["dZ2"
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,9 @@ def identity(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
     return np.ones_like(Z) if deriv else Z
 
 
-def leaky_relu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
-    """Z above 0, 0.01·Z below; or its derivative."""
-    return np.where(Z > 0, 1, 0.01).astype(Z.dtype) if deriv else np.where(Z > 0, Z, 0.01 * Z)
+def leaky_relu(Z: np.ndarray, deriv: bool = False, slope: float = 0.01) -> np.ndarray:
+    """Z above 0, slope·Z below; or its derivative. ``"leaky_relu(0.2)"`` is the one with a slope of 0.2."""
+    return np.where(Z > 0, 1, slope).astype(Z.dtype) if deriv else np.where(Z > 0, Z, slope * Z)
 
 
 def elu(Z: np.ndarray, deriv: bool = False) -> np.ndarray:
@@ -123,14 +124,36 @@ def poisson(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray
     return np.exp(Y_hat) - Y if deriv else np.exp(Y_hat) - Y * Y_hat
 
 
+def quantile(*quantiles: float) -> Any:
+    """The pinball loss max(q·(y − ŷ), (q − 1)·(y − ŷ)) of one quantile q for each output, or for all outputs"""
+    q = np.array(quantiles)[:, None]
+
+    def loss(Y_hat: np.ndarray, Y: np.ndarray, deriv: bool = False) -> np.ndarray:
+        E = Y - Y_hat
+        return np.where(E > 0, -q, np.where(E < 0, 1 - q, E)) if deriv else np.maximum(q * E, (q - 1) * E)
+
+    return loss
+
+
 LOSSES = {loss.__name__: loss for loss in (mse, mae, huber, binary_crossentropy, cross_entropy, poisson)}
 PAIRS = {"identity": "mse", "sigmoid": "binary_crossentropy", "softmax": "cross_entropy"}
+
+
+FAMILIES: dict[str, Any] = {"leaky_relu": lambda slope: partial(leaky_relu, slope=slope), "quantile": quantile}
+
+
+def named(register: Mapping[str, Any], name: Any) -> Any:
+    """Return the function of a name in a register, of a name with numbers, or the function itself."""
+    if callable(name) or name in register:
+        return name if callable(name) else register[name]
+    family, _, numbers = name.partition("(")
+    return FAMILIES[family](*map(float, numbers.rstrip(")").split(",")))
 
 
 def _hidden(hidden: Any, L: int) -> list[Any]:
     """Return g of each hidden layer, given by name or as a function g(Z, deriv=False)."""
     names = [hidden] * (L - 1) if isinstance(hidden, str) or callable(hidden) else list(hidden)
-    return [name if callable(name) else HIDDEN[name] for name in names]
+    return [named(HIDDEN, name) for name in names]
 
 
 def initialise_parameters(sizes: Sequence[int], rng: Any = None) -> Arrays:
@@ -148,7 +171,7 @@ def forward_propagation(
 ) -> Arrays:
     """The cache {"A0": X, "Z1", "A1", …, "ZL", "AL"}: Z = W·A_prev + b, A = g(Z)."""
     L = len(parameters) // 2
-    g = [*_hidden(hidden, L), output if callable(output) else OUTPUT[output]]
+    g = [*_hidden(hidden, L), named(OUTPUT, output)]
     cache = {"A0": X}
     for l in range(1, L + 1):
         cache["Z" + str(l)] = np.dot(parameters["W" + str(l)], cache["A" + str(l - 1)]) + parameters["b" + str(l)]
@@ -211,7 +234,7 @@ def general_cost(
     if (output, loss) in PAIRS.items():
         losses = _paired_losses(cache, Y, output)
     else:
-        losses = (loss if callable(loss) else LOSSES[loss])(cache["A" + str((len(cache) - 1) // 2)], Y)
+        losses = named(LOSSES, loss)(cache["A" + str((len(cache) - 1) // 2)], Y)
     w = np.broadcast_to(1.0 if weights is None else weights, losses.shape)
     return float(np.sum(np.where(w > 0, w * losses, 0)) / (np.sum(w) / len(Y)))
 
@@ -226,7 +249,7 @@ def general_dZ(cache: Mapping[str, np.ndarray], Y: np.ndarray, output: Any, loss
     A = cache["A" + str((len(cache) - 1) // 2)]
     if (output, loss) in PAIRS.items():
         return A - Y
-    return output_dZ(cache, (loss if callable(loss) else LOSSES[loss])(A, Y, deriv=True), output)
+    return output_dZ(cache, named(LOSSES, loss)(A, Y, deriv=True), output)
 
 
 def output_dZ(cache: Mapping[str, np.ndarray], dA: np.ndarray, output: Any) -> np.ndarray:
@@ -235,7 +258,7 @@ def output_dZ(cache: Mapping[str, np.ndarray], dA: np.ndarray, output: Any) -> n
     Z, A = cache["Z" + str(L)], cache["A" + str(L)]
     if output == "softmax":
         return A * (dA - np.sum(A * dA, axis=0, keepdims=True))
-    return np.multiply(dA, (output if callable(output) else OUTPUT[output])(Z, deriv=True))
+    return np.multiply(dA, named(OUTPUT, output)(Z, deriv=True))
 
 
 def backward(

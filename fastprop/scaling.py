@@ -81,6 +81,8 @@ class Rows:
         columns = Columns(X, rows[0])
         targets = arrays.array("Y", Y)
         unscaled = _unscaled(rows[0], architecture.scale, columns)
+        if targets.size < rows[1].size:  # one column for all outputs
+            targets = np.repeat(targets.reshape(-1, 1), rows[1].shape[1], axis=1)
         return cls(*rows, columns.remark(), unscaled, Y, targets.reshape(rows[1].shape))
 
     def targets(self, architecture: Architecture, Y_hat: np.ndarray) -> Remark | None:

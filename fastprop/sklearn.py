@@ -17,18 +17,26 @@ Differences:
 - A sparse X is read as CSR and is not made dense; the sums over its entries are in another order than those of a dense
   one, so that both agree to rounding.
 - Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
-- A loss that is no longer finite ends the training at once.
+- A loss that is no longer finite ends the training at once; with early stopping the last validation score is NaN then,
+  and the parameters are the best ones, or of a regression in its first epoch those from which it began.
+- `loss` may be any of :mod:`fastprop.losses`, and several quantiles of y are the outputs of one network.
 - For a regression with several outputs, lbfgs minimizes the sum of their squared errors and not their mean; the
   gradients are those of the sum in both libraries.
 - ``MLPRegressor(solver="lbfgs")`` has no `partial_fit`; scikit-learn's has one by an oversight.
 - `partial_fit` with early stopping holds out `validation_fraction` of each call's rows, at least 2, unless there is an
   `X_val`, which is the better measure on a stream.
+
+A fitted estimator has its network as `network_`, and :func:`fastprop.convert.to_onnx`,
+:func:`fastprop.convert.to_torch` and :func:`fastprop.diagnose` take the estimator itself. Where skl2onnx is installed,
+``skl2onnx.to_onnx`` converts pipelines with these estimators: importing this module registers the converters
+(:mod:`fastprop.pipelines`).
 """
 
 import copy
 import math
 import os
 import threading
+from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -44,6 +52,7 @@ try:
     from sklearn import neural_network
     from sklearn.base import _fit_context, is_classifier
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import d2_pinball_score
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelBinarizer
     from sklearn.utils import check_array, check_random_state, column_or_1d
@@ -52,20 +61,22 @@ try:
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
     from sklearn.utils.optimize import _check_optimize_result
-    from sklearn.utils.validation import _check_sample_weight, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
     from threadpoolctl import ThreadpoolController
 except ModuleNotFoundError:
     raise missing("sklearn", "fastprop.sklearn needs") from None
 
+from . import pipelines
 from .activations import HIDDEN, Activation
 from .core import arrays
 from .core.engine import Engine
 from .core.engines import Engines
 from .core.sparse import is_sparse
+from .fitted import classes_of
 from .kernels import updates
 from .kernels.plan import FLOAT32
 from .kernels.scan import FLOAT32_MAX
-from .losses import Loss
+from .losses import LOSSES, Loss
 from .network import Network
 from .optimizers import SGD, Adam, Optimizer
 from .texts import warn
@@ -84,7 +95,9 @@ def _deviance(z: float, y: float) -> float:
 # y log(y/ŷ) − y + ŷ with ŷ = eᶻ, in a form without cancellation: for a count of a million the terms are 10⁷, and their
 # sum may be 1. fastprop's "poisson" consists of the terms that depend on z.
 DEVIANCE = Loss("half_poisson_deviance", _deviance, lambda z, y: math.exp(z) - y)
-# By scikit-learn's name of the output: the network's output and loss, and the function from Z to predictions.
+# By scikit-learn's name of the output: the network's output and loss, and the function from Z to predictions. The loss
+# is another one if an estimator's `loss` is a Loss, or one of LOSS_NAMES.
+LOSS_NAMES = ("mae", "huber")
 OUTPUTS: dict[str, tuple[str, str | Loss, Any]] = {
     "identity": ("identity", "mse", lambda Z: Z),
     "exp": ("identity", DEVIANCE, np.exp),
@@ -116,7 +129,7 @@ class _Engines(Engines):
 
     @property
     def share(self) -> float:
-        """The factor of each output's error in the loss."""
+        """The factor of each output's error in the loss: of squared errors the mean over the outputs is taken."""
         return 1 / self.architecture.sizes[-1] if self.architecture.loss.name == "mse" else 1.0
 
 
@@ -127,10 +140,25 @@ class _Network(Network):
     warns_of_a_constant = False  # as scikit-learn
 
 
+class _SGD(SGD):
+    """SGD with the attribute by which users of scikit-learn read the present learning rate."""
+
+    learning_rate = property(lambda self: self.lr)
+
+
 class _Adam(Adam):
     """Adam with ε added to √v before the bias correction, as in scikit-learn: ε̂ of section 2 of Kingma and Ba."""
 
     prepare = updates.adam_hat_prepare
+
+
+def _as_public(optimizer: Optimizer) -> Optimizer:
+    """Return a copy of an estimator's optimizer as one that files know, with its settings and moments."""
+    kind = Adam if isinstance(optimizer, _Adam) else SGD
+    copied, public = copy.copy(optimizer), kind(optimizer.lr, **optimizer.settings())
+    if copied.moments is not None:
+        public.restore(copied.moments, copied.steps)
+    return public
 
 
 class _Seeded(np.random.RandomState):
@@ -208,31 +236,32 @@ class _AfterEpoch:
         estimator, J = self.estimator, history.loss[epoch]
         # Parameters that are no longer finite stay so, and nearly always make the next cost NaN, which ends the call.
         was_last = epoch + 1 == history.epochs
-        if not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters))):
-            if estimator._best is None:
-                raise ValueError(NOT_FINITE)
-            return True  # to go back to the best parameters; `fit` warns of the divergence
+        diverged = not (np.isfinite(J) and (not was_last or arrays.is_finite(self.net.parameters)))
+        if diverged and estimator._best is None:
+            raise ValueError(NOT_FINITE)
         estimator.n_iter_ += 1
         estimator.t_ += len(self.rows.Y)
         estimator.loss_ = J
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        self._validate()
+        self._validate(diverged)
+        if diverged:
+            return True  # to go back to the best parameters; `fit` warns of the divergence
         self._count()
         self.stopped = self._end()
         return self.stopped
 
-    def _validate(self) -> None:
-        """Measure the loss of the validation set, and with early stopping its score."""
+    def _validate(self, diverged: bool) -> None:
+        """Measure the loss of the validation set, and with early stopping its score: NaN if the training diverged."""
         estimator, net, held_out = self.estimator, self.net, self.held_out
         if held_out is None:
             return
         curve = estimator.validation_loss_curve_ = estimator.validation_loss_curve_ or []
-        curve.append(net.loss(*held_out))
+        curve.append(np.nan if diverged else net.loss(*held_out))
         if not estimator.early_stopping:
             return
-        score = estimator._score_of(net.predict(held_out.X), held_out.Y, held_out.weights)
+        score = np.nan if diverged else estimator._score_of(net.predict(held_out.X), held_out.Y, held_out.weights)
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
@@ -313,12 +342,13 @@ class _Estimator:
 
         It is a new one, with `seed` for its dropout, if they or its settings were replaced.
         """
-        settings = (self.activation, self.out_activation_, self.alpha, self.dropout, self._dtype)
+        output, loss, _ = OUTPUTS[self.out_activation_]
+        loss = self.loss if self._has_own_loss else loss
+        settings = (self.activation, self.out_activation_, loss, self.alpha, self.dropout, self._dtype)
         arrays = (*self.coefs_, *self.intercepts_)
         net, views, before = getattr(self, "_network", (None, (), ()))
         if net and before == settings and len(views) == len(arrays) and all(a is b for a, b in zip(arrays, views)):
             return net
-        output, loss, _ = OUTPUTS[self.out_activation_]
         hidden = "sigmoid" if self.activation == "logistic" else self.activation
         net = _Network(
             [len(self.coefs_[0]), *(len(b) for b in self.intercepts_)], hidden, output, loss, init="zeros",
@@ -331,6 +361,26 @@ class _Estimator:
         self._network = net, (*self.coefs_, *self.intercepts_), settings
         if hasattr(self, "_optimizer"):
             self._optimizer = copy.copy(self._optimizer)  # a copy, whose moments can be bound to the new network
+        return net
+
+    @property
+    def network_(self: Any) -> Network:
+        """The fitted network, which shares its parameters with the estimator: what changes them changes both.
+
+        It gives what `predict_proba` does, of two classes the probability of the second, or the predictions of a
+        regression, with ``loss="poisson"`` their logarithms. `classes` are the labels if they are whole numbers or
+        text. Its optimizer is a copy of the estimator's as it is now. It has no penalty, since scikit-learn's depends
+        on the size of a batch. Each access makes a new one.
+        """
+        check_is_fitted(self)
+        inner = self._networked()
+        architecture = replace(inner.architecture, l2=0.0)
+        if self.out_activation_ == "exp":  # whose loss has terms that do not depend on Z
+            architecture = replace(architecture, loss=LOSSES["poisson"])
+        net = Network.of(architecture, inner.generator, inner.parameters)
+        net.classes = classes_of(self)
+        if hasattr(self, "_optimizer"):
+            net.optimizer = _as_public(self._optimizer)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
@@ -349,6 +399,26 @@ class _Estimator:
         net = self._networked()
         Z = _Z(net, _by_rows(X))
         return OUTPUTS[self.out_activation_][2](Z.astype(np.result_type(X.dtype, net.dtype), copy=False))
+
+    # ---- the loss ------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_own_loss(self: Any) -> bool:
+        """Whether the loss is one that scikit-learn's estimators do not have."""
+        return isinstance(self.loss, Loss) or self.loss in LOSS_NAMES
+
+    @property
+    def _quantiles(self: Any) -> tuple[float, ...]:
+        """The quantiles that the loss is of, one for each output or one for all."""
+        return self.loss.levels if isinstance(self.loss, Loss) and not is_classifier(self) else ()
+
+    def _columns(self: Any, y: np.ndarray, name: str = "y") -> np.ndarray:
+        """Return the targets of each output: of several quantiles of one number, each has that number as its target."""
+        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        n = len(self._quantiles)
+        if n > 1 and Y.shape[1] not in (1, n):
+            raise ValueError(f"{name} has {Y.shape[1]} columns; loss is {self.loss.name!r}, which takes one, or {n}.")
+        return np.repeat(Y, n, axis=1) if n > 1 and Y.shape[1] == 1 else Y
 
     # ---- training ------------------------------------------------------------------------------------------------
 
@@ -392,7 +462,7 @@ class _Estimator:
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
-        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        Y = self._columns(y)
         weights = _weights(sample_weight, X, Y)
         self._check_counts("y", Y)
         held_out = self._validated(*validation)
@@ -483,7 +553,7 @@ class _Estimator:
                 raise ValueError(f"`y_val` has classes not in `self.classes_`: {unknown}. They are {self.classes_}.")
             y = self._label_binarizer.transform(y).astype(bool)
         self._check_counts("y_val", y)
-        Y = y.reshape(-1, 1) if y.ndim == 1 else y
+        Y = self._columns(y, "y_val")
         return X, Y, _weights(weights, X, Y)
 
     def _hold_out(self: Any, X: Any, Y: np.ndarray, weights: np.ndarray | None, incremental: bool) -> tuple[Any, Any]:
@@ -559,6 +629,8 @@ class _Estimator:
             self._optimizer = self._new_optimizer()
         if incremental and self._last is not None and np.array_equal(net.parameters, self._best):
             net.parameters[:] = self._last  # where the last call ended, before it went back to the best
+        if self.early_stopping and self._best is None and not is_classifier(self):  # to go back to, as scikit-learn
+            self._best = net.parameters.copy()
         if held_out is not None:
             out = self._rows(*held_out)
             X_out, Y_out = net.architecture.check_samples(out.X, out.Y)
@@ -599,7 +671,7 @@ class _Estimator:
         if self.solver == "adam":
             return _Adam(rate, self.beta_1, self.beta_2, self.epsilon)
         momentum = min(self.momentum, np.nextafter(1, 0))  # fastprop requires a momentum below 1
-        return SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
+        return _SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
 
     def _minimize(self: Any, rows: _Rows) -> None:
         """Run lbfgs on the parameters without their padding, which would make its vectors up to 16 times as long."""
@@ -644,6 +716,8 @@ class _Estimator:
         """Return the `score`: the accuracy, counting a sample if all its labels are right, or R²."""
         if not is_classifier(self):
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
+            if self._quantiles:
+                return self._d2(Y, Y_hat, weights)
             return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
         right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
         return float(
@@ -779,6 +853,9 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         The probability, in [0, 1), that a hidden unit is dropped in a step of sgd or adam.
     progress : bool
         Whether `fit` shows a progress bar (extra ``progress``).
+    loss : "log_loss" or Loss
+        The cross entropy, or a loss of the probabilities of the classes, of two classes of that of the second, such as
+        a custom one.
 
     Attributes
     ----------
@@ -796,6 +873,8 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         With early stopping.
     stopped_ : bool
         Whether `partial_fit` with early stopping has ended.
+    network_ : Network
+        The fitted network, which shares the parameters.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, n_iter_, t_
         The same as scikit-learn's.
 
@@ -808,8 +887,9 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
     """
 
     _parameter_constraints = _constraints(
-        neural_network.MLPClassifier, class_weight=[dict, list, StrOptions({"balanced"}), None]
-    )
+        neural_network.MLPClassifier, class_weight=[dict, list, StrOptions({"balanced"}), None],
+        loss=[StrOptions({"log_loss"}), Loss],
+    )  # fmt: skip
 
     def __init__(self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, solver: str = "adam",
                  alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
@@ -818,7 +898,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
                  momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  n_iter_no_change: float = 10, max_fun: int = 15000, class_weight: Any = None, dropout: float = 0.0,
-                 progress: bool = False):  # fmt: skip
+                 progress: bool = False, loss: Any = "log_loss"):  # fmt: skip
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes, activation=activation, solver=solver, alpha=alpha,
             batch_size=batch_size, learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t,
@@ -830,6 +910,7 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
         self.class_weight = class_weight
         self.dropout = dropout
         self.progress = progress
+        self.loss = loss
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -861,22 +942,25 @@ class MLPClassifier(_Estimator, neural_network.MLPClassifier):
 
 
 class MLPRegressor(_Estimator, neural_network.MLPRegressor):
-    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimizes squared errors or Poisson deviances.
+    """scikit-learn's MLPRegressor, trained by fastprop: a network that minimizes squared errors or another loss.
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}
-        ½ Σ (ŷ − y)², or y log(y/ŷ) − y + ŷ with ŷ = eᶻ, for counts.
+    loss : {"squared_error", "poisson", "mae", "huber"} or Loss
+        ½ Σ (ŷ − y)²; y log(y/ŷ) − y + ŷ with ŷ = eᶻ, for counts; or a loss of :mod:`fastprop.losses`, which is summed
+        over the outputs: one of these names, a custom one, or ``quantile([0.1, 0.5, 0.9])``, with which there is an
+        output for each quantile of y. Its `score` is then 1 − (the loss)/(that of the quantiles of y), the mean D² over
+        the quantiles (:func:`sklearn.metrics.d2_pinball_score`).
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
     shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, progress
-        See :class:`MLPClassifier`; early stopping measures R².
+        See :class:`MLPClassifier`; early stopping measures R², of quantiles D².
 
     Attributes
     ----------
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_loss_curve_, validation_scores_, \
-    best_validation_score_, stopped_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_, \
-    n_iter_, t_
+    best_validation_score_, stopped_, network_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, \
+    out_activation_, n_iter_, t_
         See :class:`MLPClassifier`.
 
     Examples
@@ -897,9 +981,11 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
     True
     """
 
-    _parameter_constraints = _constraints(neural_network.MLPRegressor)
+    _parameter_constraints = _constraints(
+        neural_network.MLPRegressor, loss=[StrOptions({"squared_error", "poisson", *LOSS_NAMES}), Loss]
+    )
 
-    def __init__(self, loss: str = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
+    def __init__(self, loss: Any = "squared_error", hidden_layer_sizes: Any = (100,), activation: Any = "relu", *,
                  solver: str = "adam", alpha: float = 0.0001, batch_size: Any = "auto", learning_rate: str = "constant",
                  learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
                  random_state: Any = None, tol: float = 1e-4, verbose: Any = False, warm_start: bool = False,
@@ -918,9 +1004,41 @@ class MLPRegressor(_Estimator, neural_network.MLPRegressor):
         self.dropout = dropout
         self.progress = progress
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R² of the predictions, or for a loss of quantiles the mean of their D².
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        if not self._quantiles:
+            return super().score(X, y, sample_weight)
+        Y_hat = self.predict(X)
+        return self._d2(self._columns(np.asarray(y)), Y_hat.reshape(len(Y_hat), -1), sample_weight)
+
+    def _d2(self, Y: np.ndarray, Y_hat: np.ndarray, weights: Any) -> float:
+        """Return the mean over the outputs of D²; NaN if a prediction is not finite."""
+        if not np.isfinite(Y_hat).all():
+            return np.nan
+        by_output = np.ndim(weights) == 2
+        levels = np.broadcast_to(self._quantiles, Y.shape[1])
+        return float(np.mean([
+            d2_pinball_score(y, y_hat, alpha=level, sample_weight=weights[:, j] if by_output else weights)
+            for j, (y, y_hat, level) in enumerate(zip(Y.T, Y_hat.T, levels, strict=True))
+        ]))  # fmt: skip
+
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None,
                     sample_weight_val: Any = None) -> Any:  # fmt: skip
         """Train for one epoch on some samples; see :meth:`MLPClassifier.partial_fit`."""
         return self._train(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+
+
+pipelines.register(MLPClassifier, MLPRegressor)

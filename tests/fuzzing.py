@@ -40,9 +40,9 @@ from fastprop import (
     fit_many,
     schedules,
 )  # fmt: skip
-from fastprop.activations import ACTIVATIONS
+from fastprop.activations import ACTIVATIONS, leaky_relu
 from fastprop.initializers import INITIALIZERS
-from fastprop.losses import LOSSES
+from fastprop.losses import LOSSES, quantile
 from fastprop.optimizers import OPTIMIZERS
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
@@ -210,7 +210,8 @@ def use(made):
         assert made.predict(X).shape == (3, n)
         made.train_step(X, np.zeros(3, int) if made.output == "softmax" else np.zeros((3, n)), SGD(0.1))
     elif isinstance(made, Activation | Loss):
-        use(Network((5, 8, 3), **{"loss" if isinstance(made, Loss) else "hidden": made}))
+        n = len(getattr(made, "levels", ()))
+        use(Network((5, 8, n if n > 1 else 3), **{"loss" if isinstance(made, Loss) else "hidden": made}))
     elif isinstance(made, Optimizer):
         net = Network((5, 8, 3), rng=0)
         with contextlib.suppress(*(ALLOWED if made.scheduled else ())):  # a schedule may be any function
@@ -317,6 +318,9 @@ def calls(bench, folder):
                    {"X": bench.X, "Y": bench.Y, "every": None}, ()),
         "Activation": (Activation, {"name": "mine", "f": lambda z: 2 * z, "df": lambda z: 2.0}, (UsersOwnError,)),
         "Loss": (Loss, {"name": "mine", "f": lambda y_hat, y: y_hat - y, "df": lambda y_hat, y: 1.0}, ()),
+        "leaky_relu": (leaky_relu, {"slope": 0.2}, ()),
+        "quantile": (quantile, {"quantiles": [0.1, 0.5]}, ()),
+        "from_sklearn": (convert.from_sklearn, {"mlp": fastprop.sklearn.MLPClassifier()}, ()),
         "set_num_threads": (fastprop.set_num_threads, {"n": 1}, ()),
         "initialise_parameters": (dropin.initialise_parameters, {"sizes": (5, 8, 3), "rng": 0}, ()),
         "forward_propagation": (dropin.forward_propagation, {"X": bench.columns, "parameters": bench.parameters,

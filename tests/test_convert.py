@@ -1,10 +1,12 @@
 """Conversion to PyTorch, ONNX and NumPy: they compute what `predict` does, and errors name what is not converted."""
 
 import copy
+import json
 import math
 import pickle
 import re
 import sys
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -12,8 +14,8 @@ import pytest
 from networks import SMALL, assert_close, bits, data, names, network
 
 from fastprop import SGD, Activation, Adam, Loss, Network, convert
-from fastprop.activations import ACTIVATIONS, HIDDEN
-from fastprop.convert import as_torch_module, from_torch, to_onnx, to_torch
+from fastprop.activations import ACTIVATIONS, HIDDEN, leaky_relu
+from fastprop.convert import as_torch_module, from_sklearn, from_torch, to_onnx, to_torch
 
 CUBE = Activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
 TOLERANCE = 5e-6  # of the largest output: float32's rounding in two orders of summation
@@ -290,6 +292,17 @@ def test_a_network_from_a_module_has_its_own_memory_and_trains_on(torch):
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
+def norm(nn, n, **settings):
+    """A BatchNorm1d that has seen data and been trained."""
+    rng, layer = np.random.default_rng(n), nn.BatchNorm1d(n, **settings)
+    values = {"weight": rng.normal(1, 0.5, n), "bias": rng.normal(0, 0.5, n), "running_mean": rng.normal(0, 1, n),
+              "running_var": rng.uniform(0.3, 3, n)}  # fmt: skip
+    for name, value in values.items():
+        if getattr(layer, name) is not None:
+            getattr(layer, name).detach()[:] = nn.Parameter(getattr(layer, name).new_tensor(value))
+    return layer
+
+
 # What is no plain row of Linear layers and activations, and the modules that compute the same in eval mode.
 FORMS = {
     "a single Linear": lambda nn: [nn.Linear(6, 3)],
@@ -305,6 +318,16 @@ FORMS = {
     "Sequentials inside": lambda nn: [
         nn.Sequential(nn.Linear(6, 5), nn.Tanh()), nn.Sequential(), nn.Sequential(nn.Sequential(nn.Linear(5, 3)))
     ],
+    "normalised": lambda nn: [nn.Linear(6, 5), norm(nn, 5), nn.Tanh(), nn.Linear(5, 3), norm(nn, 3)],
+    "normalised without bias": lambda nn: [nn.Linear(6, 5, bias=False), norm(nn, 5, affine=False), nn.Linear(5, 3)],
+    "normalised inputs": lambda nn: [nn.Flatten(), norm(nn, 6), nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3)],
+    "normalised activations": lambda nn: [
+        nn.Linear(6, 5), nn.Tanh(), norm(nn, 5), nn.Linear(5, 4), nn.ReLU(), nn.Dropout(0), norm(nn, 4), nn.Linear(4, 3)
+    ],
+    "normalised twice": lambda nn: [
+        norm(nn, 6), norm(nn, 6), nn.Linear(6, 5), norm(nn, 5), norm(nn, 5), nn.Tanh(), norm(nn, 5), norm(nn, 5),
+        nn.Linear(5, 3), norm(nn, 3), nn.Softmax(1),
+    ],
     "names": lambda nn: [
         nn.Sequential(OrderedDict(first=nn.Linear(6, 5), g=nn.GELU())),
         type("Head", (nn.Sequential,), {})(nn.Linear(5, 3)),
@@ -318,6 +341,53 @@ def test_other_forms_of_modules_are_taken(form, nn):
     net = from_torch(module)
     assert_close(net.predict(rows(net)), outputs(module, rows(net)), TOLERANCE)
     assert net.dropout == (0.5 if form == "Dropout" else 0)
+
+
+@pytest.mark.parametrize("module_dtype", ["float64", "float32", "bfloat16"])
+def test_a_normalisation_is_folded_to_the_last_digits(module_dtype, torch):
+    """In the dtype of the module, and with the statistics of a training; in float64 to 1e-13."""
+    nn = torch.nn
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.BatchNorm1d(9),
+                               nn.Linear(9, 3))  # fmt: skip
+        for _ in range(5):
+            module(3 * torch.randn(50, 6) + 2)
+    module = module.eval().to(getattr(torch, module_dtype))
+    net = from_torch(module)
+    assert net.dtype == ("float64" if module_dtype == "float64" else "float32")
+    X = 3 * rows(net) + 2
+    assert_close(net.predict(X), outputs(module.double(), X.astype(np.float64)), TOLERANCES[net.dtype.name])
+
+
+@pytest.mark.parametrize(("name", "value"), [("running_var", -1.0), ("running_mean", math.nan), ("weight", math.inf)])
+def test_a_normalisation_whose_numbers_are_none_is_told(name, value, nn):
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).eval()
+    getattr(module[1], name).detach()[1] = value
+    with pytest.raises(ValueError, match=r"module\[1\]"):
+        from_torch(module)
+
+
+def test_logarithms_of_a_softmax_are_those_of_the_predictions(nn):
+    module = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3), nn.LogSoftmax(-1))
+    net = from_torch(module)
+    assert (net.output, net.loss_name) == ("softmax", "cross_entropy")
+    assert_close(np.log(net.predict(rows(net))), outputs(module, rows(net)), TOLERANCE)
+
+
+SLOPES = (0.2, 0.0, 1.5, -0.5, 1, 1e-30)
+
+
+@each_dtype
+@pytest.mark.parametrize("slope", SLOPES)
+def test_a_leaky_relu_has_any_slope(slope, dtype, torch):
+    """There and back, with the slope in the name."""
+    nn = torch.nn
+    module = nn.Sequential(nn.Linear(6, 5), nn.LeakyReLU(slope), nn.Linear(5, 3), nn.LeakyReLU(slope))
+    net = from_torch(module.to(getattr(torch, dtype)))
+    assert net.hidden == (f"leaky_relu({float(slope)!r})",)
+    assert_close(net.predict(rows(net)), outputs(module, rows(net)), TOLERANCES[dtype])
+    assert same(net, from_torch(to_torch(net)), rows(net))
 
 
 def test_flattened_images_are_the_rows_of_the_network(nn):
@@ -363,14 +433,46 @@ BAD = {
         lambda nn: [nn.Linear(3, 4), nn.Sequential(nn.ReLU(), nn.Sequential(nn.Hardtanh()))],
         ["module[1][1][0], Hardtanh("],
     ),
-    "another slope": (
-        lambda nn: [nn.Linear(3, 4), nn.LeakyReLU(0.2)],
-        ["module[1], LeakyReLU(negative_slope=0.2), is none", "LeakyReLU(negative_slope=0.01)"],
+    "a slope that is no number": (
+        lambda nn: [nn.Linear(3, 4), nn.LeakyReLU(math.nan)],
+        ["slope is nan; it must be finite"],
     ),
     "another alpha": (lambda nn: [nn.Linear(3, 4), nn.ELU(0.5)], ["module[1], ELU(alpha=0.5)", "ELU(alpha=1.0)"]),
     "another beta": (lambda nn: [nn.Linear(3, 4), nn.Softplus(2)], ["module[1], Softplus(beta=2", "Softplus(beta=1.0"]),
     "softmax over the rows": (lambda nn: [nn.Linear(3, 4), nn.Softmax(0)], ["module[1], Softmax(dim=0)", "(dim=1)"]),
-    "log of softmax": (lambda nn: [nn.Linear(3, 4), nn.LogSoftmax(1)], ["module[1], LogSoftmax(dim=1)"]),
+    "log of softmax over the rows": (
+        lambda nn: [nn.Linear(3, 4), nn.LogSoftmax(0)],
+        ["module[1], LogSoftmax(dim=0)", "LogSoftmax(dim=1)"],
+    ),
+    "log of softmax inside": (
+        lambda nn: [nn.Linear(3, 4), nn.LogSoftmax(1), nn.Linear(4, 2)],
+        ["module[1], LogSoftmax(dim=1)" + MISPLACED],
+    ),
+    "normalised by each batch": (
+        lambda nn: [nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False).eval()],
+        ["module[1], BatchNorm1d(4, ", "mean and variance of each batch", "module.eval()"],
+    ),
+    "normalised widths": (
+        lambda nn: [nn.Linear(3, 4), nn.BatchNorm1d(5).eval()],
+        ["module[1], BatchNorm1d(5, ", "takes 5 features; the Linear before gives 4."],
+    ),
+    "widths behind a normalisation": (
+        lambda nn: [nn.BatchNorm1d(5).eval(), nn.Linear(3, 4)],
+        ["module[1], Linear(in_features=3, ", "takes 3 features; the BatchNorm1d before gives 5."],
+    ),
+    "normalised outputs": (
+        lambda nn: [nn.Linear(3, 4), nn.Tanh(), nn.BatchNorm1d(4).eval()],
+        ["module[2], BatchNorm1d(4, ", MISPLACED],
+    ),
+    "normalised, and no Linear behind": (lambda nn: [nn.BatchNorm1d(4).eval()], ["module[0], BatchNorm1d(4, "]),
+    "normalised before the activation": (
+        lambda nn: [nn.Linear(3, 4), nn.Dropout(0.2), nn.BatchNorm1d(4).eval(), nn.ReLU(), nn.Linear(4, 2)],
+        ["module[3], ReLU()" + MISPLACED],
+    ),
+    "normalised before the scale": (
+        lambda nn: [nn.BatchNorm1d(3).eval(), to_torch(of((3, 2), scale=0.5))[0], nn.Linear(3, 2)],
+        ["module[1], Scale(0.5)" + MISPLACED],
+    ),
     "flattened otherwise": (lambda nn: [nn.Flatten(0), nn.Linear(3, 4)], ["module[0], Flatten(start_dim=0"]),
     "own class": (lambda nn: [nn.Linear(3, 4), type("Mine", (nn.ReLU,), {})()], ["module[1], Mine(), is none that"]),
     "own forward": (
@@ -783,6 +885,22 @@ def test_onnxruntime_does_for_every_z(activation, dtype, run_onnx):
 
 
 @each_dtype
+@pytest.mark.parametrize("slope", SLOPES)
+def test_onnxruntime_does_with_any_slope_of_a_leaky_relu(slope, dtype, run_onnx):
+    net = of((9, 8, 3), f"leaky_relu({slope})", leaky_relu(slope), dtype=dtype)
+    assert_close(run_onnx(net, rows(net)), net.predict(rows(net)), TOLERANCES[dtype])
+
+
+def test_the_classes_of_a_network_stand_in_the_metadata(onnx, tmp_path):
+    for classes in (["cat", "dög", "emu"], [7, 1, 3], None):
+        net = of((9, 8, 3), output="softmax")
+        net.classes = classes
+        to_onnx(net, tmp_path / "net.onnx")
+        found = {entry.key: json.loads(entry.value) for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
+        assert found == ({"classes": classes} if classes else {})
+
+
+@each_dtype
 def test_the_file_scales_and_drops_nothing(dtype, run_onnx):
     net = of((9, 8, 3), "selu", output="softmax", scale=1 / 255, dropout=0.5, dtype=dtype)
     X = np.random.default_rng(0).integers(0, 256, (50, 9), dtype=np.uint8)
@@ -848,6 +966,133 @@ def test_onnx_needs_no_pytorch(onnx, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     to_onnx(of((3, 5, 2)), tmp_path / "net.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+
+
+# ---- estimators ------------------------------------------------------------------------------------------------------
+
+# Targets, and the kind of estimator that fits them.
+TARGETS = {
+    "text": ("MLPClassifier", lambda X: np.array(["ant", "bee", "cöw"])[np.digitize(X[:, 0], [-0.5, 0.5])]),
+    "two of text": ("MLPClassifier", lambda X: np.array(["no", "yes"], object)[(X[:, 0] > 0).astype(int)]),
+    "whole numbers": ("MLPClassifier", lambda X: np.array([30, -2, 7])[np.digitize(X[:, 0], [-0.5, 0.5])]),
+    "two of numbers": ("MLPClassifier", lambda X: np.array([1.0, 5.0])[(X[:, 0] > 0).astype(int)]),
+    "truth": ("MLPClassifier", lambda X: X[:, 0] > 0),
+    "labels": ("MLPClassifier", lambda X: (X[:, :3] > 0).astype(int)),
+    "one number": ("MLPRegressor", lambda X: X[:, 0] * X[:, 1]),
+    "numbers": ("MLPRegressor", lambda X: X[:, :2] ** 2),
+    "counts": ("MLPRegressor", lambda X: np.floor(np.exp(X[:, 0]))),
+}
+each_target = pytest.mark.parametrize("target", TARGETS)
+
+
+def fitted(target, dtype="float64", theirs=False, **settings):
+    """An estimator of fastprop or of scikit-learn that was fitted for a few epochs, and X."""
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra sklearn)")
+    import sklearn.neural_network
+
+    import fastprop.sklearn
+
+    kind, make = TARGETS[target]
+    X = np.random.default_rng(0).standard_normal((90, 5)).astype(dtype)
+    settings = {"hidden_layer_sizes": (17, 6), "random_state": 0, "max_iter": 4, **settings}
+    if target == "counts":
+        settings["loss"] = "poisson"
+    estimator = getattr(sklearn.neural_network if theirs else fastprop.sklearn, kind)(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(X, make(X)), X
+
+
+@each_target
+@each_dtype
+def test_an_estimator_in_onnx_predicts_labels_and_probabilities(target, dtype, onnx, tmp_path):
+    """By skl2onnx's names and shapes, the labels of text or whole numbers, in the dtype of the fit."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime, which runs the files")
+    estimator, X = fitted(target, dtype, activation="gelu_tanh")
+    to_onnx(estimator, tmp_path / "net.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    found = dict(zip([output.name for output in session.get_outputs()], session.run(None, {"X": X}), strict=True))
+    if TARGETS[target][0] == "MLPRegressor":
+        expected = estimator.predict(X).reshape(len(X), -1)
+        assert found["variable"].dtype == dtype
+        assert_close(found.pop("variable"), expected, TOLERANCES[dtype])
+    else:
+        probabilities = found.pop("probabilities")
+        assert probabilities.dtype == dtype
+        assert_close(probabilities, estimator.predict_proba(X), TOLERANCES[dtype])
+        assert found.pop("label").tolist() == estimator.predict(X).tolist()
+    assert not found
+
+
+def test_labels_that_onnx_does_not_have_are_told(onnx, tmp_path):
+    estimator, _ = fitted("text")
+    estimator.classes_ = np.array([0.5, 1.0, 2.0])
+    with pytest.raises(ValueError, match=r"classes_ is array\(\[0\.5, .* whole numbers or text\. Fit on such labels"):
+        to_onnx(estimator, tmp_path / "net.onnx")
+
+
+@each_target
+def test_an_estimator_in_pytorch_gives_its_probabilities(target, torch):
+    estimator, X = fitted(target)
+    found = outputs(to_torch(estimator), X)
+    assert found.dtype == np.float64
+    assert_close(found, estimator.network_.predict(X), 1e-13)
+    if target == "text":
+        assert_close(found, estimator.predict_proba(X), 1e-13)
+
+
+@each_target
+@each_dtype
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize("theirs", [True, False], ids=["scikit-learn's", "fastprop's"])
+def test_a_network_from_an_mlp_predicts_as_it_does(target, dtype, activation, theirs):
+    estimator, X = fitted(target, dtype, theirs, activation=activation)
+    net = from_sklearn(estimator)
+    kind, Y_hat = TARGETS[target][0], net.predict(X)
+    assert net.dtype == dtype
+    if kind == "MLPRegressor":
+        Y_hat = np.exp(Y_hat) if target == "counts" else Y_hat
+        assert_close(Y_hat, estimator.predict(X).reshape(Y_hat.shape).astype(np.float64), TOLERANCES[dtype])
+        assert net.loss_name == ("poisson" if target == "counts" else "mse")
+        return
+    probabilities = estimator.predict_proba(X).astype(np.float64)
+    assert_close(Y_hat, probabilities[:, -1:] if Y_hat.shape[1] == 1 else probabilities, TOLERANCES[dtype])
+    labels = estimator.classes_.tolist()
+    assert net.classes == (labels if target in ("text", "two of text", "whole numbers") else None)
+
+
+def test_a_network_from_an_mlp_has_its_own_memory_and_trains_on():
+    estimator, X = fitted("numbers", theirs=True, solver="lbfgs")
+    net, before = from_sklearn(estimator), [W.copy() for W in estimator.coefs_]
+    J = net.loss(X, X[:, :2] ** 2)
+    net.fit(X, X[:, :2] ** 2, epochs=20, optimizer=Adam(0.01), progress=False)
+    assert net.loss(X, X[:, :2] ** 2) < J
+    assert all(map(np.array_equal, estimator.coefs_, before))
+
+
+@pytest.mark.parametrize("mlp", [None, np.eye(3), "not fitted", "another"])
+def test_what_is_no_fitted_mlp_is_refused(mlp):
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra sklearn)")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    mlp = (
+        {"not fitted": MLPClassifier(), "another": LogisticRegression()}.get(mlp, mlp) if isinstance(mlp, str) else mlp
+    )
+    with pytest.raises(TypeError, match="it must be a fitted MLPClassifier or MLPRegressor of scikit-learn"):
+        from_sklearn(mlp)
+
+
+@pytest.mark.parametrize("to", [to_torch, lambda net: to_onnx(net, "never.onnx")], ids=["to_torch", "to_onnx"])
+def test_an_estimator_that_is_not_fitted_is_told_so(to):
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra sklearn)")
+    from sklearn.exceptions import NotFittedError
+
+    from fastprop.sklearn import MLPClassifier
+
+    with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
+        to(MLPClassifier())
 
 
 # ---- what is not converted -------------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ functions.__init__ functions.symbolic functions.derivative functions.function ac
 schedules optimizers
 core.__init__ core.thread_choice core.cores core.threads core.forms core.arrays core.sparse core.weights
 core.architecture core.engine core.engines core.record core.model
-reference scaling gradcheck plots health
+fitted reference scaling gradcheck plots health
 training.__init__ training.stopping training.samples training.history training.progress training.pace training.fit
 training.many training.files training.log
 network ensemble
-versions dropin convert sklearn compile
+versions dropin onnx_graph convert pipelines sklearn compile
 __init__
 """
 ORDER = LADDER.split()

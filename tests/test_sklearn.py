@@ -1,6 +1,7 @@
 """fastprop.sklearn: scikit-learn's checks of estimators, the same results as scikit-learn's, and the extensions."""
 
 import copy
+import math
 import pickle
 import re
 import warnings
@@ -19,8 +20,9 @@ from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, log_loss, mean_pinball_loss, r2_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -31,9 +33,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastprop.sklearn
-from fastprop import Activation
+from fastprop import SGD, Activation, Adam, Loss, Network, diagnose
 from fastprop.activations import HIDDEN
+from fastprop.convert import to_onnx
 from fastprop.core.engine import Engine
+from fastprop.losses import quantile
 from fastprop.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -290,9 +294,9 @@ def test_the_same_attributes_as_scikit_learn(name, solver, early):
 def test_every_parameter_of_scikit_learn_with_its_default(kind):
     ours, theirs = kind().get_params(), THEIRS[kind]().get_params()
     assert {name: ours[name] for name in theirs} == theirs
-    beyond = {"dropout": 0.0, "progress": False, "class_weight": None}
-    if kind is MLPRegressor:
-        del beyond["class_weight"]
+    beyond = {"dropout": 0.0, "progress": False}
+    if kind is MLPClassifier:
+        beyond |= {"class_weight": None, "loss": "log_loss"}
     assert {name: value for name, value in ours.items() if name not in theirs} == beyond
     assert issubclass(kind, THEIRS[kind])
 
@@ -1063,11 +1067,13 @@ def test_a_divergence_with_early_stopping_keeps_the_best(dtype):
     np.testing.assert_array_equal(estimator.coefs_[0], best)
 
 
-@each_estimator
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
-@pytest.mark.parametrize("early", [False, True], ids=["", "early stopping"])
+@pytest.mark.parametrize(("kind", "early"), [(MLPClassifier, False), (MLPClassifier, True), (MLPRegressor, False)])
 def test_parameters_that_are_not_finite_are_an_error(kind, solver, early, monkeypatch):
-    """Also those of the very last step, which no loss is measured after: `fit`'s and `partial_fit`'s."""
+    """Also those of the very last step, which no loss is measured after: `fit`'s and `partial_fit`'s.
+
+    A regression with early stopping goes back to where it began instead (below).
+    """
     minimize = scipy.optimize.minimize
 
     def to_infinity(*arguments, **options):
@@ -1086,7 +1092,7 @@ def test_parameters_that_are_not_finite_are_an_error(kind, solver, early, monkey
 
 
 def test_ctrl_c_ends_a_fit(monkeypatch):
-    def interrupt(self):
+    def interrupt(self, diverged):
         if self.estimator.n_iter_ == 3:
             raise KeyboardInterrupt
 
@@ -1318,3 +1324,339 @@ def test_blas_gets_its_threads_back_from_the_last_of_two_fits_at_once():
         assert blas_threads() == {1}
         one.__exit__()
         assert blas_threads() == before
+
+
+# ---- the network of an estimator -------------------------------------------------------------------------------------
+
+
+def expected_of_network(estimator, X):
+    """What `network_` gives for X."""
+    if isinstance(estimator, MLPRegressor):
+        Y = estimator.predict(X).reshape(len(X), -1)
+        return np.log(Y) if estimator.loss == "poisson" else Y
+    P = estimator.predict_proba(X)
+    return P[:, 1:] if estimator.n_outputs_ == 1 else P
+
+
+@each_problem
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_the_network_of_an_estimator_predicts_as_it_does(name, solver):
+    """It shares the parameters, and has the labels, the loss, and a copy of the optimizer."""
+    make, X, y = problem(name)
+    estimator = make(solver=solver, max_iter=3, random_state=0, alpha=1.0, dropout=0.2).fit(X, y)
+    net = estimator.network_
+    assert type(net) is Network
+    assert_close(net.predict(X), expected_of_network(estimator, X), 1e-13)
+    assert net.classes == {"classes": [0, 1, 2], "two classes": ["no", "yes"]}.get(name)
+    assert (net.l2, net.dropout, net.dtype) == (0, 0.2, np.float64)
+    net.parameters[:] *= 0.5
+    assert_close(net.predict(X), expected_of_network(estimator, X), 1e-13)
+    assert np.shares_memory(net.parameters, estimator.coefs_[0])
+    kind = {"adam": Adam, "sgd": SGD, "lbfgs": type(None)}[solver]
+    assert type(net.optimizer) is kind
+    if solver != "lbfgs":
+        assert net.optimizer.steps == 3 * 2 == estimator._optimizer.steps
+        assert net.optimizer is not estimator._optimizer
+
+
+def test_the_network_of_an_estimator_trains_and_is_saved(tmp_path):
+    """And the estimator predicts with what it has learned; its own optimizer stays as it was."""
+    pytest.importorskip("safetensors", reason="files need safetensors (extra save)")
+    estimator = MLPClassifier(max_iter=3, random_state=0).fit(X, y)
+    net, before, steps = estimator.network_, estimator.score(X, y), estimator._optimizer.steps
+    net.fit(X, y, epochs=300, progress=False)
+    assert estimator.score(X, y) > before
+    assert estimator._optimizer.steps == steps
+    net.save(tmp_path / "net.safetensors")
+    again = Network.load(tmp_path / "net.safetensors")
+    assert again.classes == [0, 1, 2]
+    assert (again.predict(X) == net.predict(X)).all()
+
+
+def test_the_network_follows_its_estimator():
+    """New coefficients, another fit, copies and pickles."""
+    estimator = MLPRegressor(max_iter=3, random_state=0).fit(X, y)
+    estimator.coefs_ = [0.5 * W for W in estimator.coefs_]
+    for each in (
+        estimator,
+        copy.deepcopy(estimator),
+        pickle.loads(pickle.dumps(estimator)),
+        clone(estimator).fit(X, y),
+    ):
+        assert_close(each.network_.predict(X)[:, 0], each.predict(X), 1e-13)
+
+
+@each_estimator
+def test_without_a_fit_there_is_no_network(kind):
+    assert not hasattr(kind(), "network_")
+    with pytest.raises(NotFittedError):
+        kind().network_  # noqa: B018
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_an_estimator_is_diagnosed_with_its_own_targets(name):
+    """Labels as they are, and with the next step of its optimizer."""
+    make, X, y = problem(name)
+    estimator = make(max_iter=30, random_state=0, learning_rate_init=0.01).fit(X, y)
+    report = diagnose(estimator, X, y)
+    assert report.optimizer == repr(estimator.network_.optimizer)
+    assert all(layer.update for layer in report.layers)
+    if name != "counts":
+        assert report.findings == ()
+    as_column = diagnose(estimator, X, y.reshape(len(y), -1))
+    assert as_column.cost == report.cost
+    with pytest.raises(ValueError, match="Y has the class 'maybe'; those of the estimator are"):
+        diagnose(MLPClassifier(max_iter=1).fit(X, problem("two classes")[2]), X, ["maybe"] * len(X))
+
+
+# ---- other losses ----------------------------------------------------------------------------------------------------
+
+
+def log_cosh(y_hat, y):
+    return abs(y_hat - y) + math.log1p(math.exp(-2 * abs(y_hat - y)))
+
+
+def log_cosh_slope(y_hat, y):
+    return math.tanh(y_hat - y)
+
+
+LOG_COSH = Loss("log_cosh", log_cosh, log_cosh_slope)
+LEVELS = (0.1, 0.5, 0.9)
+FOCAL = Loss(
+    "focal", lambda p, y: -y * (1 - p) ** 2 * math.log(p) - (1 - y) * p**2 * math.log(1 - p), probabilities=True
+)
+OTHERS = {
+    "mae": ("mae", "numbers"), "huber": ("huber", "number"), "a Loss": (LOG_COSH, "numbers"),
+    "quantiles of one": (quantile(LEVELS), "number"), "a quantile of each": (quantile([0.2, 0.7]), "numbers"),
+    "one quantile of all": (quantile(0.8), "numbers"),
+}  # fmt: skip
+each_other = pytest.mark.parametrize("what", OTHERS)
+
+
+@each_other
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_regressor_minimizes_other_losses(what, solver, dtype):
+    """Its loss falls, and is that of its network, which has no penalty."""
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    settings = {"hidden_layer_sizes": (20,), "activation": "tanh", "alpha": 0.0, "solver": solver, "random_state": 0}
+    first, last = (MLPRegressor(loss, max_iter=k, learning_rate_init=0.01, **settings).fit(X.astype(dtype), y)
+                   for k in (1, 60))  # fmt: skip
+    assert last.loss_ < first.loss_
+    assert last.network_.loss_name == (loss if isinstance(loss, str) else loss.name)
+    assert last.predict(X).shape == ((len(X), 3) if what == "quantiles of one" else y.shape)
+    assert last.coefs_[0].dtype == dtype
+    if solver == "lbfgs":
+        assert last.network_.loss(X, y) == pytest.approx(last.loss_, rel=1e-5)
+
+
+@each_other
+def test_its_steps_are_those_of_its_network(what):
+    """One epoch of plain gradient descent in batches, beside that of `Network.fit`."""
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    model = MLPRegressor(loss, (20,), "tanh", alpha=0.0, solver="sgd", momentum=0, learning_rate_init=0.05,
+                         batch_size=50, shuffle=False, max_iter=1, random_state=0).fit(X, y)  # fmt: skip
+    net = copy.deepcopy(model.network_)
+    model.partial_fit(X, y)
+    history = net.fit(X, y, epochs=1, batch_size=50, shuffle=False, optimizer=SGD(0.05), progress=False)
+    assert_close(model.network_.parameters, net.parameters, 1e-12)
+    assert model.loss_ == pytest.approx(history.loss[0], rel=1e-12)
+
+
+@each_other
+def test_other_losses_in_a_search_a_pipeline_and_a_pickle(what):
+    loss, name = OTHERS[what]
+    _, X, y = problem(name)
+    model = make_pipeline(StandardScaler(), MLPRegressor(loss, max_iter=5, random_state=0, early_stopping=True))
+    model = pickle.loads(pickle.dumps(clone(model))).fit(X, y)
+    assert (pickle.loads(pickle.dumps(model)).predict(X) == model.predict(X)).all()
+    search = GridSearchCV(MLPRegressor(max_iter=3, random_state=0), {"loss": ["squared_error", loss]}, cv=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert repr(model[-1].get_params()["loss"]) == repr(loss)
+
+
+def test_quantiles_are_scored_by_d2():
+    """1 for the quantiles themselves, 0 for those of all y; also with early stopping and weights."""
+    _, X, y = problem("number")
+    weights = np.linspace(0.5, 1.5, len(y))
+    model = MLPRegressor(quantile(LEVELS), max_iter=50, random_state=0, learning_rate_init=0.01, early_stopping=True)
+    model.fit(X, y, weights)
+    for w in (None, weights):
+        each = [d2_pinball_score(y, y_hat, alpha=q, sample_weight=w) for y_hat, q in zip(model.predict(X).T, LEVELS)]
+        assert model.score(X, y, w) == pytest.approx(np.mean(each))
+    assert 0.2 < model.score(X, y) < 1
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    _, X_out, _, y_out, _, w_out = train_test_split(X, y, weights, random_state=np.random.RandomState(0), test_size=0.1)
+    model = MLPRegressor(quantile(LEVELS), max_iter=1, random_state=0, early_stopping=True)
+    model.fit(X, y, X_val=X_out, y_val=y_out, sample_weight_val=w_out)
+    assert model.validation_scores_[0] == pytest.approx(model.score(X_out, y_out, w_out))
+    losses = [
+        mean_pinball_loss(y_out, y_hat, alpha=q, sample_weight=w_out)
+        for y_hat, q in zip(model.predict(X_out).T, LEVELS)
+    ]
+    assert model.validation_loss_curve_[0] == pytest.approx(sum(losses))
+
+
+def test_quantiles_cover_their_share_of_y():
+    _, X, y = problem("number")
+    model = MLPRegressor(quantile(LEVELS), (50,), alpha=0.0, max_iter=800, random_state=0, tol=0, n_iter_no_change=800)
+    below = np.mean(y[:, None] < model.fit(X, y).predict(X), axis=0)
+    assert_close(below, np.array(LEVELS), 0.08)
+
+
+@pytest.mark.parametrize("name", ["classes", "two classes", "labels"])
+def test_a_classifier_minimizes_a_custom_loss(name):
+    """The focal loss, of probabilities."""
+    _, X, y = problem(name)
+    model = MLPClassifier(loss=FOCAL, max_iter=100, random_state=0, alpha=0.0).fit(X, y)
+    assert model.loss_curve_[-1] < 0.7 * model.loss_curve_[0]
+    assert model.network_.loss_name == "focal"
+    assert model.score(X, y) > 0.6
+    with pytest.raises(ValueError, match="a custom Loss"):
+        to_onnx(model, "never.onnx")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "match"),
+    [
+        (MLPRegressor("pinball"), "The 'loss' parameter of MLPRegressor must be a str among"),
+        (MLPClassifier(loss="mae"), "The 'loss' parameter of MLPClassifier must be a str among"),
+        (MLPRegressor(FOCAL), "loss is 'focal' and output is 'identity'; this loss is one of probabilities"),
+        (MLPRegressor(quantile(LEVELS)), "y has 2 columns; loss is 'quantile.*', which takes one, or 3"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(estimator, match):
+    _, X, y = problem("numbers" if isinstance(estimator, MLPRegressor) else "classes")
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(X, y)
+
+
+# ---- what scikit-learn's users expect --------------------------------------------------------------------------------
+
+# Of scikit-learn's own tests of its estimators, those that look into private methods which fastprop's do not have, or
+# refuse early stopping in partial_fit, which fastprop's have.
+NOT_OURS = ("test_fit", "test_gradient", "test_mlp_partial_fit_after_fit")
+SUITE = """
+import os, pytest, sys, sklearn.neural_network, fastprop.sklearn
+for kind in (fastprop.sklearn.MLPClassifier, fastprop.sklearn.MLPRegressor):
+    setattr(sklearn.neural_network, kind.__name__, kind)
+pytest.importorskip("sklearn.neural_network.tests.test_mlp")
+chosen = " and ".join(f"not {name}" for name in sys.argv[1:])
+options = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "no:xdist", "-k", chosen, "-W", "ignore"]
+sys.exit(pytest.main([*options, "--pyargs", "sklearn.neural_network.tests.test_mlp"]))
+"""
+
+
+@pytest.mark.slow
+def test_scikit_learns_own_tests_pass(run_python, tmp_path, monkeypatch):
+    """Its file of tests, with these estimators in the place of its own."""
+    monkeypatch.chdir(tmp_path)
+    said = run_python(SUITE, *NOT_OURS)
+    assert int(re.search(r"(\d+) passed", said)[1]) > 40
+    assert "failed" not in said
+
+
+DIVERGING = {"solver": "sgd", "activation": "identity", "learning_rate_init": 1.0, "max_iter": 30, "random_state": 0,
+             "shuffle": False}  # fmt: skip
+HUGE = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize("after", ["some epochs", "none"])
+@pytest.mark.parametrize("given", [False, True], ids=["held out", "validation set"])
+@pytest.mark.filterwarnings("ignore:the cost is:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+def test_a_regression_that_diverges_with_early_stopping_ends_well(after, given):
+    """Without an exception, the last score NaN, and with the parameters that scikit-learn's has then."""
+    data = X if after == "some epochs" else X * 1e300
+    ours, theirs = (kind(early_stopping=True, **DIVERGING) for kind in (MLPRegressor, neural_network.MLPRegressor))
+    ours.fit(data, y, **({"X_val": data, "y_val": y} if given else {}))
+    theirs.fit(data, y)
+    assert np.isnan(ours.validation_scores_[-1])
+    assert type(ours.validation_scores_[-1]) is float
+    assert len(ours.validation_scores_) == len(ours.loss_curve_) == len(ours.validation_loss_curve_) == ours.n_iter_
+    assert all(np.isfinite(W).all() for W in ours.coefs_)
+    if not given:
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+        for actual, expected in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+            assert_close(actual, expected, WITHIN)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_regression_of_the_largest_numbers_says_so(solver):
+    data = HUGE * np.random.RandomState(0).uniform(size=(10, 2))
+    for kind in (MLPRegressor, neural_network.MLPRegressor):
+        with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+            kind(solver=solver, random_state=0).fit(data, np.arange(10.0))
+
+
+@each_estimator
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_the_learning_rate_of_sgd_is_read_as_scikit_learns(kind, schedule):
+    ours, theirs = (
+        each(solver="sgd", learning_rate=schedule, learning_rate_init=0.02, tol=0.1, n_iter_no_change=2, max_iter=20,
+             shuffle=False, random_state=0).fit(X, y)
+        for each in (kind, THEIRS[kind])
+    )  # fmt: skip
+    assert ours._optimizer.learning_rate == pytest.approx(theirs._optimizer.learning_rate)
+    assert pickle.loads(pickle.dumps(ours))._optimizer.learning_rate == ours._optimizer.learning_rate
+
+
+@pytest.fixture
+def frame():
+    """X and y as pandas has them, with another index for y."""
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    columns = [f"x{j}" for j in range(X.shape[1])]
+    return pandas.DataFrame(X, columns=columns), pandas.Series(y, index=1000 + np.arange(len(y)))
+
+
+@each_estimator
+def test_frames_and_series_are_taken(kind, frame):
+    """With the results of arrays, the names of the columns, and scikit-learn's error for others."""
+    data, target = frame
+    weights = target * 0.5 + 1.0
+    settings = {"max_iter": 3, "random_state": 0, "early_stopping": True}
+    model = kind(**settings).fit(data, target, weights)
+    other = kind(**settings).fit(X, y, weights.to_numpy())
+    assert (model.predict(data) == other.predict(X)).all()
+    assert model.score(data, target, weights) == other.score(X, y, weights.to_numpy())
+    assert model.feature_names_in_.tolist() == data.columns.tolist()
+    with pytest.raises(ValueError, match="The feature names should match those that were passed during fit"):
+        model.predict(data.rename(columns={"x0": "z"}))
+    model.fit(data[:150], target[:150], X_val=data[150:], y_val=target[150:], sample_weight_val=weights[150:])
+    other.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:], sample_weight_val=weights.to_numpy()[150:])
+    assert model.validation_loss_curve_ == other.validation_loss_curve_
+
+
+@each_estimator
+def test_what_a_transformer_puts_out_is_taken(kind, frame):
+    """Frames, by `set_output`, with their names; and stacked estimators put frames out themselves."""
+    data, target = frame
+    model = make_pipeline(StandardScaler(), kind(max_iter=3, random_state=0)).set_output(transform="pandas")
+    model.fit(data, target)
+    assert model[-1].feature_names_in_.tolist() == data.columns.tolist()
+    of_arrays = make_pipeline(*map(clone, model)).fit(X, y)
+    assert (model.predict(data).round(9) == of_arrays.predict(X).round(9)).all()
+    stack = {MLPClassifier: StackingClassifier, MLPRegressor: StackingRegressor}[kind]
+    stacked = stack([("one", kind(max_iter=2, random_state=0))], kind(max_iter=2), cv=2).set_output(transform="pandas")
+    assert len(stacked.fit(data, target).transform(data).columns) == (3 if kind is MLPClassifier else 1)
+
+
+@each_estimator
+def test_metadata_is_routed(kind):
+    """Weights and validation sets reach `fit` through a pipeline and a search."""
+    weights = np.linspace(0.5, 1.5, len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = kind(max_iter=3, random_state=0)
+        model.set_fit_request(sample_weight=True, X_val=True, y_val=True).set_score_request(sample_weight=True)
+        routed = make_pipeline(model).fit(X, y, sample_weight=weights, X_val=X, y_val=y)[-1]
+        direct = clone(model).fit(X, y, weights, X_val=X, y_val=y)
+        assert routed.validation_loss_curve_ == direct.validation_loss_curve_
+        assert (routed.coefs_[0] == direct.coefs_[0]).all()
+        model.set_fit_request(X_val=None, y_val=None)
+        search = GridSearchCV(model, {"alpha": [0.1, 1]}, cv=2).fit(X, y, sample_weight=weights)
+        plain = GridSearchCV(clone(model), {"alpha": [0.1, 1]}, cv=2).fit(X, y)
+    scores = [each.cv_results_["mean_test_score"] for each in (search, plain)]
+    assert not np.array_equal(*scores)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..activations import ACTIVATIONS, HIDDEN, Activation
 from ..checks import choice, flag, number, whole
+from ..functions.function import find
 from ..kernels import scan
 from ..kernels.plan import FLOAT32, FLOAT64, ParameterLayout
 from ..losses import LOSSES, Loss
@@ -86,6 +87,11 @@ class Architecture:
         if output is ACTIVATIONS["softmax"] and sizes[-1] < 2:
             raise ValueError('a softmax of one output is always 1; use output="sigmoid" for two classes.')
         loss = paired_loss(output) if loss is None else checked_loss(loss)
+        if len(loss.levels) > 1 and len(loss.levels) != sizes[-1]:
+            raise ValueError(
+                f"loss is {loss.name!r}, of {len(loss.levels)} quantiles, one for each output; sizes[-1] is "
+                f"{sizes[-1]}. Give the network as many outputs as quantiles."
+            )
         if flag("missing", missing) and output is ACTIVATIONS["softmax"]:
             raise ValueError(
                 "missing is True and output is 'softmax', whose outputs have one loss together: a row is known or not. "
@@ -155,8 +161,9 @@ class Architecture:
             return arrays.Targets(self.sizes[-1], 0, 1, True, "a softmax", classes=True, dtype=self.dtype)
         low, high = self.loss.targets
         return arrays.Targets(
-            self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing, self.dtype
-        )
+            self.sizes[-1], low, high, False, self.loss.name, self.classifies, self.missing, self.dtype,
+            repeated=len(self.loss.levels) > 1,
+        )  # fmt: skip
 
     @cached_property
     def _fast_batch(self) -> tuple[int, int, float, float] | None:
@@ -267,7 +274,8 @@ def checked_activation(name: str, value: Any, among: Sequence[str]) -> Activatio
     if isinstance(value, Activation) and value.label is value:
         return value
     label = value.label if isinstance(value, Activation) else value
-    return ACTIVATIONS[choice(name, label, among, "an Activation")]
+    known = find(Activation, label)
+    return known if known and known.numbers else ACTIVATIONS[choice(name, label, among, "an Activation")]
 
 
 def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
@@ -283,7 +291,8 @@ def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
 
 def checked_loss(value: Any) -> Loss:
     """Return a built-in loss by its name, or a custom one as it is."""
-    return value if isinstance(value, Loss) else LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
+    known = value if isinstance(value, Loss) else find(Loss, value)
+    return known or LOSSES[choice("loss", value, list(LOSSES), "a Loss")]
 
 
 def check_pair(output: Activation, loss: Loss) -> None:

@@ -162,6 +162,8 @@ class Targets:
     missing : bool or None
         Whether NaN stands for a target that is not known; None if there can be none.
     dtype : numpy.dtype
+    repeated : bool
+        Whether one column is the target of each output.
     """
 
     n: int
@@ -172,6 +174,7 @@ class Targets:
     classes: bool = False
     missing: bool | None = None
     dtype: np.dtype = FLOAT32
+    repeated: bool = False
 
     def check(self, Y: Any, m: int, finite: bool = True, name: str = "Y") -> np.ndarray:
         """Return Y as C-contiguous (m, n) of the dtype, or as int64 labels (m,)."""
@@ -183,11 +186,14 @@ class Targets:
             )
         if self.distributions and Y.ndim == 1:
             return _labels(name, Y, n)
-        if n == 1 and Y.ndim == 1:
+        if (n == 1 or self.repeated) and Y.ndim == 1:
             Y = Y.reshape(m, 1)
+        if self.repeated and Y.shape == (m, 1):
+            Y = np.repeat(Y, n, axis=1)
         if Y.shape != (m, n):
             labels = not self.distributions and Y.ndim == 1 and Y.dtype.kind in "iu"
             hint = ' Integer labels need output="softmax".' if labels else ""
+            hint = f" Or ({m},), the target of each output." if self.repeated else hint
             other = self._labels_instead(name, Y)
             raise ValueError(f"{name} has shape {Y.shape}; it must be ({m}, {n}){other}.{hint}")
         of = f"targets of {self.name}"

@@ -24,16 +24,19 @@ EPSILON, TOLERANCE = 1e-6, 1e-4
 class Function:
     """A named scalar function and its derivative by its first argument.
 
-    Built-in functions are identified by their names: in errors, in pickles, and in the settings of a network.
+    Built-in functions are identified by their names: in errors, in pickles, and in the settings of a network. Those
+    with numbers of their own are members of a family, and have the numbers in their names: ``"leaky_relu(0.2)"``.
     """
 
-    arguments: ClassVar[tuple[str, ...]]
+    arguments: tuple[str, ...]
     others: ClassVar[tuple[tuple[float, ...], ...]]  # values of the arguments after the first, at which df is checked
     example: ClassVar[str]  # a name for an error message
     built_in: ClassVar[dict[str, Any]]
+    families: ClassVar[dict[str, Callable[..., Any]]]  # by name: what makes a member, of numbers
 
     points: np.ndarray = POINTS  # of the first argument, at which the derivative is checked
     far: np.ndarray = FAR  # where it must not overflow
+    numbers: tuple[float, ...] = ()  # of a member of a family
 
     def __init__(self, name: str, f: Callable[..., float], df: Callable[..., float] | None = None):
         if not isinstance(name, str) or not name.isidentifier():
@@ -62,10 +65,15 @@ class Function:
         """Register a built-in function, as :meth:`unchecked` makes it."""
         cls.built_in[name] = cls.unchecked(name, f, df, **attributes)
 
+    @classmethod
+    def member(cls, family: str, numbers: tuple[float, ...], f: Any, df: Any, **attributes: Any) -> Self:
+        """Make a member of a family, as :meth:`unchecked` makes a function; its name is what :func:`find` reads."""
+        return cls.unchecked(f"{family}({', '.join(map(repr, numbers))})", f, df, numbers=numbers, **attributes)
+
     @property
     def label(self) -> "str | Self":
         """The name of a built-in function; a custom function itself."""
-        return self.name if self.built_in.get(self.name) is self else self
+        return self.name if self.numbers or self.built_in.get(self.name) is self else self
 
     @cached_property
     def value(self) -> Expression:
@@ -113,9 +121,19 @@ class Function:
         return find, (type(self), self.name)
 
 
-def find(kind: type[Function], name: str) -> Function:
-    """Return a built-in function by its name; pickles refer to it so."""
-    return kind.built_in[name]
+def find(kind: type[Function], name: Any) -> Any:
+    """Return the built-in function of a name, such as ``"relu"`` or ``"leaky_relu(0.2)"``, or None.
+
+    Pickles and files refer to built-in functions so.
+    """
+    parts = re.fullmatch(r"(\w+)\((.*)\)", name) if isinstance(name, str) else None
+    if parts is None or parts[1] not in kind.families:
+        return kind.built_in.get(name) if isinstance(name, str) else None
+    try:
+        numbers = tuple(map(float, parts[2].split(",")))
+        return kind.families[parts[1]](*numbers)
+    except (TypeError, ValueError):  # no numbers, too many of them, or out of range
+        return None
 
 
 def expression_of(what: str, function: Any, arguments: Sequence[str]) -> Expression:
@@ -168,7 +186,7 @@ def compiled(name: str, signature: Any, template: str, **parts: str | list[str])
     The source is compiled under the file name of `kernels.elementwise`, because Numba caches only functions whose file
     exists. The function's own name contains a digest of its source, so that a cached routine is never another one's.
     """
-    source = filled(template, parts)
+    source, name = filled(template, parts), re.sub(r"\W+", "_", name)
     name = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     names = {**vars(simd), **vars(elementwise), **vars(functions)}
     exec(compile(source.replace("NAME", name), elementwise.__file__, "exec"), names)

@@ -45,8 +45,8 @@ def DERIVATIVE(element):
 
 
 def LOSS(element):
-    """Return the signature of a loss routine: (dZ, Z, Y, weight, n)."""
-    return types.float64(*[types.CPointer(element)] * 4, types.int64)
+    """Return the signature of a loss routine: (dZ, Z, Y, weight, n, first), n outputs from the index `first` on."""
+    return types.float64(*[types.CPointer(element)] * 4, *[types.int64] * 2)
 
 
 LOG2_E = 1.4426950408889634
@@ -314,7 +314,7 @@ def weighted_cost(cost, weight):
 
 
 @routine(LOSS)
-def identity_mse(dZ, Z, Y, weight, n):
+def identity_mse(dZ, Z, Y, weight, n, first):
     """cost = ½ Σ (ŷ − y)², ŷ = z; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
     cost = splat(Z, 0.0)
@@ -326,7 +326,7 @@ def identity_mse(dZ, Z, Y, weight, n):
 
 
 @routine(LOSS)
-def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
+def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n, first):
     """cost = Σ max(z, 0) − z·y + log(1 + e^(−|z|)), ŷ = sigmoid z; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
     cost = splat(Z, 0.0)
@@ -341,7 +341,7 @@ def sigmoid_binary_crossentropy(dZ, Z, Y, weight, n):
 
 
 @routine(LOSS)
-def softmax_cross_entropy(dZ, Z, Y, weight, n):
+def softmax_cross_entropy(dZ, Z, Y, weight, n, first):
     """cost = Σ y·(log Σ e^z − z), ŷ = softmax z, where Σ y = 1; dZ = weight·(Ŷ − Y)"""
     w = load(weight, 0)
     m = _largest(Z, n)

@@ -232,7 +232,7 @@ def cost_by_outputs(job, start, count, dZ, Z, Y, w, n):
     for i in range(n):
         row = LANES * i
         store(w, 0, load(dZ, row))
-        cost += call_float64(job.loss, (at(dZ, row), at(Z, row), at(Y, row), w, 1))
+        cost += call_float64(job.loss, (at(dZ, row), at(Z, row), at(Y, row), w, 1, i))
     return cost
 
 
@@ -258,7 +258,7 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
         cost = cost_by_outputs(job, start, count, at(work, dZ + shift), at(work, Z + shift), Y, w, n)
     else:
         gather_weights(w, job.weights, job.order, start, count)
-        cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n))
+        cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n, 0))
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost + zero)
 
 

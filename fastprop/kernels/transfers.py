@@ -256,7 +256,7 @@ def cost_of_columns(like, table, loss):
             store(Z_panel, LANES * i, z)
             store(Y_panel, LANES * i, y)
         gather_weights(weight, 0, 0, start, count)
-        cost += call_float64(loss, (dZ, Z_panel, Y_panel, weight, n))
+        cost += call_float64(loss, (dZ, Z_panel, Y_panel, weight, n, 0))
     return cost / m, total(zero) == 0.0 and memory.size > 0  # its last use: until here it must not be released
 
 

@@ -28,7 +28,7 @@ from ..core import arrays
 from ..core.architecture import Architecture, checked_classes, checked_dtype
 from ..core.model import Model
 from ..distribution import missing
-from ..functions.function import Function
+from ..functions.function import Function, find
 from ..kernels.plan import ParameterLayout, allocate
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS, Optimizer
@@ -485,7 +485,7 @@ def _function(kind: type[Function], name: Any, functions: Sequence[Any]) -> Any:
     for function in functions:
         if type(function) is kind and function.name == name:
             return function
-    if name not in kind.built_in:
+    if find(kind, name) is None:
         raise ValueError(
             f"it needs the {kind.__name__} {name!r}, whose code is not in the file. Pass functions=[...] with it."
         )

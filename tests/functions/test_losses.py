@@ -37,8 +37,8 @@ def loss(output, Z, Y, weight=None, dtype=np.float32):
     weight = np.ones(LANES, dtype) if weight is None else np.asarray(weight, dtype)
     dZ = np.full(Z.shape, np.nan, dtype)
     address = LOSSES[output].address(np.dtype(dtype))
-    routine = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, POINTER, POINTER, POINTER, INT)(address)
-    cost = routine(dZ.ctypes.data, Z.ctypes.data, Y.ctypes.data, weight.ctypes.data, len(Z))
+    routine = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, POINTER, POINTER, POINTER, INT, INT)(address)
+    cost = routine(dZ.ctypes.data, Z.ctypes.data, Y.ctypes.data, weight.ctypes.data, len(Z), 0)
     return cost, dZ
 
 

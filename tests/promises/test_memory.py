@@ -267,6 +267,7 @@ ROUTINES = [
     elementwise.identity_mse, elementwise.sigmoid_binary_crossentropy, elementwise.softmax_cross_entropy,
     *ACTIVATIONS["gelu"].generated, losses.loss_routine(ACTIVATIONS["softmax"], losses.LOSSES["poisson"]),
     losses.loss_routine(ACTIVATIONS["softmax"], losses.INNER_PRODUCT),
+    losses.loss_routine(ACTIVATIONS["identity"], losses.quantile([0.1, 0.5, 0.9])),
     *(tiles.tiles_of(group, rows) for group, rows in tiles.groups()),
 ]  # fmt: skip
 
