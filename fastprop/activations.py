@@ -109,7 +109,9 @@ class Activation(Function):
     Network((8, 32, 1), hidden=Activation('mish'), output='identity', loss='mse'): 321 parameters
     """
 
-    arguments, others, example = ("z",), ((),), "mish"
+    arguments: ClassVar[tuple[str, ...]] = ("z",)
+    others: ClassVar[tuple[tuple[float, ...], ...]] = ((),)
+    example: ClassVar[str] = "mish"
     built_in: ClassVar[dict[str, "Activation"]] = {}
     init: str = "glorot"
     span: tuple[float, float] | None = None

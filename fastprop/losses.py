@@ -76,7 +76,9 @@ class Loss(Function):
     Network((8, 32, 1), hidden='relu', output='identity', loss=Loss('logcosh')): 321 parameters
     """
 
-    arguments, others, example = ("y_hat", "y"), ((0.0,), (0.3,), (1.0,)), "logcosh"
+    arguments: ClassVar[tuple[str, ...]] = ("y_hat", "y")
+    others: ClassVar[tuple[tuple[float, ...], ...]] = ((0.0,), (0.3,), (1.0,))
+    example: ClassVar[str] = "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
     targets: tuple[float, float] = (-math.inf, math.inf)
     outputs: tuple[str, ...] | None = None
@@ -90,7 +92,8 @@ class Loss(Function):
         probabilities: bool = False,
     ):
         if flag("probabilities", probabilities):
-            self.points, self.far, self.outputs = PROBABILITIES, PROBABILITIES[:0], ("sigmoid", "softmax")
+            self.points, self.far = PROBABILITIES, PROBABILITIES[:0]
+            self.outputs = ("sigmoid", "softmax")
         super().__init__(name, f, df)
 
     def __reduce__(self) -> Any:

@@ -7,7 +7,7 @@ import copy
 import inspect
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,12 +18,7 @@ from .kernels.jit import Routine
 from .kernels.plan import allocate
 from .texts import plain
 
-Rate = float | Callable[[int], float]
-
-
-def _fixed(name: str) -> property:
-    """A read-only hyperparameter: the moments and the routines are chosen by it."""
-    return property(lambda self: getattr(self, f"_{name}"))
+Rate: TypeAlias = float | Callable[[int], float]
 
 
 class Optimizer:
@@ -55,7 +50,9 @@ class Optimizer:
         The hyperparameters as `prepare` reads them.
     """
 
-    clip_norm = _fixed("clip_norm")
+    @property
+    def clip_norm(self) -> float | None:
+        return self._clip_norm
 
     @property
     def n_moments(self) -> int:
@@ -82,8 +79,8 @@ class Optimizer:
             raise TypeError("Optimizer is the base class of all optimizers. Use one of them, such as SGD or Adam.")
         self.lr = lr
         self._clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
-        self.count = allocate(1, np.float64)
-        self.scalars = np.array([*settings, 0.0])
+        self.count: np.ndarray = allocate(1, np.float64)
+        self.scalars: np.ndarray = np.array([*settings, 0.0])
         self.owner: Any = None
         self._moments: np.ndarray | None = None
 
@@ -102,7 +99,7 @@ class Optimizer:
     @lr.setter
     def lr(self, value: Rate) -> None:
         self._lr: Any = value if callable(value) else number("lr", value, above=0)
-        self.scheduled = callable(value)
+        self.scheduled: bool = callable(value)
 
     @property
     def rate(self) -> float:
@@ -206,8 +203,21 @@ class SGD(Optimizer):
         If a value is out of its range, or of the wrong type.
     """
 
-    prepare = updates.sgd_prepare
-    momentum, nesterov, weight_decay = _fixed("momentum"), _fixed("nesterov"), _fixed("weight_decay")
+    @property
+    def prepare(self) -> Routine:
+        return updates.sgd_prepare
+
+    @property
+    def momentum(self) -> float:
+        return self._momentum
+
+    @property
+    def nesterov(self) -> bool:
+        return self._nesterov
+
+    @property
+    def weight_decay(self) -> float:
+        return self._weight_decay
 
     def __init__(
         self,
@@ -263,11 +273,31 @@ class Adam(Optimizer):
         If a value is out of its range, or of the wrong type.
     """
 
-    n_moments = 2
-    prepare = updates.adam_prepare
-    update = updates.adam_update
-    beta_1, beta_2, epsilon = _fixed("beta_1"), _fixed("beta_2"), _fixed("epsilon")
-    _weight_decay = 0.0  # set by AdamW
+    _weight_decay: float = 0.0  # set by AdamW
+
+    @property
+    def n_moments(self) -> int:
+        return 2
+
+    @property
+    def prepare(self) -> Routine:
+        return updates.adam_prepare
+
+    @property
+    def update(self) -> Routine:
+        return updates.adam_update
+
+    @property
+    def beta_1(self) -> float:
+        return self._beta_1
+
+    @property
+    def beta_2(self) -> float:
+        return self._beta_2
+
+    @property
+    def epsilon(self) -> float:
+        return self._epsilon
 
     def __init__(
         self,
@@ -301,7 +331,9 @@ class AdamW(Adam):
         If a value is out of its range, or of the wrong type.
     """
 
-    weight_decay = _fixed("weight_decay")
+    @property
+    def weight_decay(self) -> float:
+        return self._weight_decay
 
     def __init__(
         self,
@@ -338,10 +370,25 @@ class RMSprop(Optimizer):
         If a value is out of its range, or of the wrong type.
     """
 
-    n_moments = 1
-    prepare = updates.rmsprop_prepare
-    update = updates.rmsprop_update
-    rho, epsilon = _fixed("rho"), _fixed("epsilon")
+    @property
+    def n_moments(self) -> int:
+        return 1
+
+    @property
+    def prepare(self) -> Routine:
+        return updates.rmsprop_prepare
+
+    @property
+    def update(self) -> Routine:
+        return updates.rmsprop_update
+
+    @property
+    def rho(self) -> float:
+        return self._rho
+
+    @property
+    def epsilon(self) -> float:
+        return self._epsilon
 
     def __init__(self, lr: Rate = 0.001, rho: float = 0.99, epsilon: float = 1e-8, clip_norm: float | None = None):
         self._rho = number("rho", rho, least=0, below=1)
@@ -369,10 +416,21 @@ class Adagrad(Optimizer):
         If a value is out of its range, or of the wrong type.
     """
 
-    n_moments = 1
-    prepare = updates.adagrad_prepare
-    update = updates.adagrad_update
-    epsilon = _fixed("epsilon")
+    @property
+    def n_moments(self) -> int:
+        return 1
+
+    @property
+    def prepare(self) -> Routine:
+        return updates.adagrad_prepare
+
+    @property
+    def update(self) -> Routine:
+        return updates.adagrad_update
+
+    @property
+    def epsilon(self) -> float:
+        return self._epsilon
 
     def __init__(self, lr: Rate = 0.01, epsilon: float = 1e-10, clip_norm: float | None = None):
         self._epsilon = number("epsilon", epsilon, least=1e-37)

@@ -44,7 +44,7 @@ class Engines:
     def __init__(
         self, architecture: Architecture, parameters: np.ndarray, gradients: np.ndarray, *, alone: bool = False
     ):
-        self.architecture = architecture
+        self.architecture: Architecture = architecture
         self._buffers = parameters, gradients
         self._alone = alone
         self.last: Engine | None = None

@@ -49,7 +49,7 @@ class Record:
         self._flags = allocate(FLAG * (slots + 1), np.int64)  # the last one is that of training
         self._parts = self._reserve()
         self._record = allocate(len(NETWORK_FIELDS) + 1, np.int64)  # one more, as in a job's record
-        self.address = address_of(self._record)
+        self.address: int = address_of(self._record)
         self._penalized = penalized  # referenced here, because the record holds its address
         self._write(network, engines, slots)
         _records.add(self)

@@ -38,9 +38,12 @@ class SparseRows:
     """
 
     def __init__(self, shape: tuple[int, int], ends: np.ndarray, columns: np.ndarray, values: np.ndarray):
-        self.shape, self.dtype = shape, values.dtype
-        self.ends, self.columns, self.values = ends, columns, values
-        self.addresses = np.array([address_of(a) for a in (ends, columns, values)], np.int64)
+        self.shape: tuple[int, int] = shape
+        self.dtype: np.dtype = values.dtype
+        self.ends: np.ndarray = ends
+        self.columns: np.ndarray = columns
+        self.values: np.ndarray = values
+        self.addresses: np.ndarray = np.array([address_of(a) for a in (ends, columns, values)], np.int64)
         self._most: tuple[int, int] | None = None
 
     def __len__(self) -> int:

@@ -41,7 +41,9 @@ class Function:
         name = unicodedata.normalize("NFKC", name)  # Python normalizes identifiers so: the ligature ﬁ becomes f and i
         if name in self.built_in:
             raise ValueError(f"name is {name!r}, which is built in. Choose another.")
-        self.name, self.f, self.df = name, f, df
+        self.name: str = name
+        self.f: Callable[..., float] = f
+        self.df: Callable[..., float] | None = df
         self.value, self.slope  # noqa: B018 (raises if one of them cannot be compiled)
         for others in self.others:
             check_derivative(name, f, df or self._slope_at, *others, points=self.points)
