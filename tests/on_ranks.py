@@ -156,12 +156,14 @@ def held_out():
     """What is measured on the held-out rows of all ranks is the mean over all of them."""
     more = data(31, seed=9)
     net, alone = network(dtype="float64", l2=0.01), network(dtype="float64", l2=0.01)
-    given = {"epochs": 3, "batch_size": 97, "shuffle": False}
+    metrics = {"distance": lambda Y, Y_hat: float(np.mean(1 - Y_hat[np.arange(len(Y)), Y]))}
+    given = {"epochs": 3, "batch_size": 97, "shuffle": False, "metrics": metrics}
     rows, validation = own("unequal", *data(97)), tuple(own("unequal", *more))
     history = net.fit(*rows, optimizer=SGD(0.1), comm=COMM, validation=validation, **given)
     expected = alone.fit(*data(97), optimizer=SGD(0.1), validation=more, **given)
     np.testing.assert_allclose(history.validation_loss, expected.validation_loss, rtol=1e-12)
     np.testing.assert_allclose(history.validation_accuracy, expected.validation_accuracy, rtol=1e-12)
+    np.testing.assert_allclose(history.metrics["distance"], expected.metrics["distance"], rtol=1e-12)
 
 
 def dropout():
