@@ -169,11 +169,7 @@ def to_torch(net: Any) -> "nn.Sequential":
     return torch.nn.Sequential(*modules).eval()
 
 
-<<<<<<< HEAD
-def _module_of(activation: Any, dtype: np.dtype) -> Any:
-=======
 def _module_of(activation: Activation, dtype: np.dtype) -> Any:
->>>>>>> conv
     """Return the module of an activation."""
     assert activation.torch is not None, f"{activation.name} has no PyTorch module"
     kind, settings = activation.torch
@@ -722,65 +718,6 @@ def to_onnx(net: Any, path: str | os.PathLike[str]) -> None:
     replace_file(Path(path), _model(onnx, given, net).SerializeToString())
 
 
-<<<<<<< HEAD
-def _operators(activation: Any, dtype: np.dtype) -> tuple[tuple[Any, ...], ...]:
-    """Return the operators of an activation, each with its arguments."""
-    lines = ACTIVATIONS[activation].onnx
-    assert lines is not None, f"{activation} has no ONNX operators"
-    if dtype == FLOAT32 or activation not in IN_FLOAT64:
-        return lines
-    if not IN_FLOAT64[activation]:
-        raise ValueError(
-            f"net has {activation} in float64, which ONNX Runtime cannot compute. Use gelu_tanh instead, or copy the "
-            f"parameters to a network of float32 with the same settings: other.parameters[:] = net.parameters."
-        )
-    return IN_FLOAT64[activation]
-
-
-def _model(onnx: Any, net: Network) -> Any:
-    """Return the network as a ModelProto."""
-    make, nodes, A = onnx.helper, [], "X"
-    arrays: dict[str, np.ndarray] = {}
-    constants: dict[float, str] = {}
-
-    def node(operator: str, arguments: list[Any], result: str, **attributes: Any) -> str:
-        """Add a node, after those of operators among its arguments, and return the name of its result."""
-        names = [argument(x, f"{result}_{i}") for i, x in enumerate(arguments, start=1)]
-        nodes.append(make.make_node(operator, names, [result], **attributes))
-        return result
-
-    def argument(x: Any, result: str) -> str:
-        """Return the name of an argument, which may be a name, a number, or an operator."""
-        if isinstance(x, tuple):
-            return node(x[0], list(x[1:]), result)
-        return x if isinstance(x, str) else constants.setdefault(x, f"c{len(constants) + 1}")
-
-    def given(x: Any, **names: str) -> Any:
-        """Return an argument with the names of Z and of the result before."""
-        return (x[0], *(given(each, **names) for each in x[1:])) if isinstance(x, tuple) else names.get(x, x)
-
-    if net.scale != 1:
-        A = node("Mul", [A, net.scale], "A0")
-    for l, (layer, activation) in enumerate(zip(net.layers, (*net.hidden, net.output), strict=True), start=1):
-        last = "Y_hat" if l == len(net.layers) else f"A{l}"
-        lines = _operators(activation, net.dtype)
-        arrays[f"W{l}"], arrays[f"b{l}"] = layer.W, layer.b
-        A = of = node("Gemm", [A, f"W{l}", f"b{l}"], f"Z{l}" if lines else last, transB=1)
-        for i, line in enumerate(lines, start=1):
-            operator, *arguments = given(line, **{Z: of, RESULT: A})
-            A = node(operator, arguments, last if i == len(lines) else f"{last}_{i}")
-    arrays |= {name: np.array(value, net.dtype) for value, name in constants.items()}
-    kind = onnx.helper.np_dtype_to_tensor_dtype(net.dtype)
-    ends = (
-        [make.make_tensor_value_info(name, kind, ["m", n])]
-        for name, n in (("X", net.sizes[0]), ("Y_hat", net.sizes[-1]))
-    )
-    initializers = [onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()]
-    graph = make.make_graph(nodes, "fastprop", *ends, initializers)
-    return make.make_model_gen_version(
-        graph, opset_imports=[make.make_opsetid("", OPSET)], producer_name="fastprop", producer_version=__version__
-    )
-=======
 def _model(onnx: Any, given: Any, net: Model) -> Any:
     """Return a network, or a fitted estimator with the network `net`, as a ModelProto."""
     graph, make = Graph(net.dtype), onnx.helper
@@ -804,4 +741,3 @@ def _model(onnx: Any, given: Any, net: Model) -> Any:
     if net.classes is not None:
         make.set_model_props(model, {"classes": json.dumps(net.classes)})
     return model
->>>>>>> conv

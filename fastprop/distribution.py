@@ -14,6 +14,7 @@ OTHER = "fastprop"
 REMEDY = f"Keep one of them: pip uninstall {OTHER} {NAME}, then pip install {NAME}."
 # extra: the package's name in a sentence, and the requirement that pip installs
 EXTRAS = {
+    "mpi": ("mpi4py", "mpi4py"),
     "onnx": ("onnx", "onnx"),
     "plot": ("matplotlib", "matplotlib"),
     "progress": ("tqdm", "tqdm"),

@@ -18,7 +18,7 @@ from .initializers import INITIALIZERS, Initializer
 from .kernels.plan import allocate
 from .losses import Loss
 from .optimizers import Optimizer
-from .training import files
+from .training import files, ranks
 from .training import fit as training
 from .training.history import History
 from .training.samples import score
@@ -145,6 +145,8 @@ class Network(Model):
         progress: bool | None = None,
         rng: int | np.random.Generator | None = None,
         resume: bool = False,
+        accumulate: int = 1,
+        comm: Any = None,
     ) -> History:
         """Train for some epochs, each in compiled code.
 
@@ -201,6 +203,12 @@ class Network(Model):
             settings one that is given must have; `epochs` and the returned history count from its beginning. With the
             same arguments the parameters have the bits of a fit that never stopped. A network that was never trained
             begins, so that the same line starts a fit and goes on with it.
+        accumulate : int
+            The number of batches whose gradients are summed for one step of the optimizer: the same as a batch that
+            many times as large.
+        comm : mpi4py.MPI.Intracomm, optional
+            A communicator, such as ``MPI.COMM_WORLD``, whose processes train the network together (extra ``mpi``): each
+            calls `fit` with the same network and settings, and with rows of its own. See Notes.
 
         Returns
         -------
@@ -209,7 +217,10 @@ class Network(Model):
         Raises
         ------
         ValueError, TypeError
-            If anything does not fit. The network is unchanged then.
+            If anything does not fit, on any rank of `comm`. The network is unchanged then.
+        RuntimeError
+            If something else was raised on another rank, whose number the message gives; or if the parameters of a rank
+            differ from those of the others at the end of an epoch.
 
         Warns
         -----
@@ -220,25 +231,38 @@ class Network(Model):
         Notes
         -----
         Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
+
+        With `comm`, `batch_size` is that of all ranks together, of which each takes the share that its rows have in all
+        rows. One Allreduce in each step sums gradients, weights and costs, so that the parameters have the same bits on
+        all ranks at every step, and those of one process with all rows to rounding, if the batches are the same. A fit
+        begins with the parameters, the moments and the seeds of rank 0. Each rank shuffles its own rows, drops units by
+        draws of its own, and holds out a fraction of its own rows, or is given some of the held-out data; "balanced"
+        counts the classes of all rows; a metric is the mean of those of the ranks, by the weights of their held-out
+        rows. The history and all decisions are the same on every rank. Callbacks are called
+        on every rank, `Checkpoint` saves and the progress bar and warnings are shown on rank 0; whatever ends the fit
+        on one rank, a callback, an exception or Ctrl-C, ends it on all before the next step. A fit is resumed with its
+        bits if the rows are in the same shares as before, and from the beginning of the epoch otherwise, with a
+        warning. The ranks on a machine share its cores from then on. There is no warning of a constant prediction.
         """
-        return training.fit(
-            self,
-            X,
-            Y,
-            epochs=epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            shuffle=shuffle,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            validation=validation,
-            early_stopping=early_stopping,
-            metrics=metrics,
-            callbacks=callbacks,
-            progress=progress,
-            rng=rng,
-            resume=resume,
-        )
+        arguments: dict[str, Any] = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "shuffle": shuffle,
+            "sample_weight": sample_weight,
+            "class_weight": class_weight,
+            "validation": validation,
+            "early_stopping": early_stopping,
+            "metrics": metrics,
+            "callbacks": callbacks,
+            "progress": progress,
+            "rng": rng,
+            "resume": resume,
+            "accumulate": accumulate,
+        }
+        if ranks.several(comm):
+            return ranks.fit(self, comm, X, Y, **arguments)
+        return training.fit(self, X, Y, **arguments)
 
     def score(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
         """Return how good the predictions are: the accuracy for classes, otherwise R².

@@ -23,7 +23,7 @@ core.__init__ core.thread_choice core.cores core.threads core.forms core.arrays 
 core.architecture core.engine core.engines core.record core.model
 fitted reference scaling gradcheck plots health
 training.__init__ training.stopping training.samples training.history training.progress training.pace training.fit
-training.many training.files training.log
+training.many training.ranks training.files training.log
 network ensemble
 versions dropin onnx_graph convert pipelines sklearn compile
 __init__

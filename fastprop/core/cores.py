@@ -1,8 +1,10 @@
 """The cores that this process may use: its affinity, the CPU quota of its container, OMP_NUM_THREADS and Numba."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from time import monotonic
 
@@ -14,6 +16,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")
 
 _available: int | None = None
+_part: float | None = None  # of the affinity, if other processes share it
+_processes = 1  # that share the quota
 _looked = 0.0
 _quota: float | None = None
 _read = -READ_AGAIN
@@ -23,9 +27,10 @@ def available() -> int:
     """Return the number of cores that this process may use, looked at again from time to time.
 
     It is the least of the affinity, the CPU quota rounded down, OMP_NUM_THREADS (unless NUMBA_NUM_THREADS is set) and
-    Numba's number of threads, and at least 1. A thread beyond the quota would be stopped for most of each period of
-    0.1 s, while the others wait for it: with a quota of one core, the slowest 1% of predictions of 8 ms took 58 ms on
-    two threads, and 9 ms on one.
+    Numba's number of threads, and at least 1. Affinity and quota are shared with the processes of :func:`divide`.
+
+    A thread beyond the quota would be stopped for most of each period of 0.1 s, while the others wait for it: with a
+    quota of one core, the slowest 1% of predictions of 8 ms took 58 ms on two threads, and 9 ms on one.
     """
     global _available, _looked, _quota, _read
     now = monotonic()
@@ -45,11 +50,34 @@ def forget() -> None:
     _read = -READ_AGAIN
 
 
+def affinity() -> list[int]:
+    """Return the numbers of the cores that the system lets this process run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
+
+
+def divide(affinities: Sequence[Sequence[int]], own: int) -> None:
+    """Use, from now on, only this process's share of the cores that it has in common with others of its machine.
+
+    Parameters
+    ----------
+    affinities : sequence of sequence of int
+        The :func:`affinity` of each process, this one among them.
+    own : int
+        The place of that of this process.
+    """
+    global _part, _processes
+    users = Counter(core for each in affinities for core in each)
+    _part, _processes = float(sum(Fraction(1, users[core]) for core in affinities[own])), len(affinities)
+    forget()
+
+
 def _bounds(share: float | None) -> Iterator[int]:
-    yield len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield len(affinity())
     yield numba.config.NUMBA_NUM_THREADS
+    if _part is not None:
+        yield int(_part)
     if share is not None:
-        yield int(share)
+        yield int(share / _processes)
     if "NUMBA_NUM_THREADS" not in os.environ:
         with suppress(ValueError):  # it is not set, or is no number
             yield int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])  # "4,2": of the outermost parallel region

@@ -3,6 +3,8 @@
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from ..kernels.plan import (
     COST,
     COST_BEFORE,
     COST_SCALE,
+    DROP,
     ELAPSED,
     FLOAT32,
     FORWARD,
@@ -37,7 +40,6 @@ from ..kernels.plan import (
     SECONDS_BEFORE,
     SHUFFLE,
     STEP,
-    STOPPED,
     TRANSPOSE,
     UPDATE,
     WEIGHT,
@@ -414,7 +416,8 @@ class Engine:
         `loss` is the address of the output's routine with ``losses.INNER_PRODUCT``.
         """
         with self._lock:
-            self._execute_changed(do, dA, loss=loss, summed=1, late=0)
+            with self._changed(loss=loss, divisor=1, late=0):
+                self.execute(do, self.rows, 0, 1, None, dA)
             self.has_gradients = True
 
     def jacobian(self, X: np.ndarray, loss: int) -> np.ndarray:
@@ -442,15 +445,17 @@ class Engine:
         dX = np.empty((self.rows, self.plan.sizes[0]), self.plan.dtype)
         with self._lock:
             self.reserve_dX()
-            self._execute_changed(0, None, phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX)
+            with self._changed(phase_one=inputs_of_chunk.address(self.plan.dtype), dX=dX):
+                self.execute(0, self.rows, 0, 1)
         return dX
 
-    def _execute_changed(self, do: int, Y: np.ndarray | None, **fields: Any) -> None:
-        """Do the parts `do` over the rows of the last forward pass, with fields of the job record set for this call."""
+    @contextmanager
+    def _changed(self, **fields: Any) -> Iterator[None]:
+        """Set fields of the job record for the calls of the block."""
         before = self.job.copy()
         try:
             self._set(**fields)
-            self.execute(do, self.rows, 0, 1, None, Y)
+            yield
         finally:
             self.job[:] = before
 
@@ -554,10 +559,41 @@ class Engine:
             self._set(n_steps=0)
             epochs.seconds = float(self._totals[SECONDS])
 
-    def update(self, optimizer: Optimizer, moments: np.ndarray, l2: float) -> bool:
+    def part_of_step(
+        self,
+        X: Features,
+        Y: np.ndarray,
+        weights: Weights | None,
+        optimizer: Optimizer,
+        moments: np.ndarray,
+        rows: np.ndarray,
+        m: int,
+    ) -> tuple[float, float]:
+        """Compute the part that some rows of X have in the gradients of a batch of m rows, for the next step.
+
+        Units are dropped as in that step of the optimizer, which is not made; a penalty is not added.
+
+        Parameters
+        ----------
+        rows : ndarray of uint32
+            Numbers of rows of X, at most as many as the plan's batch.
+
+        Returns
+        -------
+        cost, weight : float
+            The sums of the costs and of the weights of these rows.
+        """
+        with self._lock:
+            self.use(optimizer, moments)
+            self._place(X)  # which changes fields for later calls too, before others are changed for this one
+            with self._changed(divisor=m, late=0):
+                return self.execute(STEP & ~UPDATE, len(rows), 0, 1, X, Y, weights, rows)
+
+    def update(self, optimizer: Optimizer, moments: np.ndarray, l2: float) -> float:
         """Make one step from the gradients as they are, plus those of a penalty; they are not changed.
 
-        Return whether it could be made: not if the sum of their squares, or of those of W, is not finite.
+        Return the penalty. If it, or the sum of the squares of the gradients, is not finite, no step is made, and what
+        is returned is not finite.
         """
         gradients = self._buffers[1]
         with self._lock:
@@ -574,8 +610,7 @@ class Engine:
             if self._own_gradients is not None:
                 self._own_gradients[:] = gradients
             self._set_rates(optimizer, 1)
-            self.execute(LOSS | GRADIENTS | UPDATE, 1, 0, 1)
-            return not self._tickets[STOPPED]
+            return self.execute(LOSS | GRADIENTS | UPDATE, 1, 0, 1)[0]
 
     def _set_rates(self, optimizer: Optimizer, count: int) -> None:
         """Give the job record the learning rates of the next steps."""
@@ -623,7 +658,7 @@ class Engine:
     def gradients(self, X: Features, Y: np.ndarray, weights: Weights | None) -> float:
         """Compute J and the gradients of all rows as one batch, without dropout."""
         with self._lock:
-            cost, weight = self.execute(STEP & ~UPDATE, len(X), 0, 1, X, Y, weights)
+            cost, weight = self.execute(STEP & ~(UPDATE | DROP), len(X), 0, 1, X, Y, weights)
             return cost / weight
 
     def release(self, moments: np.ndarray | None) -> None:

@@ -488,8 +488,8 @@ class Model:
             )
         before, moments = self._optimizer, self.bind(optimizer)
         try:
-            done = self.engines.updating().update(optimizer, moments, 0.0 if self._penalized[0] else self.l2)
-            if not done:
+            penalty = self.engines.updating().update(optimizer, moments, 0.0 if self._penalized[0] else self.l2)
+            if not np.isfinite(penalty):
                 raise ValueError(
                     "the norm of the gradients, or the penalty of the weights, is beyond the range of "
                     f"{self.dtype.name}. Scale the gradients down, or look for weights that have grown too large."

@@ -51,7 +51,7 @@ class Held:
         try:
             self._restore()
         finally:
-            self._deliver()
+            self.deliver()
 
     def _restore(self) -> None:
         try:
@@ -61,14 +61,14 @@ class Held:
             self._restore()
             raise
 
-    def _deliver(self) -> None:
-        """Run the handlers of the signals received, also if one of them raises."""
+    def deliver(self) -> None:
+        """Run the handlers of the signals received so far, also if one of them raises."""
         if self._received:
             handler, number, frame = self._received.pop(0)
             try:
                 handler(number, frame)
             finally:
-                self._deliver()
+                self.deliver()
 
 
 # ---- callbacks of compiled code ----------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ _postponed: deque[int] = deque()
 class _Postponed(Held):
     """Hold back signals, and let them be raised again later."""
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
         _postponed.extend(number for _, number, _ in self._received)
         self._received = []
 

@@ -448,7 +448,7 @@ def back(record, m, X, dA, dX):
     address = reals(record, job_of(record, m, False))
     job = job_at(address)
     late = job.late
-    job.loss, job.summed, job.late, job.dX = network.inner_product, 1, 0, dX
+    job.loss, job.divisor, job.late, job.dX = network.inner_product, 1, 0, dX
     do = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS
     prepare_call(address, 1, do, m, 0, 1, X, dA, 0, 0, 0, 0, 0)
     stages = stages_in_step(job, 0)
@@ -458,6 +458,6 @@ def back(record, m, X, dA, dX):
             if dX:
                 call(network.inputs, (address, 0, stage, 0, 1, 0))
             call(job.phase_two, (address, 0, stage, 0, 1, 0))
-    job.loss, job.summed, job.late, job.dX = network.loss, 0, late, 0
+    job.loss, job.divisor, job.late, job.dX = network.loss, 0, late, 0
     put(integers(network.penalized), 0, 0)
     give_back(flag, 0)

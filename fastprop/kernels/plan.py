@@ -121,7 +121,7 @@ _JOB = [
             "totals",  # float64, see COST … COST_SCALE
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
             "by_samples",  # whether each step is a mean of its own, see `weight_in_mean` and `step_l2` in steps.py
-            "summed",  # whether gradients are sums over the samples, without 1/m
+            "divisor",  # a number that sums of gradients are divided by instead of m; 0: m
             "n_samples", "batch", "first_step", "last_step",
             "n_steps",  # of an epoch; 0: the call does not go past one
             "end_of_epoch", "records",  # the routine, and float64, a record of each epoch, see EPOCH_LOSS …
@@ -149,9 +149,10 @@ layer_at = record_of(LAYER)
 job_at = record_like(JOB)
 
 # The parts of a job: FORWARD from X (with the transposes that GRADIENTS reads: TRANSPOSE), OUTPUT of Ŷ, LOSS with the
-# output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch.
-FORWARD, TRANSPOSE, OUTPUT, LOSS, BACKWARD, GRADIENTS, UPDATE, SHUFFLE = (1 << i for i in range(8))
-STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE
+# output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch; DROP of hidden
+# units.
+FORWARD, TRANSPOSE, OUTPUT, LOSS, BACKWARD, GRADIENTS, UPDATE, SHUFFLE, DROP = (1 << i for i in range(9))
+STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE | DROP
 
 # ---- the small arrays that a job points to -----------------------------------------------------------------------
 #

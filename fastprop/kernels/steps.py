@@ -44,6 +44,7 @@ from .plan import (
     COST_BEFORE,
     COST_SCALE,
     DONE,
+    DROP,
     ELAPSED,
     EPOCH_LOSS,
     EPOCH_SECONDS,
@@ -155,9 +156,9 @@ def step_weight(job, step):
 
 @kernel
 def inverse(job, m):
-    """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing; 1 if gradients are sums."""
-    if job.summed:
-        return real(job, 1.0)
+    """Return 1/m, or 0 if all weights of a batch are 0, so that the batch changes nothing; or 1/divisor."""
+    if job.divisor:
+        return real(job, 1.0 / np.float64(job.divisor))
     return real(job, 1.0 / m) if m > 0.0 else real(job, 0.0)
 
 
@@ -272,7 +273,7 @@ def chunk_pass(address, job, work, step, chunk, first, last, thread):
     start, size = chunk_range(job, step, chunk)
     bottom = layer_at(layers, 0)
     top = layer_at(layers, n_layers - 1)
-    threshold = job.drop_threshold if do & UPDATE else np.int64(0)
+    threshold = job.drop_threshold if do & DROP else np.int64(0)
     key = dropout_key(job, step)
     sample = job.chunk_panels * LANES * chunk
     n_0 = bottom.n_prev

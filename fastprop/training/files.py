@@ -39,8 +39,8 @@ FORMAT_OF_MANY = "fastprop ensemble 1"
 OLD_FORMAT = "fastprop 1"  # which had the history's lists in its JSON
 # The fields of a file. They are written out, so that a new attribute of a class cannot change the format.
 FIT_FIELDS = (
-    "rows", "batch_size", "shuffle", "fraction", "bootstrap", "seed", "updates", "epoch", "step", "cost", "weight",
-    "seconds",
+    "rows", "batch_size", "shuffle", "fraction", "bootstrap", "shares", "seed", "updates", "epoch", "step", "cost",
+    "weight", "seconds",
 )  # fmt: skip
 HISTORY_LISTS = ("loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second")
 HISTORY_VALUES = ("best_epoch", "running_loss", "interrupted")
@@ -523,6 +523,7 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
         fraction=number("fraction", described["fraction"], least=0, below=1),
         seed=_whole("seed", described["seed"], 0, 2**62),
         bootstrap=flag("bootstrap", described.get("bootstrap", False)),  # files before ensembles have none
+        shares=[_whole("shares", share, 1) for share in described.get("shares", [])],
         updates=_whole("updates", described["updates"], 0),
         epoch=_whole("epoch", described["epoch"], 0),
         step=_whole("step", described["step"], 0),
@@ -531,6 +532,8 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
         seconds=_number("seconds", described["seconds"]),
         history=_history(described["history"], old),
     )
+    if state.shares and sum(state.shares) != state.rows:
+        raise ValueError(f"its fit had {state.rows} rows, in shares of {state.shares}.")
     if state.step > -(-state.rows // state.batch_size):
         raise ValueError(f"its fit stands at step {state.step} of epoch {state.epoch}, which it cannot.")
     if described["best"]:
@@ -601,6 +604,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], every: int | None = None):
         _safetensors()
         self.path: Path = Path(path)
+        self.on_first_rank = True
         self.every: int | None = None if every is None else whole("every", every)
         self._model: Model | None = None
 

@@ -84,11 +84,13 @@ class Course:
         resume: Any,
         metrics: Any,
         bootstrap: Any = False,
+        accumulate: Any = 1,
     ) -> "Course":
+        """Check the arguments; the sum of the gradients of some batches is that of one batch as many times as large."""
         stopping = stops.checked(early_stopping)
         return cls(
             whole("epochs", epochs),
-            whole("batch_size", batch_size),
+            whole("batch_size", batch_size) * whole("accumulate", accumulate),
             flag("shuffle", shuffle),
             stopping,
             flag("resume", resume),
@@ -115,14 +117,15 @@ class Fit:
     def __init__(self, model: Model, given: samples.Given, course: Course, callbacks: Callbacks):
         """Check what the arguments have to do with each other; nothing is changed."""
         self.model, self.given, self.course = model, given, course
+        self.shares: list[int] = []  # the rows of each process, if there are several
         self.stopping = course.stopping
         self._check_validation()
         self.after_steps, self.after_epochs = callbacks
         self.calls_late = not self.after_steps and all(hasattr(call, "epochs_left") for call in self.after_epochs)
-        self.m = len(given.X) - given.n_held_out
-        self.batch = min(course.batch_size, self.m)
-        self.n_steps = -(-self.m // self.batch)
-        self.samples = course.epochs * self.m
+        self.rows = len(given.X)
+        self.own = len(given.X) - given.n_held_out
+        self.divide(self.own)
+        self.own_batch = self.batch
         self.started = self.ended = self.over = False
         self.validation: Engine | None = None
         self.warnings: list[str] = []
@@ -138,6 +141,13 @@ class Fit:
             raise ValueError(
                 f"early_stopping is on the accuracy; {self.model.output!r} outputs are no classes. Use another monitor."
             )
+
+    def divide(self, m: int) -> None:
+        """Divide the m rows that are trained on into the batches of an epoch."""
+        self.m = m
+        self.batch = min(self.course.batch_size, m)
+        self.n_steps = -(-m // self.batch)
+        self.samples = self.course.epochs * m
 
     # ---- begin ---------------------------------------------------------------------------------------------------
 
@@ -166,8 +176,18 @@ class Fit:
     def begin(self, source: np.random.Generator) -> None:
         """Make this the network's fit; `source` is that of its seed."""
         self.state = self.resumed or FitState(
-            **self._arguments(), seed=int(source.integers(2**62)), updates=self.optimizer.steps
+            **self._arguments(),
+            shares=self.shares,
+            seed=int(source.integers(2**62)),
+            updates=self.optimizer.steps,
         )
+        if self.state.shares != self.shares:
+            self.warnings.append(
+                f"the fit to resume had its rows in {_processes(self.state.shares)}, and this one has them in "
+                f"{_processes(self.shares)}: it goes on from the beginning of epoch {self.state.epoch + 1}, with other "
+                f"batches than a fit that never stopped."
+            )
+            self.state.share_anew(self.shares)
         self.history = self.state.history
         self.history.interrupted, self.history.loss_name = False, self.model.loss_name
         self.model.fit_state = self.state
@@ -175,7 +195,7 @@ class Fit:
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments that a fit which resumes must have in common with the first."""
         return {
-            "rows": len(self.given.X),
+            "rows": self.rows,
             "batch_size": self.course.batch_size,
             "shuffle": self.course.shuffle,
             "fraction": self.given.fraction,
@@ -213,16 +233,14 @@ class Fit:
         state = self.state
         try:
             self.start(self.model.engines)
-            engine = self._engine()
-            if engine.moments is not self.moments:  # compile what the steps need, or load it from the cache
-                engine.train(*self._task(0))
+            self.prepare()
             bar.show()
             if done := self.samples_done():
                 bar.add(done)
             while self.goes_on:
                 before, epoch = self.samples_done(), state.epoch
                 if state.step < self.n_steps:
-                    self._slice()
+                    self.advance()
                 self.end_epoch_if_due()
                 bar.add(self.samples_done() - before)
                 if state.epoch > epoch:
@@ -234,6 +252,11 @@ class Fit:
             self.end()
         self.judge()
         return self.history
+
+    def prepare(self) -> None:
+        """Compile what the steps need, or load it from the cache."""
+        if self.engine().moments is not self.moments:
+            self.engine().train(*self._task(0))
 
     @property
     def goes_on(self) -> bool:
@@ -252,11 +275,12 @@ class Fit:
         """
         state = self.state
         self.engines, self.lent = engines, ExitStack()
-        self.data = self.given.of_fit(state.seed, self.course.bootstrap)
+        self.data = self.given.of_fit(self.seed, self.course.bootstrap)
         held_out = self.data.held_out
-        self.order = np.empty(self.m, np.uint32) if self.course.shuffle and self.n_steps > 1 else None  # else no order
+        shuffles = self.course.shuffle and self.n_steps > 1
+        self.order = np.empty(self.own, np.uint32) if shuffles else None
         if self.order is not None and state.step:
-            passes.shuffled(address_of(self.order), self.m, state.seed, state.epoch)
+            passes.shuffled(address_of(self.order), self.own, self.seed, state.epoch)
         if self.stopping or state.best or state.last is not None:
             with Held():
                 self._take_over()
@@ -271,8 +295,13 @@ class Fit:
         if self.stopping and self.stopping.name != "validation_loss":
             compiled = False
         self.goes_past_epochs = compiled and (held_out is None or self.validation is not None)
-        size, choice = self.model.dtype.itemsize, self._engine().fit_choices[self.batch]
-        self.pace = (pace_of or Pace)(self.model.sizes, self.batch, choice, size, measured)
+        size, choice = self.model.dtype.itemsize, self.engine().fit_choices[self.own_batch]
+        self.pace = (pace_of or Pace)(self.model.sizes, self.own_batch, choice, size, measured)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the draws from the rows."""
+        return self.state.seed
 
     def _take_over(self) -> None:
         """Go back to the last parameters of a fit to be resumed, and keep the best."""
@@ -299,14 +328,14 @@ class Fit:
         """Collect the warnings about a fit that has ended."""
         if not self.started:
             return
-        self._warn_of_a_constant()
+        self.warn_of_a_constant()
         if not arrays.is_finite(self.model.parameters):
             self.warnings.append(
                 f"the parameters are no longer finite: the last step overflowed {self.model.dtype.name}. "
                 f"{self._remedy()}, and begin with another network, or one that was saved."
             )
 
-    def _warn_of_a_constant(self) -> None:
+    def warn_of_a_constant(self) -> None:
         """Warn if the fit ended no better than the best constant prediction, the mean of Y."""
         loss, history = self.model.architecture.loss, self.history
         if not self.model.warns_of_a_constant or history.epochs < CONSTANT_EPOCHS or self.state.diverged:
@@ -325,16 +354,16 @@ class Fit:
 
     def end_epoch_if_due(self) -> None:
         """End an epoch in Python, or the one that diverged: measure the held-out data, and ask the callbacks."""
-        state, diverged, held_out = self.state, self.state.diverged, self.data.held_out
+        state, diverged = self.state, self.state.diverged
         epoch, step = state.epoch, state.step
         if step < self.n_steps and not diverged:
             return
-        measured, metrics = samples.measure(self.engines, held_out, self.course.metrics) if held_out else ({}, {})
-        speed = self._samples(step) / max(state.seconds, LEAST_SECONDS)
+        measured, metrics = self.measure()
+        speed = self.samples_in(step) / max(state.seconds, LEAST_SECONDS)
         of_epoch = {"loss": state.mean_cost, "seconds": state.seconds, "samples_per_second": speed, **measured}
         with Held():
             self._end_epochs(*({name: [value] for name, value in each.items()} for each in (of_epoch, metrics)))
-        self.ended = self._ask(self.after_epochs, epoch, diverged) or self.ended
+        self.ended = self.ask(self.after_epochs, epoch, diverged) or self.ended
         if diverged:
             self.warnings.append(
                 f"the cost is {self.history.loss[-1]} in epoch {epoch + 1}, at step {step + 1} of {self.n_steps}: "
@@ -342,14 +371,19 @@ class Fit:
                 f"{self._remedy()}."
             )
 
+    def measure(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Measure the held-out data, if there are any, by the names of the history's lists, and the metrics."""
+        held_out = self.data.held_out
+        return samples.measure(self.engines, held_out, self.course.metrics) if held_out else ({}, {})
+
     def _remedy(self) -> str:
         """Return what helps against divergence: a lower learning rate, or scaled data if X or Y is not scaled."""
         advice = scaling.advice(self.model.architecture, self.data.X, self.data.Y)
         return f"Lower the learning rate (lr is {self.optimizer.rate:g}){advice}"
 
-    def _slice(self) -> None:
+    def advance(self) -> None:
         """Train some steps in compiled code, then return to Python for the bar, Ctrl-C and the callbacks."""
-        engine, started = self._engine(), time.perf_counter()
+        engine, started = self.engine(), time.perf_counter()
         steps, threads = self.pace.next(engine.plan.threads_for(self.batch), started)
         steps = min(steps, self._steps_ahead())
         with Held():
@@ -371,18 +405,19 @@ class Fit:
     def prepare_slice(self) -> None:
         """Prepare the steps that :meth:`aim` chose as the job at the address `job`."""
         self.task = self._task(self.steps)
-        self.job = self._engine().prepare_train(self.task)
+        self.job = self.engine().prepare_train(self.task)
 
     def book_slice(self) -> range:
         """Write what that job has done into the state and the history; return the epochs that it ended."""
-        cost, weight, elapsed = self._engine().trained(self.task)
+        cost, weight, elapsed = self.engine().trained(self.task)
         seconds, ended = self._book((cost, weight), self.task.epochs, elapsed)
         del self.task
         self.pace.learn(self.steps, 1, seconds, elapsed)
         return ended
 
-    def _engine(self) -> Engine:
-        return self.engines.training(self.batch, is_sparse(self.data.X))
+    def engine(self) -> Engine:
+        """Return the engine of the steps."""
+        return self.engines.training(self.own_batch, is_sparse(self.data.X))
 
     def _steps_ahead(self) -> int:
         """Return how many steps compiled code may train before Python has to decide something."""
@@ -451,7 +486,7 @@ class Fit:
         self._end_epochs(lists, None)
         return sum(lists["seconds"])
 
-    def _samples(self, steps: int) -> int:
+    def samples_in(self, steps: int) -> int:
         """Return the number of samples in the first `steps` steps of an epoch."""
         return min(steps * self.batch, self.m)
 
@@ -460,7 +495,7 @@ class Fit:
 
     def samples_done(self) -> int:
         """Return the number of samples that were trained on, those of earlier epochs included."""
-        return self.state.epoch * self.m + self._samples(self.state.step)
+        return self.state.epoch * self.m + self.samples_in(self.state.step)
 
     def _end_epochs(self, lists: dict[str, list[float]], metrics: dict[str, list[float]] | None) -> None:
         """Write epochs into the history; reduce the rate on a plateau; compare with the best parameters.
@@ -482,7 +517,7 @@ class Fit:
     def ask_late(self, ended: range) -> None:
         """Call the callbacks that are called for epochs that compiled code has ended."""
         for epoch in ended if self.after_epochs else ():
-            self.ended = self._ask(self.after_epochs, epoch) or self.ended
+            self.ended = self.ask(self.after_epochs, epoch) or self.ended
 
     def ask_after_steps(self) -> None:
         """Call the callbacks that are due after these steps; a fit that diverged ends."""
@@ -490,9 +525,9 @@ class Fit:
         if self.state.diverged:
             self.ended = True
         elif self.after_steps:
-            self.ended = self._ask([call for k, call in self.after_steps if done % k == 0], done)
+            self.ended = self.ask([call for k, call in self.after_steps if done % k == 0], done)
 
-    def _ask(self, callbacks: Sequence[Any], count: int, diverged: bool = False) -> bool:
+    def ask(self, callbacks: Sequence[Any], count: int, diverged: bool = False) -> bool:
         """Call the callbacks, and return whether one of them ends the fit.
 
         A callback may fit the network itself, which leaves this fit as it is. A fit that diverged cannot be resumed.
@@ -530,6 +565,11 @@ class Fit:
                 self.history.best_epoch = state.best.epoch
                 parameters[:] = state.best.parameters
                 self.over = True
+
+
+def _processes(shares: Sequence[int]) -> str:
+    """Return how the rows are shared out, in words."""
+    return f"{len(shares)} processes ({', '.join(map(str, shares))})" if shares else "one process"
 
 
 def checked_callbacks(name: str, value: Any) -> tuple[list[tuple[int, Any]], list[Any]]:

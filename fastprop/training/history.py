@@ -125,6 +125,8 @@ class FitState:
     rows, batch_size, shuffle, fraction, bootstrap
         Arguments of the fit, `fraction` being the share of the rows that is held out, and `bootstrap` whether the rows
         are drawn with replacement; a fit that resumes must have the same.
+    shares : list of int
+        The rows of each of the processes that train together; empty for one process.
     seed : int
         The seed of the shuffles, and of the draws of rows.
     updates : int
@@ -146,6 +148,7 @@ class FitState:
     fraction: float
     seed: int
     bootstrap: bool = False
+    shares: list[int] = field(default_factory=list)
     updates: int = 0
     epoch: int = 0
     step: int = 0
@@ -170,6 +173,11 @@ class FitState:
         """Count the steps that the optimizer has made since the last call."""
         self.step += updates - self.updates
         self.updates = updates
+
+    def share_anew(self, shares: list[int]) -> None:
+        """Begin the epoch again, with the rows in other shares."""
+        self.shares, self.step = shares, 0
+        self.cost = self.weight = self.seconds = 0.0
 
     def end_epochs(self, lists: dict[str, list[float]], metrics: dict[str, list[float]]) -> None:
         """Write epochs into the history, by the names of its lists and of the metrics, and begin the next one."""

@@ -30,6 +30,7 @@ class CSVLog:
     >>> net.fit(X, Y, epochs=100, callbacks=[CSVLog("fit.csv")])  # doctest: +SKIP
     """
 
+    on_first_rank = True  # of the processes of a fit over MPI
     epochs_left = sys.maxsize  # it never ends a fit: it is called for many epochs after a compiled call
 
     def __init__(self, path: str | os.PathLike[str]):

@@ -21,6 +21,8 @@ def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: 
     """Return the weights of the samples, or of their outputs, multiplied by those of their classes."""
     if value is None:
         return given
+    if is_balanced(value):
+        value = balanced(class_counts(Y, architecture), architecture)
     if architecture.multilabel and not isinstance(value, Mapping):
         factor = _weights_of_labels(value, Y)
     else:
@@ -31,12 +33,7 @@ def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: 
 
 def _weights_of_classes(value: Any, Y: np.ndarray, n: int) -> np.ndarray:
     """Return the weight of each row's class, one of n."""
-    classes = arrays.classes_of(Y)
-    if classes is None:
-        raise ValueError("class_weight needs targets that are classes: labels, one-hot rows, or 0 and 1.")
-    if _is_balanced(value):
-        return _balanced(np.bincount(classes, minlength=n))[classes]
-    return _table("class_weight", value, n)[classes]
+    return _table("class_weight", value, n)[_classes(Y)]
 
 
 def _weights_of_labels(value: Any, Y: np.ndarray) -> np.ndarray:
@@ -47,9 +44,7 @@ def _weights_of_labels(value: Any, Y: np.ndarray) -> np.ndarray:
     n, has = Y.shape[1], Y == 1
     if not (has | (Y == 0) | np.isnan(Y)).all():
         raise ValueError("class_weight needs labels that are 0 or 1.")
-    if _is_balanced(value):
-        tables = [_balanced(np.array([np.sum(y == 0), np.sum(y == 1)])) for y in Y.T]
-    elif isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
         if len(value) != n:
             raise ValueError(f"class_weight has {len(value)} dictionaries; this network has {n} labels. Give as many.")
         tables = [_table(f"class_weight[{i}]", each, 2) for i, each in enumerate(value)]
@@ -62,13 +57,32 @@ def _weights_of_labels(value: Any, Y: np.ndarray) -> np.ndarray:
     return np.where(has, with_it, without)
 
 
-def _is_balanced(value: Any) -> bool:
+def _classes(Y: np.ndarray) -> np.ndarray:
+    """Return the class of each row."""
+    classes = arrays.classes_of(Y)
+    if classes is None:
+        raise ValueError("class_weight needs targets that are classes: labels, one-hot rows, or 0 and 1.")
+    return classes
+
+
+def is_balanced(value: Any) -> bool:
+    """Return whether a class_weight is "balanced"."""
     return isinstance(value, str) and value == "balanced"
 
 
-def _balanced(counts: np.ndarray) -> np.ndarray:
-    """Return the weight of each class that makes the sums of the weights of all classes equal."""
-    return counts.sum() / (max(1, np.count_nonzero(counts)) * np.maximum(counts, 1))
+def class_counts(Y: np.ndarray, architecture: Architecture) -> np.ndarray:
+    """Return the number of rows of each class, of shape (1, n); for several labels (n_L, 2), without and with each."""
+    if architecture.multilabel:
+        return np.stack([np.sum(Y == 0, axis=0), np.sum(Y == 1, axis=0)], axis=1)
+    return np.bincount(_classes(Y), minlength=architecture.n_classes)[None]
+
+
+def balanced(counts: np.ndarray, architecture: Architecture) -> Any:
+    """Return the class_weight that makes the sums of the weights of all classes equal, from :func:`class_counts`."""
+    present = np.maximum(1, np.count_nonzero(counts, axis=1, keepdims=True))
+    tables = counts.sum(axis=1, keepdims=True) / (present * np.maximum(counts, 1))
+    listed = [dict(enumerate(table)) for table in tables.tolist()]
+    return listed if architecture.multilabel else listed[0]
 
 
 def _table(name: str, value: Any, n: int) -> np.ndarray:

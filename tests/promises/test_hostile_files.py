@@ -178,8 +178,8 @@ WITH_VALID_VALUES = {
     "optimizer": {"steps", "lr", "settings", "settings.beta_1", "settings.beta_2", "settings.epsilon",
                   "settings.clip_norm"},
     "fit": {"cost", "weight", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size", "shuffle",
-            "bootstrap", "history.running_loss", "history.best_epoch", "history.interrupted", "history.metrics",
-            "best.loss", "best.epoch"},
+            "bootstrap", "shares", "history.running_loss", "history.best_epoch", "history.interrupted",
+            "history.metrics", "best.loss", "best.epoch"},
 }  # fmt: skip
 
 
@@ -203,12 +203,13 @@ def test_hostile_metadata_is_refused(part, value, good, tmp_path):
 
 @pytest.mark.parametrize("part", WITH_VALID_VALUES)
 def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
-    """Except `missing` and `dtype` of the network, and `bootstrap` of the fit, which files of 0.1.0 have not."""
+    """Except `missing` and `dtype` of the network, `bootstrap` and `shares` of the fit, which files of 0.1.0 lack."""
     length = int.from_bytes(good[:8], "little")
     for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {
         "missing",
         "dtype",
         "bootstrap",
+        "shares",
     }:
         assert refused(tmp_path / "net", with_metadata(good, part, lambda content, key=key: content.pop(key))), key
 

@@ -129,7 +129,7 @@ def test_every_extra_of_the_readme_exists():
     extras = re.search(
         r"\[project\.optional-dependencies\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.DOTALL
     )
-    assert named == {"progress", "save", "plot", "torch", "onnx", "sklearn"}
+    assert named == {"progress", "save", "plot", "torch", "onnx", "sklearn", "mpi"}
     assert named < set(re.findall(r"^(\w+) =", extras[1], re.MULTILINE))
 
 

@@ -32,6 +32,21 @@ def held_out(m=40):
     return data(CASE, m, seed=1)
 
 
+def test_batches_are_accumulated_to_one_as_many_times_as_large(rows):
+    """Bit for bit, with the batch at the end of an epoch; what is no whole number from 1 on is refused."""
+    nets = [network(CASE) for _ in range(2)]
+    histories = [
+        nets[0].fit(*rows, epochs=3, batch_size=8, accumulate=4, optimizer=Adam(0.01), rng=0),
+        nets[1].fit(*rows, epochs=3, batch_size=32, optimizer=Adam(0.01), rng=0),
+    ]
+    assert bits(nets[0].parameters) == bits(nets[1].parameters)
+    assert histories[0].loss == histories[1].loss
+    assert nets[0].optimizer.steps == 3 * 4
+    for wrong in (0, -1, 1.5, "2", None):
+        with pytest.raises((ValueError, TypeError), match="accumulate"):
+            nets[0].fit(*rows, epochs=1, accumulate=wrong)
+
+
 # ---- history -----------------------------------------------------------------------------------------------------
 
 
