@@ -112,7 +112,7 @@ class Activation(Function):
     Network((8, 32, 1), hidden=Activation('mish'), output='identity', loss='mse'): 321 parameters
     """
 
-    arguments: ClassVar[tuple[str, ...]] = ("z",)
+    arguments: tuple[str, ...] = ("z",)
     others: ClassVar[tuple[tuple[float, ...], ...]] = ((),)
     example: ClassVar[str] = "mish"
     built_in: ClassVar[dict[str, "Activation"]] = {}

@@ -82,7 +82,7 @@ class Loss(Function):
     Network((8, 32, 1), hidden='relu', output='identity', loss=Loss('logcosh')): 321 parameters
     """
 
-    arguments: ClassVar[tuple[str, ...]] = ("y_hat", "y")
+    arguments: tuple[str, ...] = ("y_hat", "y")
     others: ClassVar[tuple[tuple[float, ...], ...]] = ((0.0,), (0.3,), (1.0,))
     example: ClassVar[str] = "logcosh"
     built_in: ClassVar[dict[str, "Loss"]] = {}
