@@ -384,6 +384,7 @@ def invalid():
         ("ValueError: rank 1: batch_size is 17, and 16 on rank 0", {"batch_size": 17}),
         ("ValueError: rank 1: class_weight=", {"class_weight": "balanced"}),
         ("ValueError: rank 1: ", {"sample_weight": -np.ones(len(X))}),
+        ("ValueError: rank 1: sample_weight has weights above 1e30", {"sample_weight": np.full(len(X), 1e35)}),
         ("ValueError: rank 1: validation data is True", {"validation": (X, Y)}),
         ("ValueError: rank 1: validation is 1.5", {"validation": 1.5}),
         ("ValueError: rank 1: early_stopping", {"early_stopping": 3}),

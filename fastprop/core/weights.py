@@ -25,17 +25,20 @@ class Weights:
         The weight of each row, which is the mean over its outputs.
     outputs : ndarray of shape (m, n_L), of the network's dtype, or None
         The weight of each output; None if all outputs of a row have the weight of the row.
+    normalized : bool
+        Whether they were divided by their mean.
     """
 
     samples: np.ndarray
     outputs: np.ndarray | None = None
+    normalized: bool = False
 
     @classmethod
-    def of(cls, values: np.ndarray) -> "Weights":
+    def of(cls, values: np.ndarray, normalized: bool = False) -> "Weights":
         """Return contiguous numbers of shape (m,), (m, 1) or (m, n_L) as weights."""
         if values.ndim == 1 or values.shape[1] == 1:
-            return cls(values.reshape(-1))
-        return cls(values.mean(axis=1, dtype=np.float64).astype(values.dtype), values)
+            return cls(values.reshape(-1), normalized=normalized)
+        return cls(values.mean(axis=1, dtype=np.float64).astype(values.dtype), values, normalized)
 
     @property
     def values(self) -> np.ndarray:
@@ -72,9 +75,10 @@ def checked(sample_weight: Any, m: int, n: int, dtype: np.dtype, name: str = "sa
         )
     if w.min() < 0 or w.max() <= 0:
         raise ValueError(f"{name} lies in [{w.min():g}, {w.max():g}]; none may be negative, and not all 0.")
-    if ((w > 0) & ((w < LEAST) | (w > MOST))).any():
+    extreme = bool(((w > 0) & ((w < LEAST) | (w > MOST))).any())
+    if extreme:
         w = _normalized(w)
-    return Weights.of(w.astype(dtype, copy=False))
+    return Weights.of(w.astype(dtype, copy=False), extreme)
 
 
 def _normalized(w: np.ndarray) -> np.ndarray:

@@ -83,6 +83,7 @@ def fit(
             if counts is not None and all(each is not None for each in told):
                 class_weight = samples.balanced(np.sum(told, axis=0), net)
             given = samples.Given.checked(net, X, Y, sample_weight, class_weight, validation)
+            _check_weights(given)
             settings = Course.checked(**course)
             after_steps, after_epochs = checked_callbacks("callbacks", callbacks)
             source = model.generator if rng is None else generator(rng)
@@ -100,6 +101,16 @@ def fit(
     for text in job.warnings if ranks.rank == 0 else ():
         warn(text, RuntimeWarning, stacklevel=3)
     return history
+
+
+def _check_weights(given: samples.Given) -> None:
+    """Refuse weights that were divided by their mean, which is that of one rank alone."""
+    held_out = given.held_out and given.held_out.weights
+    for name, weights in {"sample_weight": given.weights, "validation": held_out}.items():
+        if weights is not None and weights.normalized:
+            raise ValueError(
+                f"{name} has weights above 1e30 or below 1e-30. Divide them by their mean over all ranks first."
+            )
 
 
 def _described(model: Model, given: samples.Given, course: Course, balanced: bool, optimizer: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The samples of a fit: weights of classes, rows that are held out, and what is measured on them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,7 +28,9 @@ def class_weights(value: Any, Y: np.ndarray, architecture: Architecture, given: 
     else:
         factor = _weights_of_classes(value, Y, architecture.n_classes)
     product = factor if given is None else given.times(factor)
-    return weights.checked(product, len(Y), architecture.n_weighted, architecture.dtype, "sample_weight * class_weight")
+    name = "sample_weight * class_weight"
+    result = weights.checked(product, len(Y), architecture.n_weighted, architecture.dtype, name)
+    return result and replace(result, normalized=result.normalized or (given is not None and given.normalized))
 
 
 def _weights_of_classes(value: Any, Y: np.ndarray, n: int) -> np.ndarray:
