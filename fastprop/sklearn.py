@@ -16,7 +16,8 @@ Differences:
   wrong cost more.
 - A sparse X is read as CSR and is not made dense; the sums over its entries are in another order than those of a dense
   one, so that both agree to rounding.
-- Sample weights are 0 or between 1e-30 and 1e30. Targets of a Poisson regression must not be negative.
+- Sample weights above 1e30 or below 1e-30 are divided by their mean. Targets of a Poisson regression must not be
+  negative.
 - A loss that is no longer finite ends the training at once; with early stopping the last validation score is NaN then,
   and the parameters are the best ones, or of a regression in its first epoch those from which it began.
 - `loss` may be any of :mod:`fastprop.losses`, and several quantiles of y are the outputs of one network.
