@@ -11,7 +11,7 @@ measures between the ranks. Figures are medians.
 each machine: its own samples/s over those of ranks that need not talk. A step takes the time of a rank's share of the
 batch, and that of an Allreduce of n bytes between P ranks,
 
-    2·log2(P)·latency + 2·(P − 1)/P·n/bandwidth,
+    2*log2(P)*latency + 2*(P - 1)/P*n/bandwidth,
 
 which is that of Rabenseifner's algorithm without the additions (Thakur, Rabenseifner, Gropp 2005, Optimization of
 collective communication operations in MPICH, table 1). With overlap, the gradients of each layer would travel while

@@ -329,7 +329,7 @@ class _Together:
 
     def _train_two_groups(self, held: Held) -> list[tuple[int, Fit]]:
         """Train slices of the fits until all have ended, or a signal is received; return those still to be settled."""
-        group: list[tuple[int, Fit]] = []
+        group = self._prepared(list(self._running))  # some run already if a signal was received
         trained: list[tuple[int, Fit]] = []
         while True:
             if len(group) < self._threads:  # too few to keep all threads busy

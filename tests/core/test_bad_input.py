@@ -266,7 +266,7 @@ CASES = {
     "validation of too few labels": (lambda t: t.fit(validation=(t.X, t.labels[:2])), ValueError,
                                      r"validation Y has 2 rows; .*X has 12"),
     "validation of a bad label": (lambda t: t.fit(validation=(t.X, t.labels + 9)), ValueError, r"validation Y\[0\] is"),
-    "early stopping on nothing": (lambda t: t.fit(early_stopping=3), ValueError, r"early_stopping needs validation"),
+    "early stopping on nothing": (lambda t: t.fit(early_stopping=3), ValueError, r"'validation_loss' needs valid"),
     "a patience of zero": (lambda t: t.fit(early_stopping=0, validation=(t.X, t.labels)), ValueError,
                            r"early_stopping is 0; it must be at least 1"),
     "a patience of True": (lambda t: t.fit(early_stopping=True, validation=(t.X, t.labels)), TypeError,

@@ -119,7 +119,7 @@ MANY = (
     TRAIN
     + """
 from fastprop import Ensemble, fit_many
-settings["epochs"] = 4
+settings.update(epochs=60, early_stopping=1000)  # several slices each
 def networks():
     return [Network((7, 33, 18, 3), "tanh", "softmax", rng=i, dropout=0.2 * (i % 2)) for i in range(5)]
 whole = networks()

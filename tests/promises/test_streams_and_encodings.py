@@ -323,7 +323,7 @@ RUNS = {
     "uncertainty.py": (("--networks", 2, "--epochs", 2, "--picture", "größe.png"), "matplotlib"),
     "why_backprop.py": (("--widths", 4, "--plot", "größe.png"), "matplotlib"),
 }
-OTHERS = {"train.py", "make_digits.py", "check_speed.py", "datasets.py", "numpy_training.py"}
+OTHERS = {"train.py", "make_digits.py", "check_speed.py", "datasets.py", "numpy_training.py", "distributed.py"}
 
 
 @pytest.mark.slow

@@ -483,7 +483,7 @@ REFUSED = {
         "network 4: sample_weight lies",
     ),
     "validation of one": (lambda nets: {"validation": [None, 2, None, None, None]}, TypeError, "network 1: validation"),
-    "patience": (lambda nets: {"early_stopping": 3}, ValueError, "network 0: early_stopping needs validation data"),
+    "patience": (lambda nets: {"early_stopping": 3}, ValueError, "network 0: .*'validation_loss' needs valid"),
     "epochs": (lambda nets: {"epochs": 0}, ValueError, "epochs is 0"),
     "batch": (lambda nets: {"batch_size": 0.5}, TypeError, "batch_size is 0.5"),
     "an optimizer": (lambda nets: {"optimizer": 3}, TypeError, "network 0: optimizer is 3"),
