@@ -82,6 +82,7 @@ from .network import Network
 from .optimizers import SGD, Adam, Optimizer
 from .texts import warn
 from .training.history import History
+from .training.samples import r_squared
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -719,7 +720,7 @@ class _Estimator:
             Y_hat = OUTPUTS[self.out_activation_][2](Z.astype(np.float64))
             if self._quantiles:
                 return self._d2(Y, Y_hat, weights)
-            return _r2(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
+            return r_squared(Y.astype(np.float64), Y_hat, weights) if np.isfinite(Y_hat).all() else np.nan
         right = Z.argmax(axis=1) == Y if self.out_activation_ == "softmax" else ((Z > 0) == (Y > 0)).all(axis=1)
         return float(
             np.average(right, weights=weights if weights is None or weights.ndim == 1 else weights.mean(axis=1))
@@ -774,19 +775,6 @@ def _places(net: _Network) -> np.ndarray:
         for view in net.architecture.layout.views(used, l):
             view[:] = True
     return np.flatnonzero(used)
-
-
-def _r2(Y: np.ndarray, Y_hat: np.ndarray, weights: np.ndarray | None) -> float:
-    """Compute scikit-learn's r2_score without its checks, which take longer than an epoch of a small network."""
-    if weights is not None and weights.ndim == 2:  # an output without any weight has no R²
-        known = weights.sum(axis=0) > 0
-        Y, Y_hat, weights = Y[:, known], Y_hat[:, known], weights[:, known]
-    average = partial(np.average, axis=0, weights=weights)
-    total = average((Y - average(Y)) ** 2)
-    with np.errstate(over="ignore", invalid="ignore"):  # as a training diverges
-        residual = average((Y - Y_hat) ** 2)
-    varies = total > 0
-    return float(np.mean(np.where(varies, 1 - residual / np.where(varies, total, 1), residual == 0)))
 
 
 def _constraints(parent: Any, **others: Any) -> dict[str, list[Any]]:

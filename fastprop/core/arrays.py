@@ -15,14 +15,9 @@ from ..kernels.plan import FLOAT32, FLOAT64
 from ..kernels.scan import FLOAT32_MAX, FLOAT64_MAX, MOST_SAMPLES
 from . import forms
 
-MOST: dict[np.dtype, float] = {
-    FLOAT32: FLOAT32_MAX,
-    FLOAT64: FLOAT64_MAX,
-}  # the largest finite number of each dtype of a network
-LIKE: dict[np.dtype, Any] = {
-    FLOAT32: np.float32(0),
-    FLOAT64: np.float64(0),
-}  # from which compiled functions of addresses learn the dtype
+# The largest finite number of each dtype of a network, and a number that tells it to compiled functions of addresses.
+MOST: dict[np.dtype, float] = {FLOAT32: FLOAT32_MAX, FLOAT64: FLOAT64_MAX}
+LIKE: dict[np.dtype, Any] = {FLOAT32: np.float32(0), FLOAT64: np.float64(0)}
 
 
 def is_finite(a: np.ndarray) -> bool:

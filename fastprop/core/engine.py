@@ -231,9 +231,8 @@ class Engine:
         """Fill in the fields of the job record that stay the same from call to call."""
         plan = self.plan
         parameters, gradients = self._buffers
-        self.job: np.ndarray = np.zeros(
-            len(JOB_FIELDS) + 1, np.int64
-        )  # one more: only the type of the last field is used
+        # One more than there are fields: only the type of the last one is used.
+        self.job: np.ndarray = np.zeros(len(JOB_FIELDS) + 1, np.int64)
         self.address: int = address_of(self.job)
         one, two = phases(plan)
         compile_tiles(plan.sizes, plan.vectors, plan.dtype)

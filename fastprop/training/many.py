@@ -307,9 +307,13 @@ class _Together:
                 pass
             self.bar.show()
             while waiting or running:
-                with Held() as held:
-                    trained = self._train_one_group() if self._asks else self._train_two_groups(held)
-                self._settle(trained)
+                if self._asks:
+                    with Held():
+                        group = self._train_one_group()
+                    self._settle(group)
+                else:
+                    with Held() as held:
+                        self._train_two_groups(held)
         except KeyboardInterrupt:
             for _, fit in (*running, *waiting):
                 fit.history.interrupted = fit.goes_on
@@ -327,15 +331,15 @@ class _Together:
         self._book(group)
         return group
 
-    def _train_two_groups(self, held: Held) -> list[tuple[int, Fit]]:
-        """Train slices of the fits until all have ended, or a signal is received; return those still to be settled."""
+    def _train_two_groups(self, held: Held) -> None:
+        """Train slices of the fits until all have ended, or a signal is received; all slices are booked then."""
         group = self._prepared(list(self._running))  # some run already if a signal was received
         trained: list[tuple[int, Fit]] = []
         while True:
             if len(group) < self._threads:  # too few to keep all threads busy
                 group, trained = group + self._next(trained, held), []
             if not group:
-                return []
+                return
             with self._training(group):
                 prepared = self._next(trained, held)
             group, trained = prepared, group

@@ -50,6 +50,8 @@ def test_targets_that_are_not_known_do_not_count():
     weights[::3, 0] = 0
     gaps = np.where(weights > 0, Y, np.nan)
     assert net.score(X, gaps) == pytest.approx(make("identity", 2).score(X, Y, weights))
+    none = np.column_stack([Y[:, 0], np.full(200, np.nan)])
+    assert net.score(X, none) == pytest.approx(make("identity", 2).score(X, Y, np.eye(2)[np.zeros(200, int)]))
     labels = make("sigmoid", 2, missing=True)
     right = labels.predict_classes(X).astype(float)
     right[::3, 0] = np.nan
