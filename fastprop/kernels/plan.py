@@ -103,7 +103,7 @@ LAYER = np.dtype(
             "relu", "relu_prev",  # whether this layer's activation, and that of the layer below, is a fused relu
             "shares", "shares_prev",  # number of work items of one sample's products with W and with Wᵀ
             "first_unit", "units",  # a unit of phase 2 is one block of 16 columns of dW, with all its rows
-            "first_trained", "trained",  # how many parameters are trained, with their padding: below this layer, and of it
+            "first_trained", "trained",  # how many parameters, with padding, are trained: below this layer, and of it
         )
     ]
 )  # fmt: skip

@@ -632,7 +632,7 @@ def step_l2(job, step):
 
 @kernel
 def add_penalty(job, l2, start, end):
-    """Compute dW += l2·W for the weights among the parameters start…end, except frozen ones; return Σ W² of them all."""
+    """Compute dW += l2·W for the weights start…end, except frozen ones; return Σ W² of all of them."""
     parameters = reals(job, job.parameters)
     gradients = reals(job, job.gradients)
     squares = splat(job, 0.0)
