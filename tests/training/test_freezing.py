@@ -77,7 +77,8 @@ def check_the_path(net, trainer, X, Y, optimizer, frozen, size, epochs, near, we
 @each_set
 @each_optimizer
 def test_fit_walks_the_path_of_numpy(name, frozen, dtype):
-    net, (X, Y) = freeze(network(CASE, dtype=dtype), *frozen), data(CASE, M, dtype=dtype)
+    """From a start at which no relu's Z comes within rounding of 0 on the way: there float32 and float64 fork."""
+    net, (X, Y) = freeze(network(CASE, rng=1, dtype=dtype), *frozen), data(CASE, M, dtype=dtype)
     trainer = Trainer(reference_parameters(net), CASE.hidden, CASE.output, OPTIMIZERS[name], frozen=frozen)
     check_the_path(net, trainer, X, Y, OPTIMIZERS[name].make(), frozen, 32, 10, NEAR[dtype])
 
@@ -429,13 +430,12 @@ def test_without_a_layer_to_train_a_compiled_step_is_refused_and_a_prediction_ma
     assert moved(net, before) == (0,)
 
 
-def test_without_a_layer_to_train_all_else_works(tmp_path):
+def test_without_a_layer_to_train_all_else_works():
     free, net, (X, Y) = network(NUMBERS), freeze(network(NUMBERS), 0, 1, 2), data(NUMBERS)
     assert bits(net.predict(X), net.forward(X)) == bits(free.predict(X), free.forward(X))
     assert (net.loss(X, Y), net.backward(Y)) == (free.loss(X, Y), free.backward(Y))
     report = diagnose(net, X, Y, SGD(0.1))
     assert (report.cost_after, report.rate) == (None, None)
-    assert "651" not in repr(net)
     assert f"{net.n_parameters:,} frozen" in repr(net)
 
 
