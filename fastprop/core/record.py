@@ -120,7 +120,7 @@ class Record:
             ready = SCHEDULE
         else:
             if net.frozen not in self._training:
-                self._training[net.frozen] = self._pair(net.frozen)
+                self._training.setdefault(net.frozen, self._pair(net.frozen))  # unless another thread was first
             of_rows, of_row = self._training[net.frozen]
             for engine in filter(None, (of_rows, of_row)):
                 engine.use(optimizer, moments)

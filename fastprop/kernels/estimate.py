@@ -92,9 +92,7 @@ def seconds(
 def _seconds_of_sample(weights: int, moved: int, layers: int, threads: int, size: int, train: bool) -> float:
     """Return the time for one sample: that of reading W, or in training of reading it three times and writing it once.
 
-    So often are numbers of W read or written: `moved`, of which there are `weights`.
-
-    Threads share each layer.
+    There are `weights` numbers in all W, and `moved` is how many are read or written. Threads share each layer.
     """
     bandwidth = STREAM if weights * size <= LARGEST_CACHE else FROM_MEMORY
     time = size * moved / bandwidth / threads
