@@ -45,7 +45,8 @@ class Layer:
     gradients are not computed in training, and are not part of the norm that is clipped; those of the layers below are,
     unless all of these are frozen too: then the backward pass ends above them, and a step takes less time. The cost is
     the same function as without frozen layers: the penalty l2 counts all weights. `backward` computes the gradients of
-    all layers, frozen or not. Moments of the optimizer that belong to a frozen layer stay as they are.
+    all layers, frozen or not. Moments of the optimizer that belong to a frozen layer stay as they are; its units are
+    dropped like others.
 
     A change takes effect with the next step, also in a callback of a fit; for steps in compiled code, when the network
     is next passed to it. It is part of copies, pickles and saved files. A network whose layers are all frozen predicts,
