@@ -105,7 +105,7 @@ def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], m
 
 
 def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-    """Plot the losses over the epochs, and below them the accuracy if there is one.
+    """Plot the losses over the epochs, and below them the accuracies if there are any.
 
     The axis of the losses is logarithmic if they fall by more than a factor of twenty. A dotted line marks the epoch
     whose parameters early stopping kept.
@@ -117,7 +117,7 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     path : path-like, optional
         Where the figure is saved.
     ax : Axes or sequence of two Axes, optional
-        Where to draw: the losses and the accuracy, if there is one. A single Axes takes the first panel only.
+        Where to draw: the losses and the accuracies, if there are any. A single Axes takes the first panel only.
 
     Returns
     -------
@@ -132,19 +132,17 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     """
     if not hasattr(history, "validation_accuracy"):
         raise TypeError(f"history is {history!r}; it must be a History, which fit returns.")
-    rows = 2 if history.validation_accuracy else 1
+    rows = 2 if history.accuracy or history.validation_accuracy else 1
     every = _line_axes(ax, rows, (7, 2 + 2 * rows))
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    epochs, marker = range(1, history.epochs + 1), "o" if history.epochs <= FEW_EPOCHS else ""
-    lines = [("training", history.loss, BLUE), ("validation", history.validation_loss, VERMILION)]
     losses = [loss for loss in history.loss + history.validation_loss if np.isfinite(loss)]
     if losses and 0 < FALL * min(losses) < max(losses):
         every[0].set_yscale("log")
-    _lines(every[0], epochs, [line for line in lines if line[1]], marker)
+    _draw_epochs(every[0], history, history.loss, history.validation_loss)
     every[0].set_ylabel(history.loss_name or "loss")
     for axes in every[1:]:
-        _lines(axes, epochs, [("validation", history.validation_accuracy, VERMILION)], marker)
+        _draw_epochs(axes, history, history.accuracy, history.validation_accuracy)
         axes.set_ylabel("accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     if history.best_epoch is not None:
@@ -152,6 +150,16 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     every[-1].set_xlabel("epoch")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _finished(every[0], path)
+
+
+def _draw_epochs(axes: Any, history: Any, training: list[float], validation: list[float]) -> None:
+    """Draw what was measured in the last epochs of a history, or in all of them."""
+    lines = [
+        (name, [np.nan] * (history.epochs - len(values)) + values, colour)
+        for name, values, colour in (("training", training, BLUE), ("validation", validation, VERMILION))
+        if values
+    ]
+    _lines(axes, range(1, history.epochs + 1), lines, "o" if history.epochs <= FEW_EPOCHS else "")
 
 
 def _mark_kept(every: Any, best_epoch: int, epochs: int) -> None:

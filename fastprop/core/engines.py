@@ -73,6 +73,7 @@ class Engines:
             dropout_seed=net.dropout_seed,
             check_finite=net.check_finite,
             alone=self._alone,
+            classifies=net.classifies,
         )  # fmt: skip
 
     def serve(self, others: "Engines") -> None:
