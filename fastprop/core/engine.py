@@ -13,7 +13,7 @@ from weakref import WeakSet
 import numpy as np
 
 from ..kernels import estimate
-from ..kernels.passes import gather_reals, gather_uint8
+from ..kernels.passes import gather_reals, gather_uint8, weight_right
 from ..kernels.plan import (
     ACCURACY,
     BACKWARD,
@@ -209,7 +209,7 @@ class Engine:
         self._write_job(loss)
         self._limit(None)
         self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
-        self._set(unchecked=not check_finite)
+        self._set(unchecked=not check_finite, weight_right=weight_right.address(plan.dtype) if classifies else 0)
         threshold = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
         self._set(drop_seed=dropout_seed, drop_threshold=threshold)
         if plan.sparse:

@@ -196,7 +196,7 @@ def greatest(row, n):
     return best
 
 
-@kernel
+@routine(lambda element: types.float64(*[types.CPointer(element)] * 3, types.int64))
 def weight_right(Z, Y, weight, n):
     """Return the sum of the weights of a panel's samples whose class is predicted right, as :func:`is_right` tells.
 

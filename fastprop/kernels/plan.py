@@ -116,7 +116,7 @@ _JOB = [
             "X", "Y", "labels", "weights", "output_weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
-            "panel_costs", "panel_rights",  # float64, one per panel of a chunk; see `passes.weight_right`
+            "panel_costs", "panel_rights",  # float64, one per panel of a chunk
             "updates",  # float64, the number of updates that the optimizer has made
             "totals",  # float64, see COST … COST_SCALE
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
@@ -137,7 +137,7 @@ _JOB = [
             "entries", "most_entries",  # memory of each thread for entries of a sparse X, and for how many of them
             "unchecked",  # whether X may hold NaN and infinity
             "dX", "dA0",  # where `steps.inputs_of_chunk` writes rows, and memory of each thread for a block of panels
-            "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
+            "loss", "weight_right", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )
 ]  # fmt: skip

@@ -35,7 +35,6 @@ from .passes import (
     share_right,
     shuffle,
     total_weight,
-    weight_right,
     zero_of,
 )
 from .plan import (
@@ -280,7 +279,7 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
         cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n, 0))
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost + zero)
     if job.do & ACCURACY:
-        right = weight_right(at(work, Z + shift), Y, w, n)
+        right = call_float64(job.weight_right, (at(work, Z + shift), Y, w, n))
         put(doubles(job.panel_rights), job.chunk_panels * chunk + p, right)
 
 
