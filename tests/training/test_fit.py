@@ -244,7 +244,8 @@ def test_the_history_can_be_seen(net, rows, tmp_path):
     losses, accuracy = figure.axes
     assert losses.lines[0].get_ydata().tolist() == history.loss
     assert losses.lines[1].get_ydata().tolist() == history.validation_loss
-    assert accuracy.lines[0].get_ydata().tolist() == history.validation_accuracy
+    assert accuracy.lines[0].get_ydata().tolist() == history.accuracy
+    assert accuracy.lines[1].get_ydata().tolist() == history.validation_accuracy
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
