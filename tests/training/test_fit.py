@@ -412,7 +412,7 @@ def test_a_bar_shows_the_samples_and_the_loss(net, rows, capsys):
     assert "300/300" in shown
     assert f"loss {history.loss[-1]:.4f}" in shown
     assert "epoch 3/3" in shown
-    assert "validation accuracy" in shown
+    assert f", accuracy {history.accuracy[-1]:.2%}, validation accuracy {history.validation_accuracy[-1]:.2%}" in shown
 
 
 def test_nobody_looking_sees_no_bar(net, rows, capsys):
