@@ -1,38 +1,33 @@
-"""Plots (extra ``plot``): learning curves, gradient flow, a confusion matrix, a decision boundary.
+"""Plots (extra ``plot``): learning curves and gradient flow.
 
 Each function returns a matplotlib Figure, which displays itself in a notebook, and saves it if a path is given, in the
-format of its suffix. With `ax` a plot is drawn on axes of an existing figure, which is returned as it is. A plot of two
-panels takes a sequence of two axes, the upper panel first; on a single one only the upper panel is drawn. The colours
-are those of Okabe and Ito (2008), which colour-blind people can tell apart.
+format of its suffix. With `ax` a plot is drawn on axes of an existing figure, which is returned as it is: a sequence of
+two axes, the upper panel first; on a single one only the upper panel is drawn. The colours are those of Okabe and Ito
+(2008), which colour-blind people can tell apart.
+
+Confusion matrices and decision boundaries are drawn by :class:`sklearn.metrics.ConfusionMatrixDisplay` and
+:class:`sklearn.inspection.DecisionBoundaryDisplay`, of the estimators of :mod:`fastprop.sklearn` or of predictions of a
+network, as a recipe shows.
 """
 
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .core import arrays
-from .core.model import Model
 from .distribution import missing
 
-BLUE, VERMILION, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#666666"
-COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
-MARKERS = "os^DvPX"  # 7 markers and 8 colours distinguish 56 classes
+BLUE, VERMILION, GREY = "#0072b2", "#d55e00", "#666666"
+PANELS = 2  # of a plot, at most
 FEW_EPOCHS = 20  # up to which each epoch is marked
 CLOSE = 0.08  # of an axis: the names of lines that end closer together would overlap
 BESIDE = 0.03  # of the distance of two layers: how far a cross is moved to the side
 FALL = 20  # if a loss falls by this factor, its axis is logarithmic
 MOST_NAMES = 12  # layers up to which their widths are written under the axis
 A_ROW = 3  # findings in a row of the title
-LETTER = 0.085  # inches, the width of a letter
-ENTRIES = 20  # in a column of a legend
-MOST_COUNTS = 30  # classes up to which their counts are written
-GRID = 300  # points per side at which a decision boundary is evaluated
-TINT = 0.4  # the opacity of a class's colour at a probability of 1
 
 
 def _figure(width: float, height: float) -> Any:
@@ -53,18 +48,17 @@ def _png(figure: Any) -> bytes:
     return file.getvalue()
 
 
-def _given(ax: Any, panels: int = 1) -> list[Any]:
-    """Return the axes of an existing figure that a plot of so many panels is drawn on."""
+def _given(ax: Any) -> list[Any]:
+    """Return the axes of an existing figure that a plot is drawn on."""
     try:
         from matplotlib.axes import Axes
     except ModuleNotFoundError:
         raise missing("plot", "plots need") from None
     every = list(np.ravel(np.asarray(ax, dtype=object)))
-    several = f", or a sequence of at most {panels}" if panels > 1 else ""
     if not every or not all(isinstance(axes, Axes) for axes in every):
-        raise TypeError(f"ax is {ax!r}; it must be an Axes of matplotlib{several}.")
-    if len(every) > panels:
-        raise ValueError(f"ax has {len(every)} axes; this plot takes one{several}.")
+        raise TypeError(f"ax is {ax!r}; it must be an Axes of matplotlib, or a sequence of at most {PANELS}.")
+    if len(every) > PANELS:
+        raise ValueError(f"ax has {len(every)} axes; this plot takes one, or a sequence of at most {PANELS}.")
     return every
 
 
@@ -78,7 +72,7 @@ def _finished(axes: Any, path: str | os.PathLike[str] | None) -> Any:
 
 def _line_axes(ax: Any, rows: int, size: tuple[float, float]) -> Any:
     """Return axes for lines, one above the other: those given, or those of a figure of this size."""
-    every = _figure(*size).subplots(rows, sharex=True, squeeze=False)[:, 0] if ax is None else _given(ax, 2)[:rows]
+    every = _figure(*size).subplots(rows, sharex=True, squeeze=False)[:, 0] if ax is None else _given(ax)[:rows]
     for axes in every:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -105,7 +99,7 @@ def _lines(axes: Any, x: Sequence[int], lines: Sequence[tuple[str, Any, str]], m
 
 
 def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-    """Plot the losses over the epochs, and below them the accuracy if there is one.
+    """Plot the losses over the epochs, and below them the accuracies if there are any.
 
     The axis of the losses is logarithmic if they fall by more than a factor of twenty. A dotted line marks the epoch
     whose parameters early stopping kept.
@@ -117,7 +111,7 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     path : path-like, optional
         Where the figure is saved.
     ax : Axes or sequence of two Axes, optional
-        Where to draw: the losses and the accuracy, if there is one. A single Axes takes the first panel only.
+        Where to draw: the losses and the accuracies, if there are any. A single Axes takes the first panel only.
 
     Returns
     -------
@@ -132,19 +126,17 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     """
     if not hasattr(history, "validation_accuracy"):
         raise TypeError(f"history is {history!r}; it must be a History, which fit returns.")
-    rows = 2 if history.validation_accuracy else 1
+    rows = 2 if history.accuracy or history.validation_accuracy else 1
     every = _line_axes(ax, rows, (7, 2 + 2 * rows))
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    epochs, marker = range(1, history.epochs + 1), "o" if history.epochs <= FEW_EPOCHS else ""
-    lines = [("training", history.loss, BLUE), ("validation", history.validation_loss, VERMILION)]
     losses = [loss for loss in history.loss + history.validation_loss if np.isfinite(loss)]
     if losses and 0 < FALL * min(losses) < max(losses):
         every[0].set_yscale("log")
-    _lines(every[0], epochs, [line for line in lines if line[1]], marker)
+    _draw_epochs(every[0], history, history.loss, history.validation_loss)
     every[0].set_ylabel(history.loss_name or "loss")
     for axes in every[1:]:
-        _lines(axes, epochs, [("validation", history.validation_accuracy, VERMILION)], marker)
+        _draw_epochs(axes, history, history.accuracy, history.validation_accuracy)
         axes.set_ylabel("accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     if history.best_epoch is not None:
@@ -152,6 +144,16 @@ def learning_curves(history: Any, path: str | os.PathLike[str] | None = None, ax
     every[-1].set_xlabel("epoch")
     every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return _finished(every[0], path)
+
+
+def _draw_epochs(axes: Any, history: Any, training: list[float], validation: list[float]) -> None:
+    """Draw what was measured in the last epochs of a history, or in all of them."""
+    lines = [
+        (name, [np.nan] * (history.epochs - len(values)) + values, colour)
+        for name, values, colour in (("training", training, BLUE), ("validation", validation, VERMILION))
+        if values
+    ]
+    _lines(axes, range(1, history.epochs + 1), lines, "o" if history.epochs <= FEW_EPOCHS else "")
 
 
 def _mark_kept(every: Any, best_epoch: int, epochs: int) -> None:
@@ -289,155 +291,3 @@ def _guide(axes: Any, name: str, y: float, side: str) -> None:
         fontsize="small",
         va=side,
     )
-
-
-def confusion_matrix(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-    """Plot how many samples of each true class (rows) are predicted as which class (columns).
-
-    The colours are the shares of the row.
-
-    Parameters
-    ----------
-    net : Network
-        With an output of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
-    X : array_like of shape (m, n_0)
-    Y : array_like
-        Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
-    path : path-like, optional
-        Where the figure is saved.
-    ax : Axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    ValueError, TypeError
-        If X or Y does not fit, there are no classes, or ax is no Axes.
-    """
-    X, classes, names = _of_classes(net, X, Y)
-    n = len(names)
-    counts = np.zeros((n, n), int)
-    np.add.at(counts, (classes, _probabilities(net, X).argmax(axis=1)), 1)
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side, longest = min(max(4.0, 2.5 + 0.45 * n), 11), max(map(len, names)) if n <= MOST_COUNTS else 2
-    upright, room = n * longest > 8 * side, LETTER * longest
-    axes = _figure(side + 0.8 + room, side + upright * room).add_subplot() if ax is None else _given(ax)[0]
-    axes.set(xlabel="predicted class", ylabel="true class")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    if n <= MOST_COUNTS:
-        size = min(10.0, 200 / n, 100 * (side - 1) / n / len(str(counts.max())))  # a digit is 0.64 as wide
-        for row, column in zip(*counts.nonzero()):
-            colour = "white" if shares[row, column] > 0.65 else "black"
-            axes.text(column, row, str(counts[row, column]), color=colour, ha="center", va="center", fontsize=size)
-        axes.set_xticks(range(n), names, rotation=90 if upright else 0)
-        axes.set_yticks(range(n), names)
-    axes.set_title(f"{np.trace(counts) / len(X):.1%} of {len(X):,} are right")
-    return _finished(axes, path)
-
-
-def decision_boundary(net: Model, X: Any, Y: Any, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-    """Plot the regions of the classes that a network of two inputs predicts, and the samples on them.
-
-    The colour of a region is deeper where the network is more certain.
-
-    Parameters
-    ----------
-    net : Network
-        With two inputs and an output of classes: a softmax, or one sigmoid. ``net.classes`` are their names.
-    X : array_like of shape (m, 2)
-    Y : array_like
-        Classes: integer labels (m,), one-hot rows, or 0 and 1 for a sigmoid.
-    path : path-like, optional
-        Where the figure is saved.
-    ax : Axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    ValueError, TypeError
-        If the network has other inputs or no classes, X or Y does not fit, or ax is no Axes.
-    """
-    if isinstance(net, Model) and net.sizes[0] != 2:
-        raise ValueError(f"this network has {net.sizes[0]} inputs (sizes[0]); a boundary is drawn in a plane, of 2.")
-    X, classes, names = _of_classes(net, X, Y)
-    columns = -(-len(names) // ENTRIES)
-    width = 5.8 + columns * (0.6 + LETTER * max(map(len, names)))
-    axes = _figure(width, 5).add_subplot() if ax is None else _given(ax)[0]
-    axes.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
-    colours = [COLOURS[k % len(COLOURS)] for k in range(len(names))]
-    x, y, P = _on_plane(net, X, len(names))
-    _draw_ground(axes, x, y, P, colours)
-    for k, name in enumerate(names):
-        lead = P[:, :, k] - np.delete(P, k, axis=-1).max(axis=-1)
-        if lead.min() < 0 < lead.max():
-            axes.contour(x, y, lead, levels=[0], colors="black", linewidths=0.8)
-        axes.scatter(
-            *X[classes == k].T,
-            s=np.clip(8000 / len(X), 10, 36),
-            color=colours[k],
-            marker=MARKERS[k % len(MARKERS)],
-            edgecolors="black",
-            linewidths=0.4,
-            label=name,
-        )
-    legend = axes.legend(title="class", loc="upper left", bbox_to_anchor=(1, 1), frameon=False, ncols=columns)
-    for handle in legend.legend_handles:
-        handle.set_sizes([36])
-    return _finished(axes, path)
-
-
-def _on_plane(net: Model, X: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a grid around the samples, x and y, and the probabilities of n classes on it, (GRID, GRID, n)."""
-    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
-    margin = np.where(high > low, 0.05 * (high - low), 0.5)
-    x, y = (np.linspace(*ends, GRID) for ends in zip(low - margin, high + margin))
-    return x, y, _probabilities(net, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).reshape(GRID, GRID, n)
-
-
-def _draw_ground(axes: Any, x: np.ndarray, y: np.ndarray, P: np.ndarray, colours: Sequence[str]) -> None:
-    """Tint the region of each class, deeper where its probability is higher."""
-    from matplotlib.colors import to_rgb
-
-    rgb = np.array([to_rgb(colour) for colour in colours])
-    tint = TINT * P.max(axis=-1, keepdims=True)
-    axes.imshow(
-        tint * rgb[P.argmax(axis=-1)] + 1 - tint,
-        extent=(x[0], x[-1], y[0], y[-1]),
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-    )
-
-
-def _of_classes(net: Any, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return X, the class of each row, and the names of the classes."""
-    if not isinstance(net, Model):
-        raise TypeError(f"net is {net!r}; it must be a Network.")
-    if not net.architecture.classifies:
-        raise ValueError(
-            f"this network has {net.sizes[-1]} outputs of {net.output}, which are no classes. It takes a softmax, or "
-            f"one sigmoid."
-        )
-    X, Y = replace(net.architecture, check_finite=True, missing=False).check_batch(X, Y)
-    classes = arrays.classes_of(Y)
-    if classes is None:
-        raise ValueError("Y has shares of classes; give labels, one-hot rows, or 0 and 1.")
-    return X, classes, [str(name) for name in net.classes or range(net.architecture.n_classes)]
-
-
-def _probabilities(net: Model, X: np.ndarray) -> np.ndarray:
-    """Return the probability of each class, also if the network has one output for two classes."""
-    Y_hat = net.predict(X)
-    return np.hstack([1 - Y_hat, Y_hat]) if Y_hat.shape[1] == 1 else Y_hat

@@ -692,6 +692,8 @@ class _Estimator:
             if self.verbose:
                 print(f"Loss = {J:.8f}")
             gradient = net.gradients[used].astype(np.float64, copy=False)
+            if not np.isfinite(parameters).all():
+                return np.nan, gradient  # the squares of a gradient overflowed; the search goes back, and has failed
             if not (np.isfinite(J) and np.isfinite(gradient).all()) and len(uphill):
                 return 2 * abs(lowest) + 1, -uphill  # a wall, since the line search would end at NaN
             if lowest > J:

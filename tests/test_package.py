@@ -94,7 +94,7 @@ NEW = {
     "output": ({"output": "sigmoid"}, "sigmoid_binary_crossentropy"),
     "output of classes": (
         {"output": "softmax"},
-        "softmax_activation softmax_cross_entropy fits first_label_outside",
+        "softmax_activation softmax_cross_entropy weight_right fits first_label_outside",
     ),
     "all of it": (
         {"sizes": (3, 5, 7, 2), "hidden": "tanh", "output": "softmax", "batch": 900, "optimizer": "Adam()"},

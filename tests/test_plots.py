@@ -33,16 +33,18 @@ def words(axes):
 
 
 def test_learning_curves_are_the_history(tmp_path):
-    """Losses above, the accuracy below, the kept epoch through both."""
-    history = History(loss=[2.0, 1.0, 0.5], validation_loss=[2.1, 1.2, 1.3], validation_accuracy=[0.2, 0.7, 0.6],
-                      best_epoch=1)  # fmt: skip
+    """Losses above, accuracies below, the kept epoch through both."""
+    history = History(loss=[2.0, 1.0, 0.5], accuracy=[0.1, 0.8, 0.9], validation_loss=[2.1, 1.2, 1.3],
+                      validation_accuracy=[0.2, 0.7, 0.6], best_epoch=1)  # fmt: skip
     figure = plots.learning_curves(history, tmp_path / "curves.png")
     losses, accuracy = figure.axes
     assert line(losses, "training") == ([1, 2, 3], history.loss)
     assert line(losses, "validation") == ([1, 2, 3], history.validation_loss)
+    assert line(accuracy, "training") == ([1, 2, 3], history.accuracy)
     assert line(accuracy, "validation") == ([1, 2, 3], history.validation_accuracy)
     assert (losses.get_ylabel(), accuracy.get_ylabel(), accuracy.get_xlabel()) == ("loss", "accuracy", "epoch")
     assert words(losses) == ["validation", "training", "kept: epoch 2"]
+    assert words(accuracy) == ["training", "validation"]
     for axes in (losses, accuracy):
         assert axes.lines[-1].get_xdata() == [2, 2]
     assert losses.get_yscale() == "linear"
@@ -56,6 +58,18 @@ def test_without_validation_there_is_one_line():
     assert line(axes, "training") == ([1, 2], [2.0, 1.0])
     assert words(axes) == ["training"]
     assert axes.get_xlabel() == "epoch"
+    _, accuracy = plots.learning_curves(History(loss=[2.0, 1.0], accuracy=[0.5, 0.75])).axes
+    assert line(accuracy, "training") == ([1, 2], [0.5, 0.75])
+    assert words(accuracy) == ["training"]
+
+
+def test_what_began_later_is_drawn_at_its_epochs():
+    """As in a fit that was resumed with validation data."""
+    figure = plots.learning_curves(History(loss=[3.0, 2.0, 1.0], accuracy=[0.5], validation_loss=[2.5, 1.5]))
+    for axes, name, values in ((0, "validation", [np.nan, 2.5, 1.5]), (1, "training", [np.nan, np.nan, 0.5])):
+        x, y = line(figure.axes[axes], name)
+        assert x == [1, 2, 3]
+        np.testing.assert_array_equal(y, values)
 
 
 def test_the_names_stand_apart_at_the_ends_of_the_lines():
@@ -172,117 +186,6 @@ def test_many_layers_are_numbered():
     assert not any("→" in text.get_text() for text in below.get_xticklabels())
 
 
-# ---- confusion matrix --------------------------------------------------------------------------------------------
-
-
-def chosen(n, output="softmax"):
-    """A network whose output is its input, and classes of its rows."""
-    net = Network((n, n), output=output, rng=0)
-    net.layers[0].W[:] = 10 * np.eye(n)
-    return net
-
-
-def counts(axes):
-    """Return the counts of the cells that show one, {(row, column): count}."""
-    return {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
-
-
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_the_counts_are_those_of_the_samples(one_hot, tmp_path):
-    true, predicted = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 2, 2])
-    net = chosen(3)
-    figure = plots.confusion_matrix(net, np.eye(3)[predicted], np.eye(3)[true] if one_hot else true, tmp_path / "m.png")
-    axes = figure.axes[0]
-    assert counts(axes) == {(0, 0): 3, (0, 1): 1, (1, 1): 1, (1, 2): 2}
-    np.testing.assert_allclose(axes.images[0].get_array(), [[3 / 4, 1 / 4, 0], [0, 1 / 3, 2 / 3], [0, 0, 0]])
-    assert axes.images[0].get_clim() == (0, 1)
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2"]
-    assert axes.get_title() == "57.1% of 7 are right"
-    assert (tmp_path / "m.png").read_bytes().startswith(PNG)
-
-
-def test_the_classes_have_their_names():
-    net = chosen(3)
-    net.classes = ["cat", "dog", "axolotl"]
-    axes = plots.confusion_matrix(net, np.eye(3), [0, 1, 2]).axes[0]
-    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-        assert [text.get_text() for text in labels] == net.classes
-
-
-@pytest.mark.parametrize("shape", [(4,), (4, 1)])
-def test_one_sigmoid_has_two_classes(shape):
-    net = Network((1, 1), output="sigmoid", init=lambda n, n_prev, rng: np.ones((1, 1)))
-    axes = plots.confusion_matrix(net, [[-1], [-1], [1], [0]], np.reshape([0, 1, 1, 0], shape)).axes[0]
-    assert counts(axes) == {(0, 0): 2, (1, 0): 1, (1, 1): 1}
-
-
-def test_counts_that_could_not_be_read_are_left_out():
-    n = plots.MOST_COUNTS + 1
-    figure = plots.confusion_matrix(chosen(n), np.eye(n), np.arange(n))
-    figure.draw_without_rendering()
-    assert counts(figure.axes[0]) == {}
-
-
-# ---- decision boundary -------------------------------------------------------------------------------------------
-
-
-def plane(m=60):
-    """Points of a plane, those right of the axis in class 1; and a network that knows."""
-    X = np.random.default_rng(0).uniform(-1, 1, (m, 2))
-    net = Network((2, 1), output="sigmoid", init=lambda n, n_prev, rng: np.array([[20.0, 0.0]]))
-    return net, X, (X[:, 0] > 0).astype(int)
-
-
-def test_the_boundary_is_where_the_classes_are_alike(tmp_path):
-    net, X, Y = plane()
-    net.classes = ["left", "right"]
-    figure = plots.decision_boundary(net, X, Y, tmp_path / "plane.png")
-    (axes,) = figure.axes
-    left, right = axes.collections[1::2]
-    np.testing.assert_allclose(left.get_offsets(), X[Y == 0], atol=1e-6)
-    np.testing.assert_allclose(right.get_offsets(), X[Y == 1], atol=1e-6)
-    boundary = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
-    assert np.abs(boundary[:, 0]).max() < 0.01
-    assert np.ptp(boundary[:, 1]) > 1.9
-    legend = axes.get_legend()
-    assert legend.get_title().get_text() == "class"
-    assert [text.get_text() for text in legend.get_texts()] == ["left", "right"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("X[:, 0]", "X[:, 1]")
-    assert (tmp_path / "plane.png").read_bytes().startswith(PNG)
-
-
-def test_the_ground_has_the_colour_of_its_class_and_is_paler_where_it_is_less_certain():
-    net, X, Y = plane()
-    image = plots.decision_boundary(net, X, Y).axes[0].images[0]
-    ground = np.asarray(image.get_array())
-    left, middle, right = ground[150, 0], ground[150, 150], ground[150, -1]
-    assert left[2] > left[0]  # blue
-    assert right[0] > right[2]  # vermilion
-    assert middle.min() > max(left.min(), right.min())
-    start, end = image.get_extent()[:2]
-    assert start < X[:, 0].min() < X[:, 0].max() < end
-
-
-def test_each_of_many_classes_has_a_marker_and_a_colour_of_its_own():
-    n = 10
-    X = np.random.default_rng(0).standard_normal((50, 2))
-    net, Y = Network((2, 8, n), output="softmax", rng=0), np.arange(50) % n
-    axes = plots.decision_boundary(net, X, Y).axes[0]
-    handles = axes.get_legend().legend_handles
-    looks = {(tuple(h.get_facecolor()[0]), h.get_paths()[0].vertices.tobytes()) for h in handles}
-    assert len(looks) == n
-
-
-def test_a_class_that_is_nowhere_or_everywhere_needs_no_boundary():
-    """This includes a single sample, which has no extent."""
-    net = Network((2, 3), output="softmax", init="zeros")
-    net.layers[0].b[:] = [100, 0, 0]
-    figure = plots.decision_boundary(net, [[1.0, 2.0]], [2])
-    figure.draw_without_rendering()
-    assert figure.axes[0].get_xlim() == (0.5, 1.5)
-
-
 # ---- what can be read --------------------------------------------------------------------------------------------
 
 
@@ -317,8 +220,7 @@ def curves(epochs=40, unit=1.0, above=0.0, accuracy=True, **rest):
     """Plot a fit whose validation loss ends `above` the training loss."""
     loss = unit * (0.5 + np.exp(-np.arange(epochs) / 8))
     accuracies = np.linspace(0.4, 0.97, epochs).tolist() if accuracy else []
-    history = History(loss.tolist(), validation_loss=(loss + unit * above).tolist(), validation_accuracy=accuracies,
-                      **rest)  # fmt: skip
+    history = History(loss.tolist(), accuracies[::-1], (loss + unit * above).tolist(), accuracies, **rest)
     return plots.learning_curves(history)
 
 
@@ -332,21 +234,6 @@ def flow(findings=(), **norms):
     )
     findings = tuple(Finding(kind, (1,), "", "") for kind in findings)
     return dataclasses.replace(found, layers=tuple(layers), findings=findings).plot()
-
-
-def matrix(n, m=1000, name=str):
-    """Plot n classes and m samples, of which nine in ten are right."""
-    rng, net = np.random.default_rng(0), chosen(n)
-    net.classes = [name(k) for k in range(n)]
-    true = rng.integers(n, size=m)
-    X = np.eye(n, dtype=np.float32)[np.where(rng.random(m) < 0.9, true, rng.integers(n, size=m))]
-    return plots.confusion_matrix(net, X, true)
-
-
-def boundary(n, units=(1.0, 1.0), name=str):
-    net = Network((2, 8, n), output="softmax", rng=0)
-    net.classes = [name(k) for k in range(n)]
-    return plots.decision_boundary(net, units * np.random.default_rng(0).standard_normal((200, 2)), np.arange(200) % n)
 
 
 KINDS = ("inputs not scaled", "learning rate too high", "dead units", "saturated units", "exploding gradients",
@@ -372,23 +259,10 @@ PICTURES = {
     "flow that vanishes": lambda: flow(KINDS[3:6], dZ=[1e-38, 0.1, 1]),
     **{f"flow with {n} findings": lambda n=n: flow(KINDS[:n]) for n in range(1, 8)},
     **{f"flow, {gap} apart": lambda gap=gap: flow(update=[1e-3, 1, 10**-gap]) for gap in (0, 0.1, 0.2, 0.3, 0.5)},
-    "matrix": lambda: matrix(10),
-    "matrix of two": lambda: matrix(2),
-    "matrix of two long names": lambda: matrix(2, name=("none of the diseases", "one of the diseases").__getitem__),
-    "matrix of names": lambda: matrix(6, name=("setosa", "versicolor", "virginica", "none", "two", "?").__getitem__),
-    "matrix of many long names": lambda: matrix(12, name="the class of the number {}".format),
-    "matrix of millions": lambda: matrix(10, 1_200_000),
-    "matrix of as many as are counted": lambda: matrix(plots.MOST_COUNTS, 400_000, "class {}".format),
-    "matrix of more": lambda: matrix(plots.MOST_COUNTS + 10),
-    "boundary": lambda: boundary(3),
-    "boundary of units": lambda: boundary(3, (1e6, 1e-6)),
-    "boundary of long names": lambda: boundary(3, name="the class of the number {}".format),
-    "boundary of many": lambda: boundary(30),
-    "boundary of very many": lambda: boundary(60, name="class {}".format),
 }
 
 
-@pytest.mark.parametrize("name", slow_but(["curves", "flow", "matrix", "boundary"], PICTURES))
+@pytest.mark.parametrize("name", slow_but(["curves", "flow"], PICTURES))
 def test_all_that_is_written_can_be_read(name):
     """Every text is inside the figure, and no two texts of any axes overlap."""
     assert unreadable(PICTURES[name]()) == []
@@ -413,7 +287,7 @@ def test_the_colours_can_be_told_apart_by_those_who_see_fewer():
         "deuteranopes": np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]),
         "protanopes": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
     }
-    linear = np.array([to_rgb(colour) for colour in plots.COLOURS]) ** 2.2
+    linear = np.array([to_rgb(colour) for colour in (plots.BLUE, plots.VERMILION)]) ** 2.2
     for kind, projection in seen_by.items():
         seen = np.clip(linear @ (np.linalg.inv(to_lms) @ projection @ to_lms).T, 0, 1) ** (1 / 2.2)
         distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(seen))
@@ -426,17 +300,6 @@ CASE = Case("plot", (2, 8, 3), "relu", "softmax", 20)
 BAD = {
     "no history": (lambda net, X, Y: plots.learning_curves([1.0]), TypeError, r"history is \[1.0\]; it must be"),
     "no report": (lambda net, X, Y: plots.gradient_flow(net), TypeError, r"it must be a Report, which diagnose"),
-    "no network": (lambda net, X, Y: plots.confusion_matrix(X, X, Y), TypeError, r"it must be a Network"),
-    "no network either": (lambda net, X, Y: plots.decision_boundary(X, X, Y), TypeError, r"it must be a Network"),
-    "numbers": (lambda net, X, Y: plots.confusion_matrix(Network((2, 3)), X, np.eye(3)[Y]), ValueError,
-                r"3 outputs of identity, which are no classes"),
-    "several sigmoids": (lambda net, X, Y: plots.decision_boundary(Network((2, 3), output="sigmoid"), X, np.eye(3)[Y]),
-                         ValueError, r"3 outputs of sigmoid, which are no classes"),
-    "three inputs": (lambda net, X, Y: plots.decision_boundary(Network((3, 2), output="softmax"), np.ones((9, 3)), Y),
-                     ValueError, r"this network has 3 inputs \(sizes\[0\]\)"),
-    "shares": (lambda net, X, Y: plots.confusion_matrix(net, X, np.full((20, 3), 1 / 3)), ValueError, r"Y has shares"),
-    "X too wide": (lambda net, X, Y: plots.confusion_matrix(net, np.ones((20, 4)), Y), ValueError, r"X has 4 features"),
-    "Y too short": (lambda net, X, Y: plots.decision_boundary(net, X, Y[:-1]), ValueError, r"Y has 19 rows"),
 }  # fmt: skip
 
 
@@ -457,7 +320,6 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     net, (X, Y) = network(CASE), data(CASE)
     for draw in (
         lambda: plots.learning_curves(History(loss=[1.0])), lambda: diagnose(net, X, Y, Adam()).plot(),
-        lambda: plots.confusion_matrix(net, X, Y), lambda: plots.decision_boundary(net, X, Y),
     ):  # fmt: skip
         with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib.*fastprop-cpu\[plot\]"):
             draw()

@@ -364,6 +364,29 @@ def test_the_same_warnings_as_scikit_learn(kind, settings):
     assert found[0][-1][0] is ConvergenceWarning
 
 
+@each_estimator
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("size", [1e100, 1e150, 1e200, 1e300])
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_numbers_as_large_as_these_end_as_in_scikit_learn(kind, solver, size):
+    """Both refuse them, or both keep finite parameters; lbfgs warns that it has not converged."""
+    found = []
+    for estimator in (kind, THEIRS[kind]):
+        estimator = estimator(hidden_layer_sizes=(8,), solver=solver, random_state=0, max_iter=20)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            try:
+                estimator.fit(size * X[:, :4].astype(float), y)
+            except ValueError as error:
+                found.append(str(error))
+            else:
+                assert all(np.isfinite(W).all() for W in (*estimator.coefs_, *estimator.intercepts_))
+                assert solver != "lbfgs" or "lbfgs failed to converge" in str(caught[0].message)
+                found.append("finite parameters")
+    assert found[0] == found[1]
+    assert solver != "lbfgs" or found[0] == "finite parameters"
+
+
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("schedule", ["constant", "adaptive"])
 def test_it_prints_what_scikit_learn_prints(early, schedule, capsys):
@@ -462,6 +485,35 @@ def test_a_grid_of_pipelines_on_two_processes(kind):
     alone = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
     np.testing.assert_array_equal(search.predict(X), alone.predict(X))
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], [3, 5, 8]])
+def test_scikit_learns_displays_take_the_estimators(classes):
+    """Confusion matrices and decision boundaries; the former of the predictions of a network too."""
+    pytest.importorskip("matplotlib", reason="displays need matplotlib (extra plot)")
+    from matplotlib.figure import Figure
+    from sklearn.inspection import DecisionBoundaryDisplay
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(-1, 1, (90, 2)), np.array(classes)[np.arange(90) % len(classes)]
+    estimator = MLPClassifier(8, max_iter=5, n_iter_no_change=5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(X, y)
+    expected = confusion_matrix(y, estimator.predict(X))
+    one, other, plane = Figure().subplots(3)
+    given = ConfusionMatrixDisplay.from_estimator(estimator, X, y, ax=one)
+    np.testing.assert_array_equal(given.confusion_matrix, expected)
+    assert given.display_labels.tolist() == classes
+    predictions = estimator.network_.predict_classes(X)
+    given = ConfusionMatrixDisplay.from_predictions(y, predictions, ax=other)
+    np.testing.assert_array_equal(given.confusion_matrix, expected)
+    for method in ("predict", "predict_proba"):
+        drawn = DecisionBoundaryDisplay.from_estimator(
+            estimator, X, response_method=method, eps=0.1, grid_resolution=20, ax=plane
+        )
+        assert drawn.response.shape[:2] == (20, 20)
 
 
 def test_a_validation_set_goes_through_a_pipeline():

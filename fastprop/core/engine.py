@@ -13,8 +13,9 @@ from weakref import WeakSet
 import numpy as np
 
 from ..kernels import estimate
-from ..kernels.passes import gather_reals, gather_uint8
+from ..kernels.passes import gather_reals, gather_uint8, weight_right
 from ..kernels.plan import (
+    ACCURACY,
     BACKWARD,
     COST,
     COST_BEFORE,
@@ -35,6 +36,7 @@ from ..kernels.plan import (
     N_TOTALS,
     OUTPUT,
     RECORD_LENGTH,
+    RIGHT,
     SCALE,
     SECONDS,
     SECONDS_BEFORE,
@@ -127,7 +129,7 @@ class Task(NamedTuple):
     order: np.ndarray | None
     seed: int
     epoch: int
-    sums: tuple[float, float, float]
+    sums: tuple[float, float, float, float]
     epochs: Epochs | None
 
 
@@ -153,6 +155,8 @@ class Engine:
         Whether X was checked to be finite before; if not, a step checks it together with the cost.
     alone : bool
         Whether the plan is for one thread, whatever the number of threads that calls may use.
+    classifies : bool
+        Whether the steps of a fit count right predictions.
 
     Attributes
     ----------
@@ -185,6 +189,7 @@ class Engine:
         dropout_seed: int = 0,
         check_finite: bool = True,
         alone: bool = False,
+        classifies: bool = False,
     ):
         self.plan: Plan = plan
         self.rows: int = 0
@@ -195,6 +200,7 @@ class Engine:
         self.fit_choices: defaultdict[int, Choice] = defaultdict(Choice)
         self._choices: defaultdict[tuple[int, int], Choice] = defaultdict(Choice)
         self._alone = alone
+        self._classifies = classifies
         self._available = self._threads()  # at the time of the plan; 0: the engine must not be used again
         self._l2 = l2
         self._lock = threading.Lock()
@@ -203,7 +209,7 @@ class Engine:
         self._write_job(loss)
         self._limit(None)
         self._totals[SCALE], self._totals[COST_SCALE] = scale, 1.0
-        self._set(unchecked=not check_finite)
+        self._set(unchecked=not check_finite, weight_right=weight_right.address(plan.dtype) if classifies else 0)
         threshold = min(max(round((1 - dropout) * 2**32), 1), 2**32 - 1) if dropout else 0
         self._set(drop_seed=dropout_seed, drop_threshold=threshold)
         if plan.sparse:
@@ -217,7 +223,9 @@ class Engine:
         plan = self.plan
         self.work: np.ndarray = allocate(plan.length * (plan.threads if plan.parts else 1), plan.dtype)
         self._parts = allocate(plan.parts * plan.layout.length, plan.dtype)
-        self._panel_costs = allocate(-(-plan.batch // LANES) + plan.chunk_panels, np.float64)
+        self._panel_costs, self._panel_rights = allocate(
+            2 * (-(-plan.batch // LANES) + plan.chunk_panels), np.float64
+        ).reshape(2, -1)
         self._totals = allocate(N_TOTALS, np.float64)
         self._tickets = allocate(N_TICKETS, np.int64)
         self._hyper = allocate(N_HYPER, plan.dtype)
@@ -254,6 +262,7 @@ class Engine:
             Z_panel=plan.Z_panel,
             dZ_panel=plan.dZ_panel,
             panel_costs=self._panel_costs,
+            panel_rights=self._panel_rights,
             totals=self._totals,
             batch=plan.batch,
             chunk_panels=plan.chunk_panels,
@@ -494,7 +503,7 @@ class Engine:
         order: np.ndarray | None = None,
         seed: int = 0,
         epoch: int = 0,
-        sums: tuple[float, float, float] | None = None,
+        sums: tuple[float, float, float, float] | None = None,
         epochs: Epochs | None = None,
         n_threads: int | None = None,
     ) -> tuple[float, float]:
@@ -507,7 +516,8 @@ class Engine:
         -------
         cost, weight : float
             The first two of `sums`, if given, plus the sums of the costs and of the sample weights of these steps; of
-            those of the last epoch, if the call ended others. The third is the seconds of the epoch before the call.
+            those of the last epoch, if the call ended others. The third is that of :attr:`right`, which is counted
+            only then, and the last the seconds of the epoch before the call.
         """
         with self._lock:
             do = self._begin_training(optimizer, moments, steps, order, seed, epoch, sums, epochs)
@@ -523,6 +533,11 @@ class Engine:
         prepare(self.address, do, len(task.X), *task.steps, place, *addresses(task.Y, task.weights), order, 0)
         return self.address
 
+    @property
+    def right(self) -> float:
+        """The sum of the weights of the samples whose class was predicted right, in the epoch of the last call."""
+        return float(self._totals[RIGHT])
+
     def trained(self, task: Task) -> tuple[float, float, float]:
         """Return what :meth:`train` does, and the seconds that the job took, after the call that did it."""
         self._end_training(task.sums, task.epochs)
@@ -537,7 +552,7 @@ class Engine:
         order: np.ndarray | None,
         seed: int,
         epoch: int,
-        sums: tuple[float, float, float] | None,
+        sums: tuple[float, float, float, float] | None,
         epochs: Epochs | None,
     ) -> int:
         """Write into the job what a training needs besides the arguments of a call; return the parts to do."""
@@ -548,11 +563,12 @@ class Engine:
             self._set(seed=seed, epoch=epoch)
         if sums is not None:
             self._totals[BEFORE] = sums
+            do |= ACCURACY if self._classifies else 0
         if epochs is not None:
             self._go_past_epochs(epochs)
         return do
 
-    def _end_training(self, sums: tuple[float, float, float] | None, epochs: Epochs | None) -> None:
+    def _end_training(self, sums: tuple[float, float, float, float] | None, epochs: Epochs | None) -> None:
         """Let the next call begin at zero, and end with its last step."""
         if sums is not None:
             self._totals[BEFORE] = 0.0
@@ -582,13 +598,14 @@ class Engine:
         Returns
         -------
         cost, weight : float
-            The sums of the costs and of the weights of these rows.
+            The sums of the costs and of the weights of these rows; :attr:`right` is that of those that are right.
         """
         with self._lock:
             self.use(optimizer, moments)
             self._place(X)  # which changes fields for later calls too, before others are changed for this one
             with self._changed(divisor=m, late=0):
-                return self.execute(STEP & ~UPDATE, len(rows), 0, 1, X, Y, weights, rows)
+                do = STEP & ~UPDATE | (ACCURACY if self._classifies else 0)
+                return self.execute(do, len(rows), 0, 1, X, Y, weights, rows)
 
     def update(self, optimizer: Optimizer, moments: np.ndarray, l2: float) -> float:
         """Make one step from the gradients as they are, plus those of a penalty; they are not changed.

@@ -83,6 +83,7 @@ class Engines:
             dropout_seed=net.dropout_seed,
             check_finite=net.check_finite,
             alone=self._alone,
+            classifies=net.classifies and train,
         )  # fmt: skip
 
     def serve(self, others: "Engines") -> None:

@@ -28,6 +28,8 @@ from .simd import (
     store,
     store_first,
     total,
+    where,
+    wide,
 )
 from .tiles import transpose_tile
 
@@ -192,6 +194,26 @@ def greatest(row, n):
         if get(row, k) > get(row, best):
             best = np.int64(k)
     return best
+
+
+@routine(lambda element: types.float64(*[types.CPointer(element)] * 3, types.int64))
+def weight_right(Z, Y, weight, n):
+    """Return the sum of the weights of a panel's samples whose class is predicted right, as :func:`is_right` tells.
+
+    Z, Y [n][16], weight [16]. Z of a softmax is in the order of Ŷ, and a sigmoid is above 0.5 where Z is above 0.
+    """
+    z, y = load(Z, 0), load(Y, 0)
+    if n == 1:
+        right = where(z > 0.0, where(y > 0.5, 1.0, 0.0), where(y > 0.5, 0.0, 1.0))
+        return total(wide(load(weight, 0) * right))
+    right = splat(Z, 1.0)  # whether the greatest of the outputs so far, and of the targets so far, are the same ones
+    greatest_z, greatest_y = z, y
+    for i in range(1, n):
+        z, y = load(Z, LANES * i), load(Y, LANES * i)
+        right = where(z > greatest_z, where(y > greatest_y, 1.0, 0.0), where(y > greatest_y, 0.0, right))
+        greatest_z = where(z > greatest_z, z, greatest_z)
+        greatest_y = where(y > greatest_y, y, greatest_y)
+    return total(wide(load(weight, 0) * right))
 
 
 @kernel

@@ -118,7 +118,7 @@ _JOB = [
             "X", "Y", "labels", "weights", "output_weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
             "Y_panels", "weight_panels", "Z_panel", "dZ_panel",  # offsets in the workspace; the last two with vectors
-            "panel_costs",  # float64, one per panel of a chunk
+            "panel_costs", "panel_rights",  # float64, one per panel of a chunk
             "updates",  # float64, the number of updates that the optimizer has made
             "totals",  # float64, see COST … COST_SCALE
             "late",  # float64, for clipping and penalty, see MAX_NORM, L2, SUMS; 0: neither
@@ -139,7 +139,7 @@ _JOB = [
             "entries", "most_entries",  # memory of each thread for entries of a sparse X, and for how many of them
             "unchecked",  # whether X may hold NaN and infinity
             "dX", "dA0",  # where `steps.inputs_of_chunk` writes rows, and memory of each thread for a block of panels
-            "loss", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
+            "loss", "weight_right", "update", "prepare", "settings", "hyper", "rates", "rate_stride", "fused",
             "seed", "epoch",
         )
 ]  # fmt: skip
@@ -152,8 +152,8 @@ job_at = record_like(JOB)
 
 # The parts of a job: FORWARD from X (with the transposes that GRADIENTS reads: TRANSPOSE), OUTPUT of Ŷ, LOSS with the
 # output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch; DROP of hidden
-# units.
-FORWARD, TRANSPOSE, OUTPUT, LOSS, BACKWARD, GRADIENTS, UPDATE, SHUFFLE, DROP = (1 << i for i in range(9))
+# units; ACCURACY, with LOSS, to count right predictions.
+FORWARD, TRANSPOSE, OUTPUT, LOSS, BACKWARD, GRADIENTS, UPDATE, SHUFFLE, DROP, ACCURACY = (1 << i for i in range(10))
 STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE | DROP
 
 # ---- the small arrays that a job points to -----------------------------------------------------------------------
@@ -161,20 +161,20 @@ STEP = FORWARD | TRANSPOSE | LOSS | BACKWARD | GRADIENTS | UPDATE | DROP
 # The job record itself is only read while it runs, so that its cache lines stay in the cache of every thread. The
 # values that change are in these arrays.
 
-# `totals`, float64: the sum of the costs and the sum of the sample weights so far; the factor that X is multiplied by;
-# the number of updates before the call; the values of the two sums, and the seconds of the epoch, before the call; the
-# factor of the cost, which is applied without the penalty and after the derivative; the number of updates before step 0
-# of the epoch; the time at which the epoch began, if measurements had taken none; the seconds of the epoch by the end
-# of the call; the cost of held-out samples below which the parameters are better, and by how much it lies below the
-# least one; and the seconds of a job that was claimed, from its beginning to its
-# end.
-(COST, WEIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, SECONDS_BEFORE, COST_SCALE, UPDATES_BEFORE_EPOCH,
- STARTED, SECONDS, LEAST_COST, MIN_DELTA, ELAPSED) = range(14)  # fmt: skip
+# `totals`, float64: the sum of the costs, that of the sample weights, and that of the weights of the samples whose
+# class was predicted right, so far; the factor that X is multiplied by; the number of updates before the call; the
+# values of the three sums, and the seconds of the epoch, before the call; the factor of the cost, which is applied
+# without the penalty and after the derivative; the number of updates before step 0 of the epoch; the time at which the
+# epoch began, if measurements had taken none; the seconds of the epoch by the end of the call; the cost of held-out
+# samples below which the parameters are better, and by how much it lies below the least one; and the seconds of a job
+# that was claimed, from its beginning to its end.
+(COST, WEIGHT, RIGHT, SCALE, UPDATES_BEFORE, COST_BEFORE, WEIGHT_BEFORE, RIGHT_BEFORE, SECONDS_BEFORE, COST_SCALE,
+ UPDATES_BEFORE_EPOCH, STARTED, SECONDS, LEAST_COST, MIN_DELTA, ELAPSED) = range(16)  # fmt: skip
 N_TOTALS = 16
 
-# `records`, float64: of each epoch that a call ends, the mean cost, the seconds of training and the samples per second,
-# and of held-out samples the cost and the share of right predictions.
-EPOCH_LOSS, EPOCH_SECONDS, EPOCH_SPEED, HELD_OUT_COST, HELD_OUT_ACCURACY = range(5)
+# `records`, float64: of each epoch that a call ends, the mean cost, the share of right predictions, the seconds of
+# training and the samples per second, and of held-out samples the cost and the share of right predictions.
+EPOCH_LOSS, EPOCH_ACCURACY, EPOCH_SECONDS, EPOCH_SPEED, HELD_OUT_COST, HELD_OUT_ACCURACY = range(6)
 RECORD_LENGTH = 8
 
 # `tickets`, int64: the next ticket, the number of work items done, and whether the job has stopped, each on a cache

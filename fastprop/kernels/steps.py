@@ -39,6 +39,7 @@ from .passes import (
     zero_of,
 )
 from .plan import (
+    ACCURACY,
     BACKWARD,
     COLUMN_BLOCK,
     COST,
@@ -47,6 +48,7 @@ from .plan import (
     DONE,
     DROP,
     ELAPSED,
+    EPOCH_ACCURACY,
     EPOCH_LOSS,
     EPOCH_SECONDS,
     EPOCH_SPEED,
@@ -63,6 +65,8 @@ from .plan import (
     NEXT,
     OUTPUT,
     RECORD_LENGTH,
+    RIGHT,
+    RIGHT_BEFORE,
     SCALE,
     SECONDS,
     SECONDS_BEFORE,
@@ -201,16 +205,29 @@ def weight_in_mean(job, step, m):
 
 
 @kernel
-def add_cost(job, step, m, first, panels):
-    """Add the costs of some panels of a step to the totals, and with the step's first panel its weight."""
-    totals = doubles(job.totals)
-    cost = 0.0
-    weight = weight_in_mean(job, step, m)
+def sum_of_panels(values, first, panels):
+    """Return the sum of the values of some panels; `values` is an address."""
+    result = 0.0
     for p in range(first, first + panels):
-        cost += get(doubles(job.panel_costs), p)
+        result += get(doubles(values), p)
+    return result
+
+
+@kernel
+def add_cost(job, step, m, first, panels):
+    """Add the costs of some panels of a step, and what is right of them, to the totals.
+
+    With the step's first panel, its weight is added too.
+    """
+    totals = doubles(job.totals)
+    cost = sum_of_panels(job.panel_costs, first, panels)
+    right = sum_of_panels(job.panel_rights, first, panels) if job.do & ACCURACY else 0.0
+    weight = weight_in_mean(job, step, m)
     if job.by_samples and m > 0.0:
         cost *= weight / m
+        right *= weight / m
     put(totals, COST, get(totals, COST) + cost * get(totals, COST_SCALE))
+    put(totals, RIGHT, get(totals, RIGHT) + right)
     if first == 0:
         put(totals, WEIGHT, get(totals, WEIGHT) + weight)
 
@@ -240,7 +257,7 @@ def cost_by_outputs(job, start, count, dZ, Z, Y, w, n):
 
 @kernel
 def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
-    """Compute the cost and the output's dZ of one panel.
+    """Compute the cost and the output's dZ of one panel, and if asked for the weight of what is right.
 
     `zero` is added to the cost: 0, or NaN if X is not finite, since the tanh of infinity is finite, but dW is not; nor
     is 0·NaN of a sample of weight 0.
@@ -262,6 +279,9 @@ def panel_cost(job, work, chunk, p, start, count, dZ, Z, n, zero):
         gather_weights(w, job.weights, job.order, start, count)
         cost = call_float64(job.loss, (at(work, dZ + shift), at(work, Z + shift), Y, w, n, 0))
     put(doubles(job.panel_costs), job.chunk_panels * chunk + p, cost + zero)
+    if job.do & ACCURACY:
+        right = call_float64(job.weight_right, (at(work, Z + shift), Y, w, n))
+        put(doubles(job.panel_rights), job.chunk_panels * chunk + p, right)
 
 
 @kernel
@@ -782,10 +802,7 @@ def cost_range(job, step, chunk):
 def sum_of_costs(job, step, chunk):
     """Return the sum of the panel costs of :func:`cost_range`."""
     first, last = cost_range(job, step, chunk)
-    cost = 0.0
-    for p in range(first, last):
-        cost += get(doubles(job.panel_costs), p)
-    return cost
+    return sum_of_panels(job.panel_costs, first, last - first)
 
 
 @kernel
@@ -885,10 +902,13 @@ def end_of_epoch(address, epoch, chunk, item, count, thread):
     record = at(doubles(job.records), RECORD_LENGTH * (epoch - job.epoch))
     weight, seconds = get(totals, WEIGHT), clock() - get(totals, STARTED)
     put(record, EPOCH_LOSS, get(totals, COST) / weight if weight != 0.0 else 0.0)
+    # min: RIGHT is added up in another order, and may exceed WEIGHT by its rounding
+    put(record, EPOCH_ACCURACY, min(get(totals, RIGHT), weight) / weight if weight != 0.0 else 0.0)
     put(record, EPOCH_SECONDS, seconds)
     put(record, EPOCH_SPEED, np.float64(job.n_samples) / max(seconds, LEAST_SECONDS))
     put(totals, COST, 0.0)
     put(totals, WEIGHT, 0.0)
+    put(totals, RIGHT, 0.0)
     put(totals, UPDATES_BEFORE_EPOCH, get(doubles(job.updates), 0))
     if job.validation:
         measure(job, record)
@@ -924,6 +944,7 @@ def reset(job):
     updates = get(doubles(job.updates), 0)
     put(totals, COST, get(totals, COST_BEFORE))
     put(totals, WEIGHT, get(totals, WEIGHT_BEFORE))
+    put(totals, RIGHT, get(totals, RIGHT_BEFORE))
     put(totals, UPDATES_BEFORE, updates)
     put(totals, UPDATES_BEFORE_EPOCH, updates - np.float64(job.first_step))
     put(tickets, NEXT, 0)

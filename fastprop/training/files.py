@@ -40,9 +40,11 @@ OLD_FORMAT = "fastprop 1"  # which had the history's lists in its JSON
 # The fields of a file. They are written out, so that a new attribute of a class cannot change the format.
 FIT_FIELDS = (
     "rows", "batch_size", "shuffle", "fraction", "bootstrap", "shares", "seed", "updates", "epoch", "step", "cost",
-    "weight", "seconds",
+    "weight", "right", "seconds",
 )  # fmt: skip
-HISTORY_LISTS = ("loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second")
+LISTS_OF_OLD = ("loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second")
+HISTORY_LISTS = (*LISTS_OF_OLD, "accuracy")
+ALWAYS = ("loss", "seconds", "samples_per_second")  # the lists that every fit has
 HISTORY_VALUES = ("best_epoch", "running_loss", "interrupted")
 GENERATORS = ("PCG64", "PCG64DXSM")  # whose state consists of integers only
 MOST_JSON = 2 * 10**7  # characters: parsed, nested lists take nearly 30 times their text
@@ -356,7 +358,7 @@ class _Contents:
             checked_classes("classes", network["classes"], max(2, sizes[-1])),
             None if optimizer is None else _optimizer(optimizer),
             None if fit is None else _fit_state(fit, old),
-            HISTORY_LISTS if fit is not None and not old else (),
+            () if fit is None or old else HISTORY_LISTS if "right" in fit else LISTS_OF_OLD,
         )
 
     def prefixes(self) -> list[str]:
@@ -410,10 +412,10 @@ def _with_arrays(state: FitState, file: Any, net: Architecture, lists: Sequence[
 
 
 def _check_lengths(state: FitState) -> None:
-    """Check that the history's lists are as long as the fit, or shorter if validation began later."""
+    """Check that the history's lists are as long as the fit, or shorter if they began later."""
     for name in HISTORY_LISTS:
         length = len(getattr(state.history, name))
-        if length > state.epoch or (length < state.epoch and not name.startswith("validation")):
+        if length > state.epoch or (length < state.epoch and name in ALWAYS):
             raise ValueError(f"history.{name} has {length} values; its fit stands at epoch {state.epoch}.")
     for name, values in state.history.metrics.items():
         if len(values) > state.epoch:
@@ -516,7 +518,8 @@ def _optimizer(described: dict[str, Any]) -> Optimizer:
 def _fit_state(described: dict[str, Any], old: bool) -> FitState:
     """Return where the fit stands, with empty arrays in the place of its best and last parameters.
 
-    In the `old` format the history's lists are part of the description.
+    In the `old` format the history's lists are part of the description. Files before accuracies do not have what was
+    right in the epoch so far.
     """
     state = FitState(
         rows=_whole("rows", described["rows"], 1),
@@ -531,6 +534,7 @@ def _fit_state(described: dict[str, Any], old: bool) -> FitState:
         step=_whole("step", described["step"], 0),
         cost=_number("cost", described["cost"]),
         weight=_number("weight", described["weight"]),
+        right=_any_number("right", described.get("right", math.nan if described["step"] else 0.0)),
         seconds=_number("seconds", described["seconds"]),
         history=_history(described["history"], old),
     )
@@ -553,7 +557,7 @@ def _metrics(described: Any) -> dict[str, list[float]]:
 
 
 def _history(described: dict[str, Any], old: bool) -> History:
-    if set(described) - {"metrics"} != {*HISTORY_VALUES, *(HISTORY_LISTS if old else ())}:
+    if set(described) - {"metrics"} != {*HISTORY_VALUES, *(LISTS_OF_OLD if old else ())}:
         raise ValueError(f"its history has {sorted(described)}.")
     best_epoch = described["best_epoch"]
     history = History(
@@ -562,7 +566,7 @@ def _history(described: dict[str, Any], old: bool) -> History:
         interrupted=flag("interrupted", described["interrupted"]),
         metrics=_metrics(described.get("metrics", {})),  # files before metrics have none
     )
-    for name in HISTORY_LISTS if old else ():
+    for name in LISTS_OF_OLD if old else ():
         setattr(history, name, [_any_number(f"history.{name}", x) for x in described[name]])
     return history
 

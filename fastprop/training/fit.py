@@ -17,7 +17,6 @@ from ..core.model import Model
 from ..core.sparse import is_sparse
 from ..kernels import passes
 from ..kernels.interrupts import Held
-from ..kernels.plan import HELD_OUT_COST
 from ..kernels.scan import address_of
 from ..kernels.steps import LEAST_SECONDS
 from ..optimizers import Adam, Optimizer
@@ -31,7 +30,7 @@ from .progress import Progress
 from .stopping import EarlyStopping, Metric
 
 # The lists of a history by the columns of records of epochs.
-RECORDED = ("loss", "seconds", "samples_per_second", "validation_loss", "validation_accuracy")
+RECORDED = ("loss", "accuracy", "seconds", "samples_per_second", "validation_loss", "validation_accuracy")
 CONSTANT_EPOCHS = 10  # after which a fit should be better than a constant prediction
 
 
@@ -135,10 +134,11 @@ class Fit:
         """Refuse what needs held-out data, or their accuracy, without them."""
         stopping, metrics = self.stopping, self.course.metrics
         monitored = "loss" if stopping is None else stopping.name
-        if self.given.held_out is None and not self.given.n_held_out and (metrics or monitored != "loss"):
-            what = f"early_stopping on {monitored!r} needs" if monitored != "loss" else "metrics need"
+        of_training = monitored in ("loss", "accuracy")
+        if self.given.held_out is None and not self.given.n_held_out and (metrics or not of_training):
+            what = "metrics need" if of_training else f"early_stopping on {monitored!r} needs"
             raise ValueError(f"{what} validation data. Pass validation=(X, Y) or a fraction too.")
-        if monitored == "validation_accuracy" and not self.model.architecture.classifies:
+        if monitored in ("accuracy", "validation_accuracy") and not self.model.architecture.classifies:
             raise ValueError(
                 f"early_stopping is on the accuracy; {self.model.output!r} outputs are no classes. Use another monitor."
             )
@@ -362,6 +362,8 @@ class Fit:
         measured, metrics = self.measure()
         speed = self.samples_in(step) / max(state.seconds, LEAST_SECONDS)
         of_epoch = {"loss": state.mean_cost, "seconds": state.seconds, "samples_per_second": speed, **measured}
+        if self.model.architecture.classifies:
+            of_epoch["accuracy"] = state.accuracy
         with Held():
             self._end_epochs(*({name: [value] for name, value in each.items()} for each in (of_epoch, metrics)))
         self.ended = self.ask(self.after_epochs, epoch, diverged) or self.ended
@@ -389,7 +391,7 @@ class Fit:
         steps = min(steps, self._steps_ahead())
         with Held():
             task = self._task(steps)
-            sums = engine.train(*task, n_threads=threads)
+            sums = *engine.train(*task, n_threads=threads), engine.right
             elapsed = time.perf_counter() - started
             seconds, ended = self._book(sums, task.epochs, elapsed)
             self.ask_late(ended)
@@ -410,8 +412,9 @@ class Fit:
 
     def book_slice(self) -> range:
         """Write what that job has done into the state and the history; return the epochs that it ended."""
-        cost, weight, elapsed = self.engine().trained(self.task)
-        seconds, ended = self._book((cost, weight), self.task.epochs, elapsed)
+        engine = self.engine()
+        cost, weight, elapsed = engine.trained(self.task)
+        seconds, ended = self._book((cost, weight, engine.right), self.task.epochs, elapsed)
         del self.task
         self.pace.learn(self.steps, 1, seconds, elapsed)
         return ended
@@ -440,7 +443,7 @@ class Fit:
         epochs = self._epochs_of(state.step + steps) if steps and self.goes_past_epochs else None
         return Task(
             data.X, data.Y, data.weights, self.optimizer, self.moments, (state.step, state.step + steps), self.order,
-            state.seed, state.epoch, (state.cost, state.weight, state.seconds), epochs,
+            state.seed, state.epoch, (state.cost, state.weight, state.right, state.seconds), epochs,
         )  # fmt: skip
 
     def _epochs_ahead(self) -> int:
@@ -462,7 +465,7 @@ class Fit:
             return Epochs(self.n_steps, count, self.validation)
         return Epochs(self.n_steps, count, self.validation, best.parameters, best.loss, stopping.min_delta)
 
-    def _book(self, sums: tuple[float, float], epochs: Epochs | None, seconds: float) -> tuple[float, range]:
+    def _book(self, sums: tuple[float, float, float], epochs: Epochs | None, seconds: float) -> tuple[float, range]:
         """Write what a call has done into the state and the history.
 
         Divergence may have ended it early: its optimizer counts the steps. `seconds` is the duration of the call.
@@ -482,15 +485,19 @@ class Fit:
             state.step, state.seconds = step, epochs.seconds
         else:
             state.seconds += seconds
-        state.cost, state.weight = sums
+        state.cost, state.weight, state.right = sums
         nothing_since = state.epoch > first and not state.step and not state.diverged
         self.history.running_loss = self.history.loss[-1] if nothing_since else state.mean_cost
         return seconds, range(first, state.epoch)
 
     def _book_epochs(self, records: np.ndarray) -> float:
         """Write epochs into the history that compiled code has ended; return the seconds that their training took."""
-        count = len(RECORDED) if self.model.architecture.classifies else HELD_OUT_COST + 1
-        lists = dict(zip(RECORDED, records.T[: count if self.validation else HELD_OUT_COST].tolist(), strict=False))
+        lists = {
+            name: values.tolist()
+            for name, values in zip(RECORDED, records.T, strict=False)
+            if (self.validation or "validation" not in name)
+            and (self.model.architecture.classifies or "accuracy" not in name)
+        }
         self._end_epochs(lists, None)
         return sum(lists["seconds"])
 
@@ -551,6 +558,8 @@ class Fit:
         """Return the last epoch in a few words."""
         history = self.history
         parts = [f"epoch {history.epochs}/{self.course.epochs}", f"loss {history.loss[-1]:.4f}"]
+        if history.accuracy:
+            parts.append(f"accuracy {history.accuracy[-1]:.2%}")
         if history.validation_accuracy:
             parts.append(f"validation accuracy {history.validation_accuracy[-1]:.2%}")
         elif history.validation_loss:

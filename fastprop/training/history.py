@@ -21,6 +21,9 @@ class History:
     ----------
     loss : list of float
         The mean cost J of each epoch over its samples, each taken before the step that used it.
+    accuracy : list of float
+        If the targets are classes: the share of each epoch's samples, by weight, whose class was predicted right, each
+        before the step that used it, and with the hidden units that the step dropped.
     validation_loss, validation_accuracy : list of float
         After each epoch, if validation data was given; the accuracy if the targets are classes.
     seconds : list of float
@@ -39,6 +42,7 @@ class History:
     """
 
     loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -55,8 +59,8 @@ class History:
         return len(self.loss)
 
     def lists(self) -> dict[str, list[float]]:
-        """Return the losses, the accuracy and the metrics, by their names."""
-        names = ("loss", "validation_loss", "validation_accuracy")
+        """Return the losses, the accuracies and the metrics, by their names."""
+        names = ("loss", "accuracy", "validation_loss", "validation_accuracy")
         return {name: getattr(self, name) for name in names} | self.metrics
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class History:
         return asdict(self)
 
     def plot(self, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
-        """Plot losses and accuracy over the epochs with :func:`fastprop.plots.learning_curves` (extra ``plot``)."""
+        """Plot losses and accuracies over the epochs with :func:`fastprop.plots.learning_curves` (extra ``plot``)."""
         return plots.learning_curves(self, path, ax)
 
     def __repr__(self) -> str:
@@ -82,7 +86,10 @@ class History:
         shown |= {self.best_epoch} & {*range(self.epochs)}
         rows = [
             [f"{epoch} (best)" if epoch == self.best_epoch else str(epoch)]
-            + [f"{values[epoch]:.4g}" if epoch < len(values) else "" for values in columns.values()]
+            + [
+                f"{values[epoch - self.epochs]:.4g}" if epoch >= self.epochs - len(values) else ""
+                for values in columns.values()
+            ]
             for epoch in sorted(shown)
         ]
         head = ["epoch", *(name.replace("_", " ") for name in columns)]
@@ -133,8 +140,9 @@ class FitState:
         The number of steps of the optimizer by then.
     epoch, step : int
         The next ones.
-    cost, weight, seconds : float
-        Sums over the steps of the current epoch.
+    cost, weight, right, seconds : float
+        Sums over the steps of the current epoch: `right` is that of the weights of the samples whose class was
+        predicted right, NaN if the first of these steps did not count it.
     history : History
     best : Best or None
         With early stopping.
@@ -154,6 +162,7 @@ class FitState:
     step: int = 0
     cost: float = 0.0
     weight: float = 0.0
+    right: float = 0.0
     seconds: float = 0.0
     history: History = field(default_factory=History)
     best: Best | None = None
@@ -169,6 +178,11 @@ class FitState:
         """The mean cost of the current epoch so far; 0 if all its samples have a weight of 0."""
         return self.cost / self.weight if self.weight else 0.0
 
+    @property
+    def accuracy(self) -> float:
+        """The share of right predictions in the current epoch so far, if the targets are classes."""
+        return min(self.right, self.weight) / self.weight if self.weight else 0.0
+
     def count(self, updates: int) -> None:
         """Count the steps that the optimizer has made since the last call."""
         self.step += updates - self.updates
@@ -177,7 +191,7 @@ class FitState:
     def share_anew(self, shares: list[int]) -> None:
         """Begin the epoch again, with the rows in other shares."""
         self.shares, self.step = shares, 0
-        self.cost = self.weight = self.seconds = 0.0
+        self.cost = self.weight = self.right = self.seconds = 0.0
 
     def end_epochs(self, lists: dict[str, list[float]], metrics: dict[str, list[float]]) -> None:
         """Write epochs into the history, by the names of its lists and of the metrics, and begin the next one."""
@@ -186,4 +200,4 @@ class FitState:
         for name, values in metrics.items():
             self.history.metrics.setdefault(name, []).extend(values)
         self.epoch, self.step = self.epoch + len(lists["loss"]), 0
-        self.cost = self.weight = self.seconds = 0.0
+        self.cost = self.weight = self.right = self.seconds = 0.0

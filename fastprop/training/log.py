@@ -12,7 +12,7 @@ from .history import History
 class CSVLog:
     """A callback of ``fit`` that writes each epoch as a row of a CSV file, for spreadsheets, pandas and plots.
 
-    The columns are the epoch, from 1, the losses, the accuracy and the metrics that the history has, and the seconds.
+    The columns are the epoch, from 1, the losses, the accuracies and the metrics that the history has, and the seconds.
     The file of a fit that is resumed also has the epochs before.
 
     Parameters

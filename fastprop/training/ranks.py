@@ -239,7 +239,7 @@ class Sums:
     dtype : numpy.dtype
     """
 
-    NUMBERS = 3
+    NUMBERS = 4
 
     def __init__(self, ranks: Ranks, length: int, dtype: np.dtype):
         self._ranks = ranks
@@ -335,7 +335,7 @@ class RanksFit(Fit):
         sums = None if ranks.status else ranks.attempt(self._part)
         if sums is None:
             self.sums.gradients[:] = 0
-        costs, weights, statuses = self.sums.reduce(*(sums or (0.0, 0.0)), ranks.status).T
+        costs, weights, rights, statuses = self.sums.reduce(*(sums or (0.0, 0.0, 0.0)), ranks.status).T
         if not ranks.heed(statuses):
             self.ended = True
             return
@@ -344,6 +344,7 @@ class RanksFit(Fit):
             cost += weight * (ranks.attempt(self._update, weight) or 0.0)
         state.updates = optimizer.steps
         state.cost, state.weight = state.cost + cost, state.weight + weight
+        state.right += float(rights.sum())
         state.step += not state.diverged
         state.seconds += perf_counter() - started
         self.history.running_loss = state.mean_cost
@@ -354,23 +355,24 @@ class RanksFit(Fit):
         """The number of rows of a step, to a few: each rank rounds its share."""
         return min(self.batch, self.m - self.state.step * self.batch)
 
-    def _part(self) -> tuple[float, float]:
-        """Compute this rank's part of the gradients of a step; return its cost and weight."""
+    def _part(self) -> tuple[float, float, float]:
+        """Compute this rank's part of a step's gradients; return its cost, its weight, and that of the right ones."""
         state = self.state
         if self.order is not None and state.step == 0:
             passes.shuffled(address_of(self._order), self.own, self.seed, state.epoch)
         first, last = (self.own * self.samples_in(step) // self.m for step in (state.step, state.step + 1))
         if first == last:
             self.sums.gradients[:] = 0
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         return self._part_of(self._order[first:last])
 
-    def _part_of(self, rows: np.ndarray) -> tuple[float, float]:
-        data, net = self.data, self.model.architecture
+    def _part_of(self, rows: np.ndarray) -> tuple[float, float, float]:
+        data, net, engine = self.data, self.model.architecture, self.engine()
         for l in net.frozen:  # whose gradients are not computed, but summed over the ranks with the others
             for part in net.layout.views(self.sums.gradients, l):
                 part[:] = 0
-        return self.engine().part_of_step(data.X, data.Y, data.weights, self.optimizer, self.moments, rows, self._m)
+        sums = engine.part_of_step(data.X, data.Y, data.weights, self.optimizer, self.moments, rows, self._m)
+        return *sums, engine.right
 
     def _update(self, weight: float) -> float:
         """Make a step from the sum of the gradients of all ranks, of this weight; return the penalty."""

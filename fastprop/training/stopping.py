@@ -8,7 +8,7 @@ from ..checks import choice, number, whole
 
 Metric = Callable[[Any, Any], float]  # of (Y, Y_hat)
 
-MODES = {"loss": "min", "validation_loss": "min", "validation_accuracy": "max"}
+MODES = {"loss": "min", "accuracy": "max", "validation_loss": "min", "validation_accuracy": "max"}
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class EarlyStopping:
     min_delta : float
         An epoch is better than the best one only if it is so by more than this; at least 0.
     monitor : str or callable
-        ``"loss"``, which is that of the training and needs no validation data, ``"validation_loss"``,
-        ``"validation_accuracy"``, the name of one of the `metrics` of :meth:`fastprop.Network.fit`, or a function
-        (Y, Y_hat) → number of the validation data, such as a score of scikit-learn on rounded predictions.
+        ``"loss"`` or ``"accuracy"``, which are those of the training and need no validation data,
+        ``"validation_loss"``, ``"validation_accuracy"``, the name of one of the `metrics` of
+        :meth:`fastprop.Network.fit`, or a function (Y, Y_hat) → number of the validation data, such as a score of
+        scikit-learn on rounded predictions.
     mode : {"min", "max"}, optional
         Whether less or more is better; None knows it for losses and accuracies, and must be given for a metric or a
         function.

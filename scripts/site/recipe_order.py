@@ -7,6 +7,7 @@ ORDER = (
     "learning_rate",
     "unscaled",
     "imbalance",
+    "pictures_of_classes",
     "smoothing",
     "averaged_weights",
     "restart",

@@ -12,6 +12,7 @@ import pytest
 from saved_runs import data, fit, network, same
 
 from fastprop import Adam, Checkpoint, Network, schedules
+from fastprop.training import files
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="files need safetensors (extra save)")
 
@@ -105,22 +106,23 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("kind", HISTORIES)
-@pytest.mark.parametrize("name", ["loss", "validation_loss", "validation_accuracy", "seconds", "samples_per_second"])
+@pytest.mark.parametrize("name", files.HISTORY_LISTS)
 def test_a_hostile_history_is_refused(name, kind, good, tmp_path):
-    """Only the validation history may be shorter: validation may have begun later."""
+    """Only what may have begun later may be shorter: validation, and accuracies, which earlier versions do not have."""
 
     def change(tensors, metadata):
         values = HISTORIES[kind](tensors.pop(f"history.{name}"))
         if values is not None:
             tensors[f"history.{name}"] = values
 
-    shorter = name.startswith("validation") and kind in ("too short", "empty")
+    shorter = ("validation" in name or name == "accuracy") and kind in ("too short", "empty")
     assert refused(tmp_path / "net", with_tensors(good, change)) != shorter
 
 
 def to_the_old_format(tensors, metadata):
     """Change a file to the old format, whose histories were JSON."""
     described = json.loads(metadata["fit"])
+    del described["right"], tensors["history.accuracy"]
     for name in [name for name in tensors if name.startswith("history.")]:
         described["history"][name.removeprefix("history.")] = tensors.pop(name).tolist()
     metadata.update(format="fastprop 1", fit=json.dumps(described))
@@ -178,8 +180,8 @@ WITH_VALID_VALUES = {
                 "generator.uinteger"},
     "optimizer": {"steps", "lr", "settings", "settings.beta_1", "settings.beta_2", "settings.epsilon",
                   "settings.clip_norm"},
-    "fit": {"cost", "weight", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size", "shuffle",
-            "bootstrap", "shares", "history.running_loss", "history.best_epoch", "history.interrupted",
+    "fit": {"cost", "weight", "right", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size",
+            "shuffle", "bootstrap", "shares", "history.running_loss", "history.best_epoch", "history.interrupted",
             "history.metrics", "best.loss", "best.epoch"},
 }  # fmt: skip
 

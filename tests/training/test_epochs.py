@@ -25,7 +25,7 @@ CASES = (
     Case("chunks", (6, 17, 3), "relu", "softmax", 700),
     Case("no-hidden", (3, 1), "relu", "identity", 17),
 )
-MEASURED = ("loss", "validation_loss", "validation_accuracy", "best_epoch", "running_loss")
+MEASURED = ("loss", "accuracy", "validation_loss", "validation_accuracy", "best_epoch", "running_loss")
 
 
 def trained(case, make=lambda: Adam(0.01), ends_in_python=False, m=100, options=None, **arguments):
@@ -96,7 +96,7 @@ def test_with_every_optimizer(name):
 def test_with_validation(case, dtype):
     history = assert_same(case, validation=data(case, 40, seed=1), options={"dtype": dtype})
     assert len(history.validation_loss) == EPOCHS
-    assert bool(history.validation_accuracy) == network(case).architecture.classifies
+    assert len(history.validation_accuracy) == len(history.accuracy) == EPOCHS * network(case).architecture.classifies
 
 
 def test_the_network_keeps_no_held_out_rows():
@@ -207,6 +207,7 @@ def test_divergence_ends_the_call_at_its_step():
     assert [str(warning.message) for warning in first] == [str(warning.message) for warning in second]
     assert bits(python[0].parameters) == bits(compiled[0].parameters)
     np.testing.assert_equal(python[1].loss, compiled[1].loss)
+    assert python[1].accuracy == compiled[1].accuracy
 
 
 def test_a_callback_that_trains_takes_no_step_from_the_next_epoch(monkeypatch):

@@ -244,7 +244,8 @@ def test_the_history_can_be_seen(net, rows, tmp_path):
     losses, accuracy = figure.axes
     assert losses.lines[0].get_ydata().tolist() == history.loss
     assert losses.lines[1].get_ydata().tolist() == history.validation_loss
-    assert accuracy.lines[0].get_ydata().tolist() == history.validation_accuracy
+    assert accuracy.lines[0].get_ydata().tolist() == history.accuracy
+    assert accuracy.lines[1].get_ydata().tolist() == history.validation_accuracy
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -411,7 +412,7 @@ def test_a_bar_shows_the_samples_and_the_loss(net, rows, capsys):
     assert "300/300" in shown
     assert f"loss {history.loss[-1]:.4f}" in shown
     assert "epoch 3/3" in shown
-    assert "validation accuracy" in shown
+    assert f", accuracy {history.accuracy[-1]:.2%}, validation accuracy {history.validation_accuracy[-1]:.2%}" in shown
 
 
 def test_nobody_looking_sees_no_bar(net, rows, capsys):

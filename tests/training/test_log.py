@@ -26,9 +26,9 @@ def test_each_epoch_is_a_row(more, tmp_path):
     net, path = Network((5, 8, 2), output="softmax", rng=0), tmp_path / "fit.csv"
     path.write_text("what was there before\n")
     history = net.fit(X, LABELS, epochs=7, validation=0.2, callbacks=[CSVLog(path), *more])
-    assert list(read(path)[0]) == ["epoch", "loss", "validation_loss", "validation_accuracy", "seconds"]
+    assert list(read(path)[0]) == ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"]
     assert numbers(path, "epoch") == [1, 2, 3, 4, 5, 6, 7]
-    for name in ("loss", "validation_loss", "validation_accuracy", "seconds"):
+    for name in ("loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"):
         assert numbers(path, name) == getattr(history, name)
 
 

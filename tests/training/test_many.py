@@ -29,7 +29,7 @@ M, COUNT, SEED = 100, 5, 3
 LABELS = Case("labels", (7, 20, 3), "relu", "softmax", 16)
 NUMBERS = Case("numbers", (7, 20, 3), "tanh", "identity", 16)
 LINEAR = Case("linear", (7, 20, 3), "relu", "identity", 16)
-MEASURED = ("loss", "validation_loss", "validation_accuracy", "best_epoch", "running_loss", "interrupted")
+MEASURED = ("loss", "accuracy", "validation_loss", "validation_accuracy", "best_epoch", "running_loss", "interrupted")
 
 
 def networks(case=LABELS, count=COUNT, **options):

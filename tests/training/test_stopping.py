@@ -48,6 +48,7 @@ def expected_epochs(values, patience, min_delta, sign):
 
 MONITORS = {
     "loss": (EarlyStopping(3, 0.005, "loss"), 1),
+    "accuracy": (EarlyStopping(4, 0.001, "accuracy"), -1),
     "validation_loss": (EarlyStopping(3, 0.002), 1),
     "validation_accuracy": (EarlyStopping(4, 0.001, "validation_accuracy"), -1),
     "errors": (EarlyStopping(4, monitor=errors, mode="min"), 1),
@@ -83,10 +84,11 @@ def test_a_number_is_a_patience_with_the_validation_loss():
     assert bits(one[0].parameters) == bits(other[0].parameters)
 
 
-def test_the_training_loss_needs_no_validation_data():
-    _, history = fit(EarlyStopping(2, 0.05, "loss"), validation=None)
-    assert history.epochs < 60
-    assert not history.validation_loss
+def test_training_loss_and_accuracy_need_no_validation_data():
+    for stopping in (EarlyStopping(2, 0.05, "loss"), EarlyStopping(2, 0.05, "accuracy")):
+        _, history = fit(stopping, validation=None)
+        assert history.epochs < 60
+        assert not history.validation_loss
 
 
 def test_metrics_are_those_of_the_validation_data():
@@ -123,12 +125,13 @@ REFUSED = {
     "mode": (lambda: EarlyStopping(1, mode="best"), ValueError, "mode is 'best'; it must be one of min, max"),
     "monitor": (lambda: EarlyStopping(1, monitor=3), TypeError, "monitor is 3; it must be a name or a function"),
     "unknown": (lambda: fit(EarlyStopping(1, monitor="f1", mode="max")), ValueError,
-                "monitor is 'f1'; it must be one of loss, validation_loss, validation_accuracy, or"),
+                "monitor is 'f1'; it must be one of loss, accuracy, validation_loss, validation_accuracy, or"),
     "no validation": (lambda: fit(3, validation=None), ValueError, "'validation_loss' needs validation data"),
     "metrics without": (lambda: fit(None, validation=None, metrics={"a": errors}), ValueError, "metrics need valid"),
     "metrics": (lambda: fit(None, metrics=[errors]), TypeError, "it must be a dictionary"),
     "a metric": (lambda: fit(None, metrics={"a": 3}), TypeError, "metrics has 'a': 3; it must hold"),
     "a name": (lambda: fit(None, metrics={"loss": errors}), ValueError, "'loss', which the history has already"),
+    "the accuracy": (lambda: fit(None, metrics={"accuracy": errors}), ValueError, "'accuracy', which the history has"),
     "another of that name": (
         lambda: fit(EarlyStopping(1, monitor=errors, mode="min"), metrics={"errors": mean_largest}),
         ValueError, "metrics has 'errors', the name of the function that early stopping monitors",
