@@ -31,10 +31,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import llvmlite
 import numba
+import numba.extending
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.ccallback import CFunc
@@ -49,6 +50,31 @@ DIGEST = hashlib.sha256().digest_size
 DAY = 24 * 3600  # seconds
 UNUSED = 30 * DAY  # seconds after which a file that no process has loaded is removed
 FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+# An intrinsic is called without the first argument of its function; so a type checker takes it for anything.
+intrinsic: Any = numba.extending.intrinsic
+
+# The annotations of kernels that users call; Numba reads none of them.
+Array: TypeAlias = np.ndarray
+Real: TypeAlias = float | np.floating
+Arguments = ParamSpec("Arguments")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class PublicKernel(Protocol[Arguments, Result_co]):
+    """A kernel as a user's type checker sees it: it is called in compiled code like the function that it is made of."""
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result_co:
+        """Compute what the function does."""
+
+    @property
+    def py_func(self) -> Callable[Arguments, Result_co]:
+        """The function in Python."""
+
+
+def public_kernel(function: Callable[Arguments, Result_co]) -> PublicKernel[Arguments, Result_co]:
+    """Compile `function`, whose arguments have annotations, as a kernel that users call too."""
+    return kernel(function)
 
 
 def kernel(function: Callable) -> Any:

@@ -29,8 +29,8 @@ class Pace:
     """
 
     def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int, measured: float = 0.0):
-        self.step = estimate.seconds(sizes, batch, 1, size) * (1 + measured / batch)
-        self.steps = self._clip(SLICE_SECONDS / 4 / self.step)
+        self.step: float = estimate.seconds(sizes, batch, 1, size) * (1 + measured / batch)
+        self.steps: int = self._clip(SLICE_SECONDS / 4 / self.step)
         self.choice = choice
 
     @staticmethod
