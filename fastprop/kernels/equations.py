@@ -64,7 +64,8 @@ NO_FLOOR = -np.inf
 
 
 @public_kernel
-def forward(Z: Array, W: Array, A_prev: Array, b: Array, n: int, n_prev: int, panels: int, floor: Real) -> None:
+def forward(Z: Array, W: Array, A_prev: Array, b: Array, n: int, n_prev: int, panels: int,
+            floor: Real) -> None:  # fmt: skip
     """Compute Z = W·A_prev + b, or max(Z, floor): a floor of 0 gives A = relu(Z), a floor of −∞ gives Z.
 
     Z [panels][n][16], W (n, n_prev), A_prev [panels][n_prev][16], b (n,)
