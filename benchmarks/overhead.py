@@ -4,7 +4,7 @@
 
 prints the named tables, or all: fits, dropin, float64, estimators, sparse, readme. The figures of a row are medians,
 measured in turns on one thread, and in this one process except those of `sparse`. `estimators` and `sparse` need
-scikit-learn. `readme` also writes its table into the README.
+scikit-learn, and `sparse` a POSIX system. `readme` also writes its table into the README.
 """
 
 import subprocess
@@ -118,7 +118,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 def seconds(call):
     started = time.perf_counter()
