@@ -3,7 +3,8 @@
 There are three kinds of compiled function:
 
 ``kernel``
-    Inlined into other compiled code or called by it. It is compiled with its caller and has no cache of its own.
+    Inlined into other compiled code or called by it. It is compiled with its caller and has no cache of its own. One
+    that users call too is made by `public_kernel`, and its arguments have annotations.
 ``entry``
     Called from Python with a few scalars or arrays. Cached.
 ``routine``
