@@ -118,7 +118,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+    except FileNotFoundError:  # not on Linux, where this would be the peak of the parent process, if that is larger
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 def seconds(call):
     started = time.perf_counter()

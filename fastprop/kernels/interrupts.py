@@ -8,7 +8,7 @@ import time
 from _signal import NSIG, SIGINT, getsignal, signal  # those of `signal` take 6 to 9 µs, these 0.5 (Zen 3)
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any
 
@@ -120,6 +120,7 @@ def callback(work: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@cache
 def _started_without_handlers(code: CodeType) -> CodeType:
     """Return a function's code, changed so that Python runs no signal handler before its first line.
 
