@@ -126,7 +126,8 @@ def to_torch(net: Any) -> "nn.Sequential":
         For each layer a Linear and its activation, unless that is the identity, and after hidden layers Dropout, if the
         network has it. A scale other than 1 becomes a module ``Scale`` of fastprop before them all, which also takes
         uint8. The module is in eval mode, on the CPU, in the network's dtype: that of a float64 network takes X of
-        ``torch.double``. Its parameters are copies, and can be trained. The outputs are those of ``net.predict``, after
+        ``torch.double``. Its parameters are copies, and can be trained; those of frozen layers have ``requires_grad``
+        False. The outputs are those of ``net.predict``, after
         the softmax or sigmoid, up to rounding.
 
     Raises
@@ -158,7 +159,9 @@ def to_torch(net: Any) -> "nn.Sequential":
     modules = [] if net.scale == 1 else [_scale(net.scale, getattr(torch, net.dtype.name))]
     for layer, activation in zip(net.layers, net.architecture.activations, strict=True):
         linear = torch.nn.Linear(layer.n_prev, layer.n, device="meta")  # which draws no random weights
-        linear.weight, linear.bias = (torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (layer.W, layer.b))
+        linear.weight, linear.bias = (
+            torch.nn.Parameter(torch.from_numpy(part.copy()), layer.trainable) for part in (layer.W, layer.b)
+        )
         modules.append(linear)
         if activation.name != "identity":
             modules.append(_module_of(activation, net.dtype))
@@ -183,6 +186,7 @@ class _Dense:
 
     W: np.ndarray
     b: np.ndarray
+    trainable: bool = True
     activation: str = "identity"
     activation_at: str = ""
     dropout: float = 0.0
@@ -208,7 +212,8 @@ def from_torch(module: "nn.Module") -> Network:
     net : Network
         With copies of the weights, and the loss that is paired with its output. It is of float64 if any of the weights
         or biases is, and of float32 if they are float32, float16 or bfloat16. A Linear without bias has biases of zero,
-        which training moves. Of a LogSoftmax its predictions are the probabilities, and not their logarithms.
+        which training moves. A Linear of which no parameter has ``requires_grad`` becomes a frozen layer. Of a
+        LogSoftmax its predictions are the probabilities, and not their logarithms.
 
     Raises
     ------
@@ -253,6 +258,7 @@ def from_torch(module: "nn.Module") -> Network:
     )
     for to, layer in zip(net.layers, layers, strict=True):
         to.W[:], to.b[:] = layer.W, layer.b
+        to.trainable = layer.trainable
     return net
 
 
@@ -340,6 +346,7 @@ class _Reading:
         dense = _Dense(_values(f"{where}.weight", linear.weight), np.zeros(linear.out_features, np.float32))
         if linear.bias is not None:
             dense.b = _values(f"{where}.bias", linear.bias)
+        dense.trainable = any(parameter.requires_grad for parameter in linear.parameters())
         if self.last and self.last.activation == "softmax":
             raise _misplaced(self.last.activation_at)
         self._check_width(_what(where, linear), linear.in_features)
@@ -508,8 +515,9 @@ def _inner_classes() -> tuple[Any, Any]:
             super().__init__()
             self.net = net
             values = [value for layer in net.layers for value in (layer.W, layer.b)]
+            trained = trained or tuple(layer.trainable for layer in net.layers for _ in "Wb")
             for i, value in enumerate(values):
-                parameter = torch.nn.Parameter(torch.from_numpy(value), trained is None or trained[i])
+                parameter = torch.nn.Parameter(torch.from_numpy(value), trained[i])
                 self.register_parameter(f"{'Wb'[i % 2]}{i // 2 + 1}", parameter)
             self._places = [parameter.data_ptr() for parameter in self.parameters()]
 
@@ -579,8 +587,8 @@ def as_torch_module(net: Network) -> "nn.Module":
     module : torch.nn.Module
         From X to Ŷ, tensors of the network's dtype on the CPU; X may be of ``torch.uint8`` too. Its parameters W1, b1,
         … are the network's own memory: what an optimizer of PyTorch does to them, the network has done to it, and
-        ``module.net``, which is `net`, can predict, be saved and trained by itself at any time. Deep copies and pickles
-        have a copy of the network.
+        ``module.net``, which is `net`, can predict, be saved and trained by itself at any time. Those of frozen layers
+        have ``requires_grad`` False. Deep copies and pickles have a copy of the network.
 
     Raises
     ------

@@ -79,7 +79,7 @@ class LayerHealth(_Shown):
         layer only those count that are further than half the range from their targets, since a right answer may be
         certain; with a softmax, samples with a probability above 0.99 for a wrong class.
     update : float or None
-        ‖ΔW‖/‖W‖ of the optimizer's next step; None if there is no optimizer, or W is 0.
+        ‖ΔW‖/‖W‖ of the optimizer's next step; None if there is no optimizer, the layer is frozen, or W is 0.
     """
 
     layer: int
@@ -131,7 +131,8 @@ class Report:
     rows : int
         The number of samples examined.
     cost, cost_after : float
-        On these samples, before and after the optimizer's next step on them; the latter is None without an optimizer.
+        On these samples, before and after the optimizer's next step on them; the latter is None without an optimizer,
+        or if all layers are frozen.
     optimizer : str or None
     rate : float or None
         The learning rate of that step.
@@ -283,7 +284,7 @@ def _report(net: Model, rows: scaling.Rows, optimizer: Optimizer | None = None) 
     X, Y = rows.X, rows.Y
     twin = copy.deepcopy(net)
     optimizer = net.optimizer if optimizer is None else optimizer
-    its = None if optimizer is None else _copy_for(twin, optimizer, net)
+    its = None if optimizer is None or net.architecture.all_frozen else _copy_for(twin, optimizer, net)
     Y_hat = twin.forward(X)
     cost = twin.backward(Y)
     dense = _dense(Y, net.sizes[-1])
@@ -301,9 +302,12 @@ def _report(net: Model, rows: scaling.Rows, optimizer: Optimizer | None = None) 
         lost = _first_not_finite(report)
         if its is not None and not lost:
             twin.train_step(X, Y, its)
-            updates = [_norm(after.W - layer.W) for layer, after in zip(net.layers, twin.layers)]
+            updates = [
+                _norm(after.W - layer.W) if layer.trainable else None for layer, after in zip(net.layers, twin.layers)
+            ]
             layers = (
-                replace(l, update=update / l.W.norm if l.W.norm else None) for l, update in zip(report.layers, updates)
+                l if update is None or not l.W.norm else replace(l, update=update / l.W.norm)
+                for l, update in zip(report.layers, updates)
             )
             report = replace(report, cost_after=twin.loss(X, Y), layers=tuple(layers))
         return replace(report, findings=tuple(_findings(net, rows, Y_hat, its, report, lost)))

@@ -46,7 +46,7 @@ class Network(Model):
         layer's activation: He for relu and its relatives, LeCun for selu, Glorot for others. Biases start at zero.
     l2 : float
         λ of the penalty λ/2·Σ W² in the cost, which adds λ·W to dW; biases are not penalized (ridge regression, Hoerl
-        and Kennard 1970).
+        and Kennard 1970). The cost counts the W of frozen layers too, which it does not move.
     dropout : float
         The probability, in [0, 1), that a hidden unit is 0 for a sample in a training step; the others are divided by
         1 − dropout (Srivastava et al. 2014). Which units are dropped depends only on rng, the optimizer's step, the
@@ -81,6 +81,7 @@ class Network(Model):
     n_parameters : int
         The number of parameters, without the padding.
     layers : list of Layer
+        ``layers[l].trainable = False`` freezes a layer, see :class:`fastprop.Layer`.
     architecture, generator, engines, fit_state, record_address
         For the package itself: the settings together, the generator of the shuffles, the workspaces, where the last
         fit stands, and what compiled code knows of the network.
@@ -231,6 +232,9 @@ class Network(Model):
         Notes
         -----
         Ctrl-C ends the fit between two batches; the network is usable, and the history so far is returned.
+
+        Layers whose `trainable` is False keep their bits (:class:`fastprop.Layer`). A callback may change which layers
+        these are, with effect from the next step on. If all layers are frozen, ValueError is raised.
 
         With `comm`, `batch_size` is that of all ranks together, of which each takes the share that its rows have in all
         rows. One Allreduce in each step sums gradients, weights and costs, so that the parameters have the same bits on

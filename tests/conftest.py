@@ -31,7 +31,9 @@ def _default_threads():
 @pytest.fixture
 def eager_threads(monkeypatch):
     """Share out even the smallest work among threads, so that small networks too run on as many as are set."""
-    monkeypatch.setattr(estimate, "threads_for", lambda sizes, batch, available, size=4, train=True: available)
+    monkeypatch.setattr(
+        estimate, "threads_for", lambda sizes, batch, available, size=4, train=True, frozen=(): available
+    )
 
 
 @pytest.fixture

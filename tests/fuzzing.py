@@ -190,6 +190,7 @@ class Bench:
             found += [net.parameters.tobytes(), net.gradients.tobytes(), repr(net.generator.bit_generator.state)]
             found += [optimizer.steps, optimizer.moments.tobytes(), repr(optimizer), net.classes]
             found += [id(net.fit_state), net.optimizer is optimizer, optimizer.owner() is net]
+            found += [layer.trainable for layer in net.layers]
             found += [a.tobytes() for layer in net.layers for a in (layer.Z, layer.A)]
         return [*found, fastprop.get_num_threads()]
 
@@ -312,6 +313,8 @@ def calls(bench, folder):
         "parameters": (lambda values: setattr(net, "parameters", values), {"values": net.parameters}, ()),
         "layer": (set_layer, {"net": net, "index": 0, "name": "W", "value": net.layers[0].W},
                   (IndexError, AttributeError)),
+        "trainable": (set_layer, {"net": net, "index": 0, "name": "trainable", "value": True},
+                      (IndexError, AttributeError)),
         "diagnose": (fastprop.diagnose, {"net": net, "X": bench.X, "Y": bench.Y,
                                          "optimizer": bench.optimizers["identity"]}, ()),
         "Health": (lambda X, Y, every: net.fit(bench.X, bench.Y, epochs=1, callbacks=[Health(X, Y, every)]),

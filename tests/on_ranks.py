@@ -81,18 +81,25 @@ def raised(call):
 # ---- the same arithmetic -----------------------------------------------------------------------------------------
 
 
-def close_to_one_process(kind, shares, make, m=97, arrays=None, fitted=None, **settings):
-    """With one batch of all rows in order, ranks come to the parameters and costs of one process to rounding."""
+def close_to_one_process(kind, shares, make, m=97, arrays=None, fitted=None, frozen=(), **settings):
+    """With one batch of all rows in order, ranks come to the parameters and costs of one process to rounding.
+
+    The layers `frozen` keep their bits.
+    """
     X, Y = data(m, kind) if arrays is None else arrays
     given = fitted or {}
     rows = {name: own(shares, v)[0] if isinstance(v, np.ndarray) else v for name, v in given.items()}
     common = {"epochs": 8, "batch_size": 10 * m, "shuffle": False}
     for dtype, tolerance in TOLERANCE.items():
-        net, alone = network(kind, dtype=dtype, **settings), network(kind, dtype=dtype, **settings)
+        net, alone, start = (network(kind, dtype=dtype, **settings) for _ in range(3))
+        for l in frozen:
+            net.layers[l].trainable = alone.layers[l].trainable = False
         history = net.fit(*own(shares, X, Y), optimizer=make(), comm=COMM, **rows, **common)
         expected = alone.fit(X, Y, optimizer=make(), **given, **common)
         where = f"{kind}, {shares}, {make()}, {dtype}, {settings}, {[*given]}"
         assert np.abs(net.parameters - alone.parameters).max() <= tolerance, where
+        pairs = zip(net.layers, start.layers, strict=True)
+        assert [l for l, (now, then) in enumerate(pairs) if np.array_equal(now.W, then.W)] == [*frozen], where
         np.testing.assert_allclose(history.loss, expected.loss, rtol=10 * tolerance, err_msg=where)
         the_same((digest(net), history.to_dict()))
 
@@ -119,6 +126,9 @@ def equality():
     images = (np.abs(X) * 80).astype(np.uint8)
     close_to_one_process("labels", "unequal", plain, arrays=(images, Y), scale=1 / 255)
     close_to_one_process("labels", "unequal", plain, m=1200)  # a batch of several chunks
+    for layers in ((0,), (1,), (0, 2)):
+        close_to_one_process("numbers", "unequal", lambda: Adam(0.01, clip_norm=0.05), l2=0.01, frozen=layers)
+        close_to_one_process("labels", "one row", plain, m=1200, frozen=layers)
     with contextlib.suppress(ModuleNotFoundError):
         from scipy.sparse import csr_array
 
@@ -151,6 +161,33 @@ def parts_of_a_batch():
     del seen[0]  # that of the preparation
     assert sorted(np.concatenate(seen)) == [*range(len(rows[0]))]
     assert len(rows[0]) == 1 or np.ptp([len(each) for each in seen[:-1]]) <= 1
+
+
+def freezing():
+    """A callback freezes layers on all ranks from the next step on; ranks that freeze different ones are told so."""
+    X = data(97)[0]
+
+    def change(epoch, history):
+        seen.append([layer.W.tobytes() for layer in net.layers])
+        net.layers[0].trainable, net.layers[1].trainable = epoch >= 60, epoch < 1
+
+    net, seen = network("numbers", l2=0.01), []
+    given = {"epochs": 63, "batch_size": 48, "optimizer": Adam(0.01, clip_norm=1.0)}
+    history = net.fit(*own("unequal", *data(97, "numbers")), comm=COMM, callbacks=[change], **given)
+    the_same((digest(net), history.to_dict()))
+    moved = [[a != b for a, b in zip(*pair)] for pair in zip(seen, seen[1:])]
+    assert moved[0] == [False, True, True]  # after epoch 0
+    assert all(each == [False, False, True] for each in moved[1:60])
+    assert all(each == [True, False, True] for each in moved[61:])
+    assert np.isfinite(net.parameters).all()
+    for l in range(3):
+        net.layers[l].trainable = l != RANK
+    told = raised(lambda: net.fit(*own("unequal", X, X[:, :4]), comm=COMM, **GOOD))
+    assert all("rank 1: the list of frozen layers, counted from 0, is [1], and [0] on rank 0" in t for t in told), told
+    for layer in net.layers:
+        layer.trainable = False
+    told = raised(lambda: net.fit(*own("unequal", X, X[:, :4]), comm=COMM, **GOOD))
+    assert all("trainable is False for all 3 layers" in each for each in told), told
 
 
 def held_out():

@@ -7,9 +7,14 @@ from fastprop import reference
 
 
 class Trainer:
-    """Parameters in float64, with the moments of a variant of `optimizers.OPTIMIZERS`, whose `lr` may be set."""
+    """Parameters in float64, with the moments of a variant of `optimizers.OPTIMIZERS`, whose `lr` may be set.
 
-    def __init__(self, parameters, hidden, output, variant):
+    The layers `frozen`, counted from 0, stay as they are; the penalty l2 counts their weights too.
+    """
+
+    def __init__(self, parameters, hidden, output, variant, l2=0.0, frozen=()):
+        self.l2 = l2
+        self.trained = [name for name in parameters if int(name[1:]) - 1 not in frozen]
         self.parameters, self.hidden, self.output = parameters, hidden, output
         self.lr = variant.settings["lr"]
         self._update = variant.update
@@ -23,12 +28,16 @@ class Trainer:
         Y = dense(Y, len(self.parameters[f"b{len(self.parameters) // 2}"])).T
         cache = reference.forward_propagation(X.T.astype(np.float64), self.parameters, self.output, self.hidden)
         grads = weighted_gradients(cache, Y, self.parameters, self.hidden, weights)
-        norm = np.sqrt(sum(np.sum(grads["d" + name] ** 2) for name in self.parameters))
+        J = reference.compute_cost(cache, Y, self.output) + reference.penalty(self.parameters, self.l2)
+        grads |= {f"d{W}": grads[f"d{W}"] + self.l2 * self.parameters[W] for W in self.parameters if W[0] == "W"}
+        norm = np.sqrt(sum(np.sum(grads["d" + name] ** 2) for name in self.trained))
         scale = min(1.0, self._clip_norm / norm) if self._clip_norm else 1.0
         lr = self.lr(self._t) if callable(self.lr) else self.lr
         self._t += 1
-        self.parameters = {
-            name: self._update(theta, self._moments[name], scale * grads["d" + name], self._t, lr, **self._settings)
-            for name, theta in self.parameters.items()
+        self.parameters = self.parameters | {
+            name: self._update(
+                self.parameters[name], self._moments[name], scale * grads["d" + name], self._t, lr, **self._settings
+            )
+            for name in self.trained
         }
-        return reference.compute_cost(cache, Y, self.output)
+        return J

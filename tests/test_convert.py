@@ -732,6 +732,22 @@ def test_without_gradients_an_inner_network_predicts(torch):
     assert module.net.engines.kept is None
 
 
+def test_frozen_layers_have_parameters_without_gradients_and_back(nn):
+    """In modules that are made of them; and a Linear of which no parameter is trained becomes a frozen layer."""
+    net = of((5, 7, 6, 3))
+    net.layers[0].trainable = net.layers[2].trainable = False
+    frozen = [False, True, False]
+    module, inner = to_torch(net), as_torch_module(net)
+    linears = [layer for layer in module if isinstance(layer, nn.Linear)]
+    assert [(l.weight.requires_grad, l.bias.requires_grad) for l in linears] == [(own, own) for own in frozen]
+    assert [parameter.requires_grad for parameter in inner.parameters()] == [own for own in frozen for _ in "Wb"]
+    assert [layer.trainable for layer in from_torch(module).layers] == frozen
+    linears[0].bias.requires_grad_(True)
+    linears[2].bias = None
+    assert [layer.trainable for layer in from_torch(module).layers] == [True, True, False]
+    assert all(layer.trainable for layer in from_torch(module.requires_grad_(True)).layers)
+
+
 def test_frozen_parameters_of_an_inner_network(torch):
     """X has its gradient, and only the parameters that want one have theirs."""
     module = as_torch_module(of((5, 7, 3)))

@@ -74,5 +74,9 @@ def test_nearly_all_of_the_package_is_typed(tmp_path):
         text=True, check=False,
     )  # fmt: skip
     found = json.loads(done.stdout)["typeCompleteness"]
-    left = [symbol["name"] for symbol in found["symbols"] if symbol["isExported"] and not symbol["isTypeKnown"]]
-    assert found["completenessScore"] >= 0.98, left
+    # One attribute without a type makes its class partly unknown, and all that has the class: only the former are shown.
+    missing = [
+        f"{symbol['name']}: {each['message']}"
+        for symbol in found["symbols"] for each in symbol["diagnostics"] if "partially" not in each["message"]
+    ]  # fmt: skip
+    assert found["completenessScore"] >= 0.98, "\n".join(missing)

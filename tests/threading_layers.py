@@ -28,7 +28,7 @@ import fastprop
 from fastprop import Adam, Network
 from fastprop.kernels import estimate
 
-estimate.threads_for = lambda sizes, batch, available, size=4, train=True: available
+estimate.threads_for = lambda sizes, batch, available, size=4, train=True, frozen=(): available
 fastprop.set_num_threads(2)
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((300, 20), dtype=np.float32), rng.integers(5, size=300)

@@ -43,6 +43,8 @@ class Architecture:
     check_finite, missing : bool
     dtype : numpy.dtype
         Of the parameters and of all that is computed from them: float32 or float64.
+    frozen : tuple of int
+        The layers, counted from 0 and in their order, that training leaves as they are.
     """
 
     sizes: tuple[int, ...]
@@ -56,6 +58,7 @@ class Architecture:
     check_finite: bool = True
     missing: bool = False
     dtype: np.dtype = FLOAT32
+    frozen: tuple[int, ...] = ()
 
     @classmethod
     def checked(
@@ -72,6 +75,7 @@ class Architecture:
         check_finite: Any = True,
         missing: Any = False,
         dtype: Any = FLOAT32,
+        frozen: Any = (),
     ) -> "Architecture":
         """Validate the arguments of a network.
 
@@ -109,6 +113,7 @@ class Architecture:
             flag("check_finite", check_finite),
             flag("missing", missing),
             dtype,
+            checked_frozen(frozen, len(sizes) - 1),
         )
 
     @cached_property
@@ -121,7 +126,7 @@ class Architecture:
         """All that the networks of one engine have in common: the settings without the seed of dropout."""
         return (
             self.sizes, self.hidden, self.output, self.loss, self.l2, self.dropout, self.scale, self.check_finite,
-            self.missing, self.dtype,
+            self.missing, self.dtype, self.frozen,
         )  # fmt: skip
 
     @property
@@ -133,6 +138,24 @@ class Architecture:
     def n_parameters(self) -> int:
         """The number of parameters, without the padding."""
         return sum((n_prev + 1) * n for n_prev, n in pairwise(self.sizes))
+
+    @property
+    def n_frozen(self) -> int:
+        """The number of these that belong to frozen layers."""
+        return sum((self.sizes[l] + 1) * self.sizes[l + 1] for l in self.frozen)
+
+    @property
+    def all_frozen(self) -> bool:
+        """Whether there is no layer that training would change."""
+        return len(self.frozen) == len(self.sizes) - 1
+
+    def check_trainable(self) -> None:
+        """Refuse to train a network whose layers are all frozen."""
+        if self.all_frozen:
+            raise ValueError(
+                f"trainable is False for all {len(self.frozen)} layers; to train the network, it must be True for at "
+                f"least one. Set net.layers[-1].trainable = True, or that of another layer."
+            )
 
     @property
     def n_classes(self) -> int:
@@ -287,6 +310,16 @@ def checked_hidden(value: Any, count: int) -> tuple[Activation, ...]:
     if len(value) != count:
         raise ValueError(f"hidden has {len(value)} names; these sizes have {count} hidden layers. Give as many.")
     return tuple(checked_activation(f"hidden[{i}]", one, HIDDEN) for i, one in enumerate(value))
+
+
+def checked_frozen(value: Any, count: int) -> tuple[int, ...]:
+    """Return the numbers of layers, each once and in their order, of a network of `count` layers."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"frozen is {value!r}; it must be a list of layers, counted from 0.")
+    result = tuple(whole(f"frozen[{i}]", l, 0, count - 1) for i, l in enumerate(value))
+    if any(l >= following for l, following in pairwise(result)):
+        raise ValueError(f"frozen is {result}; it must name each layer once, and in their order.")
+    return result
 
 
 def checked_loss(value: Any) -> Loss:

@@ -240,6 +240,8 @@ class Engine:
         self._set(
             layers=plan.layers_address,
             n_layers=len(plan.layers),
+            lowest=plan.lowest,
+            n_trained=plan.n_trained,
             vectors=plan.vectors,
             parameters=parameters,
             gradients=gradients,
@@ -693,6 +695,7 @@ def plan_for(
     vectors: bool = True,
     dtype: np.dtype = FLOAT32,
     sparse: bool = False,
+    frozen: tuple[int, ...] = (),
     alone: bool = False,
 ) -> Plan:
     """Plan for a batch; with `vectors`, a batch of 1 is stored in vectors.
@@ -701,9 +704,10 @@ def plan_for(
     """
     count = 1
     if not alone:
-        count = estimate.threads_for(sizes, batch, threads.get_num_threads(), dtype.itemsize, train=train)
+        available = threads.get_num_threads()
+        count = estimate.threads_for(sizes, batch, available, dtype.itemsize, train=train, frozen=frozen)
     vectors = vectors and batch == 1 and not sparse
-    return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors, dtype, sparse)
+    return shared_plan(sizes, tuple(kinds), batch, count, keep, train, vectors, dtype, sparse, frozen)
 
 
 @lru_cache(64)  # a plan of 8-32-32-1 takes 116 µs, the rest of its engine 50 (Zen 3, medians)
@@ -717,9 +721,13 @@ def shared_plan(
     vectors: bool,
     dtype: np.dtype,
     sparse: bool,
+    frozen: tuple[int, ...],
 ) -> Plan:
     """Return the plan that all engines with these arguments have in common; nothing in it is ever changed."""
-    return Plan(sizes, list(kinds), batch, count, keep=keep, train=train, vectors=vectors, dtype=dtype, sparse=sparse)
+    return Plan(
+        sizes, list(kinds), batch, count, keep=keep, train=train, vectors=vectors, dtype=dtype, sparse=sparse,
+        frozen=frozen,
+    )  # fmt: skip
 
 
 _engines: WeakSet[Engine] = WeakSet()

@@ -1,6 +1,7 @@
 """Engines: which engine serves which batch, and how long it is kept."""
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 
@@ -52,10 +53,19 @@ class Engines:
         self.kept: Engine | None = None
         self.idle: tuple[list[Engine], ...] = ([], [], [], [], [])
 
-    def make(self, batch: int, *, keep: bool = False, train: bool = True, sparse: bool = False) -> Engine:
+    def make(
+        self,
+        batch: int,
+        *,
+        keep: bool = False,
+        train: bool = True,
+        sparse: bool = False,
+        frozen: tuple[int, ...] = (),
+    ) -> Engine:
         """Make an engine for a batch; with `keep` it keeps Z, A, dZ and dA, without `train` it has no gradients.
 
-        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays.
+        With `sparse` its X are :class:`.sparse.SparseRows`, otherwise arrays. It computes no gradients of the layers
+        `frozen`, and leaves them as they are.
         """
         net = self.architecture
         drops = bool(net.dropout) and train and not keep
@@ -63,7 +73,7 @@ class Engines:
         return Engine(
             plan_for(
                 net.sizes, kinds, batch, keep=keep, train=train, vectors=not drops, dtype=net.dtype, sparse=sparse,
-                alone=self._alone,
+                frozen=frozen, alone=self._alone,
             ),
             *self._buffers,
             loss_routine(net.output, net.loss).address(net.dtype),
@@ -80,6 +90,13 @@ class Engines:
         self.architecture, self._buffers = others.architecture, others._buffers
         for engine in (*self.kinds.values(), *chain(*self.idle)):
             engine.serve(*self._buffers, self.architecture.dropout_seed)
+
+    def freeze(self, frozen: tuple[int, ...]) -> None:
+        """Leave these layers as they are in all steps from now on, and train all others."""
+        if frozen != self.architecture.frozen:
+            self.architecture = replace(self.architecture, frozen=frozen)
+            self.last = None
+            self.kinds.clear()
 
     @property
     def inner_product(self) -> int:
@@ -107,7 +124,7 @@ class Engines:
         if engine is None or not _serves(engine, batch, sparse):
             self.kinds.pop(kind, None)  # its memory is released before the next is allocated
             engine = None
-            engine = self.kinds[kind] = self.make(capacity, sparse=sparse)
+            engine = self.kinds[kind] = self.make(capacity, sparse=sparse, frozen=self.architecture.frozen)
         return engine
 
     def keeping(self, m: int) -> Engine:
@@ -123,7 +140,8 @@ class Engines:
         engine = self.kinds.get("update")
         if engine is None or engine.is_stale():
             net = self.architecture
-            plan = plan_for(net.sizes, [LayerKind()] * len(net.activations), 1, vectors=False, dtype=net.dtype)
+            kinds = [LayerKind()] * len(net.activations)
+            plan = plan_for(net.sizes, kinds, 1, vectors=False, dtype=net.dtype, frozen=net.frozen)
             engine = self.kinds["update"] = Engine(plan, *self._buffers, 0)
         return engine
 

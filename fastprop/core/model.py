@@ -1,12 +1,14 @@
 """Model: the parameters of a dense network, and the passes over them."""
 
 import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numba import from_dtype
 
 from ..activations import Activation
+from ..checks import flag
 from ..kernels.jit import compiling
 from ..kernels.networks import NetworkType
 from ..kernels.plan import allocate
@@ -32,7 +34,33 @@ class Layer:
         output layer has no dA: its loss gives dZ directly, or dA is given.
     index : int
         l.
+    trainable : bool
+        Whether training changes W and b: `fit` in all its forms, `fit_many`, `train_step`, `partial_fit`, `step`, and
+        steps in compiled code. It may be assigned; False freezes the layer.
     activation : Activation
+
+    Notes
+    -----
+    The W and b of a frozen layer keep their bits, whatever the optimizer, its weight decay and the penalty. Their
+    gradients are not computed in training, and are not part of the norm that is clipped; those of the layers below are,
+    unless all of these are frozen too: then the backward pass ends above them, and a step takes less time. The cost is
+    the same function as without frozen layers: the penalty l2 counts all weights. `backward` computes the gradients of
+    all layers, frozen or not. Moments of the optimizer that belong to a frozen layer stay as they are; its units are
+    dropped like others.
+
+    A change takes effect with the next step, also in a callback of a fit; for steps in compiled code, when the network
+    is next passed to it. It is part of copies, pickles and saved files. A network whose layers are all frozen predicts,
+    but raises ValueError if it is to be trained.
+
+    Examples
+    --------
+    New output weights on layers that were trained before:
+
+    >>> net = Network((64, 32, 16, 10), output="softmax", rng=0)
+    >>> for layer in net.layers[:-1]:
+    ...     layer.trainable = False
+    >>> net
+    Network((64, 32, 16, 10), hidden='relu', output='softmax', loss='cross_entropy'): 2,778 parameters, 2,608 frozen
     """
 
     def __init__(self, model: "Model", index: int):
@@ -98,8 +126,16 @@ class Layer:
     def activation(self) -> Activation:
         return self._model.architecture.activations[self.index]
 
+    @property
+    def trainable(self) -> bool:
+        return self.index not in self._model.architecture.frozen
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._model.freeze(self.index, not flag("trainable", value))
+
     def __repr__(self) -> str:
-        return f"Layer({self.n_prev} -> {self.n})"
+        return f"Layer({self.n_prev} -> {self.n}{'' if self.trainable else ', trainable=False'})"
 
 
 class Model:
@@ -235,10 +271,10 @@ class Model:
         }
         others = "".join(f", {name}={value:g}" for name, (value, default) in given.items() if value != default)
         others += f", dtype={self.dtype.name!r}" if self.dtype != np.float32 else ""
-        loss = self.architecture.loss.label
+        loss, frozen = self.architecture.loss.label, self.architecture.n_frozen
         return (
             f"Network({self.sizes}, hidden={hidden!a}, output={self.output!a}, loss={loss!a}{others}): "
-            f"{self.n_parameters:,} parameters"
+            f"{self.n_parameters:,} parameters{f', {frozen:,} frozen' if frozen else ''}"
         )
 
     def summary(self) -> str:
@@ -258,6 +294,11 @@ class Model:
             for l in self.layers
         )
         rows.append(["all", "", "", "", f"{self.n_parameters:,}"])
+        if frozen := self.architecture.n_frozen:
+            marks = ["trainable", *("yes" if l.trainable else "no" for l in self.layers), ""]
+            rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
+            counts = {"trainable": self.n_parameters - frozen, "frozen": frozen}
+            rows += ([name, "", "", "", f"{count:,}", ""] for name, count in counts.items())
         return rows
 
     # ---- passes --------------------------------------------------------------------------------------------------
@@ -421,7 +462,8 @@ class Model:
         Raises
         ------
         ValueError, TypeError
-            If X, Y or the weights do not fit, or the optimizer belongs to another network. Nothing is changed then.
+            If X, Y or the weights do not fit, the optimizer belongs to another network, or all layers are frozen.
+            Nothing is changed then.
 
         Notes
         -----
@@ -430,6 +472,7 @@ class Model:
         Plain SGD updates W while dW is summed and stores no gradient: `gradients` are those of :meth:`backward` only.
         Train a network from one Python thread at a time; only `predict` and `loss` may be called from several.
         """
+        self.architecture.check_trainable()
         X, Y = self.architecture.check_samples(X, Y)
         weights = self.architecture.check_weights(sample_weight, Y)
         before, moments = self._optimizer, self.bind(optimizer)
@@ -445,7 +488,7 @@ class Model:
         """Update the parameters from whatever stands in `gradients`, which stay as they are.
 
         The optimizer clips them as in a fit. The gradient of the network's penalty l2 is added to them, unless the last
-        backward pass was ``backward(Y)``, which has added it already.
+        backward pass was ``backward(Y)``, which has added it already. Those of frozen layers count for nothing.
 
         Parameters
         ----------
@@ -455,8 +498,8 @@ class Model:
         Raises
         ------
         ValueError, TypeError
-            If a gradient, the norm to which they are clipped, or the penalty is not finite, or if the optimizer belongs
-            to another network. Nothing is changed then.
+            If a gradient, the norm to which they are clipped, or the penalty is not finite, if the optimizer belongs to
+            another network, or if all layers are frozen. Nothing is changed then.
 
         Notes
         -----
@@ -476,12 +519,12 @@ class Model:
         >>> net.gradients = total
         >>> net.step(Adam())
         """
+        self.architecture.check_trainable()
         if optimizer is None:
             optimizer = self._optimizer or Adam()
         gradients = self._gradients
         gradients[self.architecture.layout.padding] = 0
-        if not arrays.is_finite(gradients):
-            where = int(np.isfinite(gradients).argmin())
+        if not arrays.is_finite(gradients) and (where := self._first_not_finite(gradients)) is not None:
             raise ValueError(
                 f"gradients[{where}] is {gradients[where]}; every gradient must be finite. Look for NaN and infinity "
                 f"in the parameters, and in what the gradients were computed from."
@@ -557,6 +600,20 @@ class Model:
         """Go back to an earlier optimizer of this network, or to none."""
         self._optimizer = optimizer
 
+    def _first_not_finite(self, gradients: np.ndarray) -> int | None:
+        """Return the place of the first gradient that is not finite, of the layers that are trained; None for none."""
+        lost = ~np.isfinite(gradients)
+        for l in self.architecture.frozen:
+            for part in self.architecture.layout.views(lost, l):
+                part[:] = False
+        return int(lost.argmax()) if lost.any() else None
+
+    def freeze(self, index: int, frozen: bool) -> None:
+        """Let training leave a layer as it is, or train it again."""
+        others = {*self.architecture.frozen} - {index}
+        self.architecture = replace(self.architecture, frozen=tuple(sorted(others | ({index} if frozen else set()))))
+        self.engines.freeze(self.architecture.frozen)
+
     def penalty(self) -> float:
         """Return λ/2·Σ W², the part of the cost that penalizes the weights."""
         if not self.l2:
@@ -602,7 +659,7 @@ class Model:
                     engines = self.engines_type(self.architecture, *buffers, alone=True)
                     self._record = Record(self, engines, self._penalized)
         optimizer = self._optimizer
-        self._record.train_with(optimizer, None if optimizer is None else self.bind(optimizer))
+        self._record.train_with(self.architecture, optimizer, None if optimizer is None else self.bind(optimizer))
         return self._record.address
 
     # ---- copies and pickles: with new buffers and engines, because engines hold addresses ------------------------

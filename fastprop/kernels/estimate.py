@@ -28,7 +28,15 @@ WORTH = 1.05  # more threads must be faster by at least this factor
 
 
 @cache
-def seconds(sizes: tuple[int, ...], batch: int, threads: int, size: int = 4, *, train: bool = True) -> float:
+def seconds(
+    sizes: tuple[int, ...],
+    batch: int,
+    threads: int,
+    size: int = 4,
+    *,
+    train: bool = True,
+    frozen: tuple[int, ...] = (),
+) -> float:
     """Return the expected time of a training step, or without `train` of a forward pass.
 
     Parameters
@@ -43,6 +51,8 @@ def seconds(sizes: tuple[int, ...], batch: int, threads: int, size: int = 4, *, 
         Bytes of a number: 4 for float32, 8 for float64, of which a core computes half as many per second.
     train : bool
         Whether there is a backward pass and an update.
+    frozen : tuple of int
+        The layers, counted from 0, that have no part in equation 2 and the update.
 
     Returns
     -------
@@ -50,37 +60,42 @@ def seconds(sizes: tuple[int, ...], batch: int, threads: int, size: int = 4, *, 
         Seconds.
     """
     products = [a * b for a, b in pairwise(sizes)]
+    trained = [l for l in range(len(products)) if l not in frozen]
+    lowest = trained[0]  # where the backward pass ends
+    weights = sum(products[l] for l in trained)
+    read = sum(products) + (sum(products[lowest:]) if train else 0)
     if batch == 1:
-        return _seconds_of_sample(sum(products), len(products), threads, size, train)
+        moved = read + (2 * weights if train else 0)
+        return _seconds_of_sample(sum(products), moved, len(products), threads, size, train)
     panels = -(-batch // LANES)
-    columns = sum(-(-n // LANES) for n in sizes[:-1])
+    columns = sum(-(-sizes[l] // LANES) for l in trained)
     first = -(-panels // threads) / panels  # the largest share of each phase
     second = -(-columns // threads) / columns
     wide = size / 4
     each = [2 * batch * n * wide / PEAK / (NEAR if n * size <= CACHE else FAR) for n in products]
-    once = sum(each)
-    dA = sum(each[1:])
-    read = size * sum(products) / STREAM
-    time = first * ((once + (dA if train else 0)) + panels * sum(sizes) * VECTOR * wide) + (2 if train else 1) * read
+    forward = sum(each)
+    dA = sum(each[lowest + 1 :])
+    dW = sum(each[l] for l in trained)
+    time = first * ((forward + (dA if train else 0)) + panels * sum(sizes) * VECTOR * wide) + size * read / STREAM
     if train:
-        time += second * (once + read)
+        time += second * (dW + size * weights / STREAM)
     if threads > 1:
         others = 1 - 1 / threads
         if train:
-            written = sum(products) + batch * (sum(sizes[1:]) + sum(sizes[:-1]) / threads)
+            written = weights + batch * (sum(sizes[1:]) + sum(sizes[:-1]) / threads)
             time += HANDOVER * threads + size * others * written / EXCHANGE
         else:
             time += LAUNCH + HANDOVER * threads / 2
     return time
 
 
-def _seconds_of_sample(weights: int, layers: int, threads: int, size: int, train: bool) -> float:
+def _seconds_of_sample(weights: int, moved: int, layers: int, threads: int, size: int, train: bool) -> float:
     """Return the time for one sample: that of reading W, or in training of reading it three times and writing it once.
 
-    Threads share each layer.
+    There are `weights` numbers in all W, and `moved` is how many are read or written. Threads share each layer.
     """
     bandwidth = STREAM if weights * size <= LARGEST_CACHE else FROM_MEMORY
-    time = (4 if train else 1) * size * weights / bandwidth / threads
+    time = size * moved / bandwidth / threads
     if threads > 1:
         time += (LAUNCH if not train else 0) + (2 if train else 1) * layers * HANDOVER * threads / 2
         if train:  # shared by rows and then by columns, so that each thread reads what the others wrote
@@ -89,7 +104,15 @@ def _seconds_of_sample(weights: int, layers: int, threads: int, size: int, train
 
 
 @cache
-def threads_for(sizes: tuple[int, ...], batch: int, available: int, size: int = 4, *, train: bool = True) -> int:
+def threads_for(
+    sizes: tuple[int, ...],
+    batch: int,
+    available: int,
+    size: int = 4,
+    *,
+    train: bool = True,
+    frozen: tuple[int, ...] = (),
+) -> int:
     """Return the smallest number of threads, at most `available`, that is expected to be about as fast as any other."""
-    times = [seconds(sizes, batch, threads, size, train=train) for threads in range(1, available + 1)]
+    times = [seconds(sizes, batch, threads, size, train=train, frozen=frozen) for threads in range(1, available + 1)]
     return 1 + next(i for i, time in enumerate(times) if time <= WORTH * min(times))

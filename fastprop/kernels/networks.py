@@ -49,7 +49,8 @@ from .steps import PHASE_TWO, call_totals, prepare_call, stages_in_step, work_it
 
 MOST_ROWS = 2**24  # of a step: there is a place for the cost of each of their panels
 FLAG = 8  # places from one flag to the next, which is on a cache line of its own
-READY, NO_OPTIMIZER, SCHEDULE, MISSING = range(4)  # whether there can be training steps, or what stands in the way
+# Whether there can be training steps, or what stands in the way.
+READY, NO_OPTIMIZER, SCHEDULE, MISSING, ALL_FROZEN = range(5)
 
 _NETWORK = [
     (name, np.int64)
@@ -62,8 +63,9 @@ _NETWORK = [
         "slots", "taken",  # how many calls can evaluate at once, and for each a flag, whether its jobs are taken
         "jobs",  # for each of these the addresses of two jobs, for one row and for several
         "training",  # a flag, whether the jobs that train are taken
-        "job_of_row", "job_of_rows",  # the addresses of these; 0: one row is trained as several are
-        "most_panels", "length",  # of the latter: the panels of a chunk, at most, and the places of a panel
+        "job_of_row", "job_of_rows",  # the addresses of those that make steps; 0: one row is trained as several are
+        "back_of_row", "back_of_rows",  # of those that go back from dA, to the gradients of all layers, frozen or not
+        "most_panels", "length",  # of those for rows: the panels of a chunk, at most, and the places of a panel
         "panels_of_chunk", "columns_of_chunk",  # the phases of its steps
         "parts", "part_of_step", "sum_of_parts",  # memory and phases of its steps in parts
         "inputs",  # the phase that computes dX
@@ -305,11 +307,13 @@ def train_step(net: Any, X: Array, Y: Array) -> float:
     ------
     ValueError, TypeError
         See :func:`loss`. If the network has no optimizer, or one whose learning rate is a schedule, which is a function
-        of Python.
+        of Python, or if all its layers are frozen.
 
     Notes
     -----
-    The result has the bits of :meth:`fastprop.Network.train_step`. Threads that train the same network take turns.
+    The result has the bits of :meth:`fastprop.Network.train_step`. Threads that train the same network take turns. The
+    layers that are frozen (:attr:`fastprop.Layer.trainable`) are those of the moment at which the network was passed to
+    compiled code.
     """
     record = record_of_network(net)
     network = network_at(record)
@@ -325,6 +329,11 @@ def train_step(net: Any, X: Array, Y: Array) -> float:
             raise ValueError(
                 "the learning rate is a schedule, which compiled code cannot call. Set net.optimizer.lr to a number "
                 "between the calls."
+            )
+        if network.ready == ALL_FROZEN:
+            raise ValueError(
+                "every layer of the network is frozen; a step needs one that is not. Set net.layers[-1].trainable = "
+                "True, or that of another layer, between the calls."
             )
         raise ValueError("the network has missing=True, and compiled code knows no missing targets.")
     return call_float64(network.train, (record, m, source, Y_place, labels))
@@ -407,23 +416,28 @@ def evaluate(record, do, m, X, Y, labels, Y_hat):
 
 
 @kernel
-def job_of(record, m, in_parts):
-    """Return the address of the job that trains on m rows, divided as :class:`.plan.Plan` does, or never in parts."""
+def job_of(record, m, trains):
+    """Return the address of the job that trains on m rows, divided as :class:`.plan.Plan` does, or that only goes back.
+
+    The latter is never divided into parts.
+    """
     network = network_at(record)
-    if m == 1 and network.job_of_row:
-        return network.job_of_row
-    job = job_at(reals(record, network.job_of_rows))
+    of_row = network.job_of_row if trains else network.back_of_row
+    of_rows = network.job_of_rows if trains else network.back_of_rows
+    if m == 1 and of_row:
+        return of_row
+    job = job_at(reals(record, of_rows))
     panels, most = panels_of(m), network.most_panels
     job.batch = m
     job.chunk_panels = most if panels <= most else chunk_of(panels, most)
     n_parts = parts_of(panels, job.chunk_panels, job.part_stride, job.chunk_panels * network.length)
-    if in_parts and n_parts:
+    if trains and n_parts:
         job.parts, job.groups = network.parts, n_parts
         job.phase_one, job.phase_two = network.part_of_step, network.sum_of_parts
     else:
         job.parts, job.groups = 0, 1
         job.phase_one, job.phase_two = network.panels_of_chunk, network.columns_of_chunk
-    return network.job_of_rows
+    return of_rows
 
 
 @routine(lambda element: types.float64(types.CPointer(element), *[types.int64] * 4))

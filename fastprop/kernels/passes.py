@@ -276,14 +276,15 @@ def forward_pass(
 @public_kernel
 def backward_pass(
     layers: Array | int, n_layers: int, parameters: Array, work: Array, first: int, last: int, key: int = 0,
-    sample: int = 0, threshold: int = 0,
+    sample: int = 0, threshold: int = 0, lowest: int = 0,
 ) -> None:  # fmt: skip
     """Compute all dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
 
-    With a `threshold` above 0, the units that the forward pass dropped pass nothing back.
+    With a `threshold` above 0, the units that the forward pass dropped pass nothing back. The last dZ is that of layer
+    `lowest`.
     """
     panels = last - first
-    for l in range(n_layers - 1, 0, -1):
+    for l in range(n_layers - 1, lowest, -1):
         layer, under = layer_at(layers, l), layer_at(layers, l - 1)
         n, n_prev = layer.n, layer.n_prev
         here, below = first * panel_stride(n), first * panel_stride(n_prev)
@@ -303,11 +304,15 @@ def gradients_pass(
     layers: Array | int, n_layers: int, gradients: Array, work: Array, panels: int, alpha: Real, beta: Real,
     prefetch_record: int = 0,
 ) -> None:  # fmt: skip
-    """Compute all dW and db (equations 2 and 3); α is 1/m, and β = 1 adds to the gradients that are there."""
+    """Compute the dW and db (equations 2 and 3) of all layers that are not frozen.
+
+    α is 1/m, and β = 1 adds to the gradients that are there.
+    """
     for l in range(n_layers):
         layer = layer_at(layers, l)
-        n, n_prev = layer.n, layer.n_prev
-        blocks = (n_prev + LANES - 1) // LANES
+        if layer.trained == 0:
+            continue
+        n, n_prev, blocks = layer.n, layer.n_prev, layer.units
         dW, db, dZ = at(gradients, layer.W), at(gradients, layer.b), at(work, layer.dZ)
         A, A_T = at(work, layer.A_prev), at(work, layer.A_prev_T)
         equations.dW(dW, dZ, A, A_T, n, n_prev, panels, alpha, beta, 0, blocks, prefetch_record)

@@ -102,7 +102,8 @@ LAYER = np.dtype(
             "activation", "derivative",  # addresses of routines; 0: fused into the tile, or none
             "relu", "relu_prev",  # whether this layer's activation, and that of the layer below, is a fused relu
             "shares", "shares_prev",  # number of work items of one sample's products with W and with Wᵀ
-            "first_unit",  # a unit of phase 2 is one block of 16 columns of dW, with all its rows
+            "first_unit", "units",  # a unit of phase 2 is one block of 16 columns of dW, with all its rows
+            "first_trained", "trained",  # how many parameters, with padding, are trained: below this layer, and of it
         )
     ]
 )  # fmt: skip
@@ -112,6 +113,7 @@ _JOB = [
         for name in (
             "do",  # the parts of a step to do, see FORWARD … SHUFFLE below
             "layers", "n_layers", "vectors",
+            "lowest", "n_trained",  # the lowest layer that is trained, and the parameters of all that are
             "parameters", "gradients", "state", "state_stride", "work",
             "X", "Y", "labels", "weights", "output_weights", "order", "Y_hat",  # the user's data; 0: none
             "phase_one", "phase_two", "squares", "late_update",  # addresses of routines
@@ -324,6 +326,10 @@ class Plan:
         The element, float32 or float64.
     sparse : bool
         Whether X is sparse, so that there are no panels of it (see :mod:`.sparse`).
+    frozen : tuple of int
+        The layers, counted from 0, that training leaves as they are. Their dW, db and update are no work items, and
+        the backward pass ends at the lowest layer that is trained. The memory is divided as without them, so that the
+        sums of the other layers are the same.
     """
 
     layout: ParameterLayout
@@ -335,6 +341,8 @@ class Plan:
     layers_address: int
     length: int
     units: int
+    lowest: int
+    n_trained: int
     A0: int
     Y_panels: int
     Z_panel: int
@@ -346,7 +354,7 @@ class Plan:
 
     def __init__(self, sizes: tuple[int, ...], kinds: list[LayerKind], batch: int, threads: int, *,
                  keep: bool = False, train: bool = True, vectors: bool = False,
-                 dtype: np.dtype = FLOAT32, sparse: bool = False):  # fmt: skip
+                 dtype: np.dtype = FLOAT32, sparse: bool = False, frozen: tuple[int, ...] = ()):  # fmt: skip
         self.sizes = sizes
         self.batch = batch
         self.threads = threads
@@ -355,6 +363,8 @@ class Plan:
         self.vectors = vectors
         self.dtype = dtype
         self.sparse = sparse
+        self.frozen = frozen
+        self.lowest = min({*range(len(kinds))}.difference(frozen))
         self.layout = ParameterLayout.of(sizes)
         batch_panels = -(-batch // LANES)
         largest = largest_weights(sizes, dtype)
@@ -400,7 +410,7 @@ class Plan:
         self.layers = np.zeros(len(self.sizes) - 1, LAYER)
         self.A0 = below = -1 if self.sparse else self._take(self.sizes[0])
         below_T = self._take(self.sizes[0]) if self._transposes(1) else -1
-        self.units = 0
+        self.units = self.n_trained = 0
         for l, layer in enumerate(self.layers):
             layer["A_prev"] = below
             layer["A_prev_T"] = below_T
@@ -409,6 +419,10 @@ class Plan:
             self._place_backward(l)
             below = layer["A"]
             below_T = layer["A_T"]
+        for l in self.frozen:  # nothing reads the transposes
+            self.layers[l]["A_prev_T"] = -1
+            if l:
+                self.layers[l - 1]["A_T"] = -1
         n_L = self.sizes[-1]
         self.Y_panels = self._take_panels(n_L)
         self.Z_panel = self._take_panels(n_L) if self.vectors else -1
@@ -434,8 +448,12 @@ class Plan:
         shares = self.threads if self.vectors and n * n_prev >= SHARED_WEIGHTS else 1
         layer["shares"] = min(shares, -(-n // LANES))
         layer["shares_prev"] = min(shares, -(-n_prev // COLUMNS))
-        layer["first_unit"] = self.units
-        self.units += -(-n_prev // LANES)
+        trains = l not in self.frozen
+        layer["first_unit"], layer["first_trained"] = self.units, self.n_trained
+        layer["units"] = -(-n_prev // LANES) if trains else 0
+        layer["trained"] = self.layout.b[l] + padded.py_func(n) - self.layout.W[l] if trains else 0
+        self.units += int(layer["units"])
+        self.n_trained += int(layer["trained"])
 
     def _place_forward(self, l: int, kind: LayerKind) -> None:
         """Place a layer's Z, A and A_T."""
@@ -487,9 +505,7 @@ class Plan:
     def _share(self) -> None:
         """Divide phase 1 into groups of panels, and phase 2 into runs of units of about equal work."""
         self.groups = self.parts or min(self.threads, self.chunk_panels)
-        cost = np.repeat(
-            [int(layer["n"]) + 1 for layer in self.layers], [-(-int(layer["n_prev"]) // LANES) for layer in self.layers]
-        )
+        cost = np.repeat(self.layers["n"] + 1, self.layers["units"])
         ends = np.concatenate([[0], np.cumsum(cost)])
         self.items = min(self.threads, self.units)
         wanted = ends[-1] * np.arange(self.items + 1) / self.items
@@ -501,7 +517,9 @@ class Plan:
         return (
             self.threads
             if m >= self.batch
-            else estimate.threads_for(self.sizes, m, self.threads, self.dtype.itemsize, train=self.train)
+            else estimate.threads_for(
+                self.sizes, m, self.threads, self.dtype.itemsize, train=self.train, frozen=self.frozen
+            )
         )
 
 

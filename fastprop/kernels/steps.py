@@ -1,10 +1,11 @@
 """One training step in two phases, and how threads share it.
 
-Phase 1 is shared by panels of samples: gather X and Y, forward, cost, and all dZ down to the first layer. Phase 2 is
-shared by columns of the weights: dW, db and the update. A batch too large for the cache is cut into chunks, which go
-through both phases one by one. If the weights are small, it is cut into *parts* instead: a part is a run of chunks that
-one thread takes all the way to a gradient of their own, so that no activation leaves its core; phase 2 then adds the
-parts. A batch of one sample has phases of its own, on vectors, and goes through them in stages, layer by layer.
+Phase 1 is shared by panels of samples: gather X and Y, forward, cost, and all dZ down to the first layer that is
+trained. Phase 2 is shared by columns of the weights: dW, db and the update. Frozen layers have no part in it. A batch
+too large for the cache is cut into chunks, which go through both phases one by one. If the weights are small, it is cut
+into *parts* instead: a part is a run of chunks that one thread takes all the way to a gradient of their own, so that no
+activation leaves its core; phase 2 then adds the parts. A batch of one sample has phases of its own, on vectors, and
+goes through them in stages, layer by layer.
 
 No sum is ever split between threads, so the number of threads cannot change the result.
 
@@ -315,7 +316,7 @@ def chunk_pass(address, job, work, step, chunk, first, last, thread):
                 A = at(work, top.A + p * panel_stride(n_L))
                 scatter(reals(job, job.Y_hat), A, start + p * LANES, min(LANES, size - p * LANES), n_L)
         if do & BACKWARD:
-            backward_pass(layers, n_layers, parameters, work, p0, p1, key, sample + p0 * LANES, threshold)
+            backward_pass(layers, n_layers, parameters, work, p0, p1, key, sample + p0 * LANES, threshold, job.lowest)
 
 
 # ---- a chunk, shared by its panels and then by columns of the weights -------------------------------------------
@@ -384,10 +385,12 @@ def updates_columns(job, chunk, chunks):
 
 @kernel
 def item_columns(job, layer, item):
-    """Return the first block of 16 columns of a layer's W that belongs to a work item, and the one after the last."""
+    """Return the first block of 16 columns of a layer's W that belongs to a work item, and the one after the last.
+
+    Of a frozen layer none does.
+    """
     first, last = get(integers(job.cuts), item), get(integers(job.cuts), item + 1)
-    blocks = (layer.n_prev + LANES - 1) // LANES
-    return max(0, first - layer.first_unit), min(blocks, last - layer.first_unit)
+    return max(0, first - layer.first_unit), min(layer.units, last - layer.first_unit)
 
 
 @kernel
@@ -399,6 +402,23 @@ def update_columns(job, layer, c0, c1):
     elif c0 < c1:
         for i in range(layer.n):
             update_range(job, layer.W + i * ld + c0 * LANES, (c1 - c0) * LANES)
+
+
+@kernel
+def trained_range(job, item, count):
+    """Return the first of the parameters of a work item and the one after its last; they are whole vectors.
+
+    They are numbered without those of frozen layers, see :func:`places_of`.
+    """
+    n = job.n_trained // LANES
+    return item * n // count * LANES, (item + 1) * n // count * LANES
+
+
+@kernel
+def places_of(layer, start, end):
+    """Return where, of the parameters start…end without those of frozen layers, a layer's own begin and end."""
+    shift = layer.W - layer.first_trained
+    return max(start, layer.first_trained) + shift, min(end, layer.first_trained + layer.trained) + shift
 
 
 @kernel
@@ -444,15 +464,16 @@ def sum_of_parts(address, step, chunk, item, count, thread):
     alpha = inverse(job, m)
     parts = reals(job, job.parts)
     gradients = reals(job, job.gradients)
-    units = job.part_stride // LANES
-    start, end = item * units // count * LANES, (item + 1) * units // count * LANES
-    for i in range(start, end, LANES):
-        g = load(parts, i)
-        for part in range(1, min(job.groups, n_chunks(job, step))):
-            g = g + load(parts, job.part_stride * part + i)
-        store(gradients, i, g * alpha)
-    if job.do & UPDATE and not job.late:
-        update_range(job, start, end - start)
+    start, end = trained_range(job, item, count)
+    for l in range(job.n_layers):
+        first, last = places_of(layer_at(job.layers, l), start, end)
+        for i in range(first, last, LANES):
+            g = load(parts, i)
+            for part in range(1, min(job.groups, n_chunks(job, step))):
+                g = g + load(parts, job.part_stride * part + i)
+            store(gradients, i, g * alpha)
+        if job.do & UPDATE and not job.late and first < last:
+            update_range(job, first, last - first)
 
 
 # ---- one sample --------------------------------------------------------------------------------------------------
@@ -585,14 +606,17 @@ def start_of_update(address, step, chunk, item, count, thread):
 def update_of_parameters(address, step, chunk, item, count, thread):
     """Phase 2: update some of the parameters from the gradients as they are."""
     job = job_at(address)
-    start, end = parameter_range(job, item, count)
-    if not job.late and start < end:
-        update_range(job, start, end - start)
+    start, end = trained_range(job, item, count)
+    for l in range(0 if job.late else job.n_layers):
+        first, last = places_of(layer_at(job.layers, l), start, end)
+        if first < last:
+            update_range(job, first, last - first)
 
 
 # ---- clipping and penalty: they need the norm of all gradients and the squares of all weights ---------------------
 #
-# Two more phases after the last chunk of a step. `plan.MAX_NORM` tells what `job.late` holds.
+# Two more phases after the last chunk of a step. `plan.MAX_NORM` tells what `job.late` holds. Frozen layers have no
+# part in the norm; their weights are in the penalty, which is a part of the cost, but it does not move them.
 
 
 @kernel
@@ -611,17 +635,31 @@ def step_l2(job, step):
 
 @kernel
 def add_penalty(job, l2, start, end):
-    """Compute dW += l2·W for the weights among the parameters start…end, and return their Σ W²."""
+    """Compute dW += l2·W for the weights start…end, except frozen ones; return Σ W² of all of them."""
     parameters = reals(job, job.parameters)
     gradients = reals(job, job.gradients)
     squares = splat(job, 0.0)
     for l in range(job.n_layers):
         layer = layer_at(job.layers, l)
+        adds = job.do & GRADIENTS != 0 and layer.trained > 0
         for i in range(max(start, layer.W), min(end, layer.W + layer.n * row_stride(layer.n_prev)), LANES):
             w = load(parameters, i)
             squares = fma(w, w, squares)
-            if job.do & GRADIENTS:
+            if adds:
                 store(gradients, i, fma(w, l2, load(gradients, i)))
+    return np.float64(total(squares))
+
+
+@kernel
+def squared_norm(job, start, end, unit):
+    """Return Σ (unit·dθ)² of the parameters start…end that are trained."""
+    gradients = reals(job, job.gradients)
+    squares = splat(job, 0.0)
+    for l in range(job.n_layers):
+        layer = layer_at(job.layers, l)
+        for i in range(max(start, layer.W), min(end, layer.W + layer.trained), LANES):
+            g = load(gradients, i) * unit
+            squares = fma(g, g, squares)
     return np.float64(total(squares))
 
 
@@ -629,7 +667,6 @@ def add_penalty(job, l2, start, end):
 def squares_of_blocks(address, step, chunk, item, count, thread):
     """Add the gradient of the penalty, then compute Σ dθ² and Σ W² of each block; a sum that is not needed is 0."""
     job = job_at(address)
-    gradients = reals(job, job.gradients)
     late = doubles(job.late)
     clips = get(late, MAX_NORM) < np.inf
     l2 = step_l2(job, step)
@@ -638,17 +675,9 @@ def squares_of_blocks(address, step, chunk, item, count, thread):
         last = min(first + SQUARES_BLOCK, end)
         place = SUMS + 2 * (first // SQUARES_BLOCK)
         put(late, place + 1, add_penalty(job, real(job, l2), first, last) if l2 > 0.0 else 0.0)
-        squares = splat(job, 0.0)
-        for i in range(first, last if clips else first, LANES):
-            g = load(gradients, i)
-            squares = fma(g, g, squares)
-        norm = np.float64(total(squares))
+        norm = squared_norm(job, first, last, 1.0) if clips else 0.0
         if norm == np.inf:  # in float32: once more, in a unit in which it is finite
-            squares = splat(job, 0.0)
-            for i in range(first, last, LANES):
-                g = load(gradients, i) * UNIT
-                squares = fma(g, g, squares)
-            norm = np.float64(total(squares)) / UNIT**2
+            norm = squared_norm(job, first, last, UNIT) / UNIT**2
         put(late, place, norm)
 
 
@@ -674,13 +703,15 @@ def late_update(address, step, chunk, item, count, thread):
         if item == 0:
             stop(job)
         return
-    start, end = parameter_range(job, item, count)
-    if get(late, MAX_NORM) * get(late, MAX_NORM) < of_gradients:
-        scale = real(job, get(late, MAX_NORM) / np.sqrt(of_gradients))
-        for i in range(start, end, LANES):
+    clips = get(late, MAX_NORM) * get(late, MAX_NORM) < of_gradients
+    scale = real(job, get(late, MAX_NORM) / np.sqrt(of_gradients) if clips else 1.0)
+    start, end = trained_range(job, item, count)
+    for l in range(job.n_layers):
+        first, last = places_of(layer_at(job.layers, l), start, end)
+        for i in range(first, last if clips else first, LANES):
             store(gradients, i, load(gradients, i) * scale)
-    if start < end:
-        update_range(job, start, end - start)
+        if first < last:
+            update_range(job, first, last - first)
 
 
 # ---- sharing the work --------------------------------------------------------------------------------------------
@@ -705,7 +736,7 @@ def stages_in_step(job, step):
     Once for each chunk, once for each stage of one sample, or once for all parts.
     """
     if job.vectors:
-        return 2 * job.n_layers if job.do & BACKWARD else job.n_layers + 1
+        return 2 * job.n_layers - job.lowest if job.do & BACKWARD else job.n_layers + 1
     return 1 if job.parts else n_chunks(job, step)
 
 

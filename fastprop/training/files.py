@@ -187,6 +187,7 @@ def _metadata(model: Model, state: FitState | None) -> dict[str, str]:
             "check_finite": net.check_finite,
             "missing": net.missing,
             "dtype": net.dtype.name,
+            "frozen": net.frozen,
             "generator": _generator_state(model.generator),
             "classes": model.classes,
         },
@@ -346,6 +347,7 @@ class _Contents:
             **{name: network[name] for name in ("hidden", "output", "loss", "l2", "scale", "check_finite")},
             "missing": network.get("missing", False),  # files of 0.1.0 have neither
             "dtype": checked_dtype(network.get("dtype", "float32")),
+            "frozen": network.get("frozen", []),  # files before frozen layers have none
         }
         old = metadata["format"] == OLD_FORMAT
         return cls(

@@ -139,7 +139,6 @@ class Fit:
     state: FitState
     history: History
     # from `start` on
-    engines: Engines
     lent: ExitStack
     data: Given
     order: np.ndarray | None
@@ -153,6 +152,7 @@ class Fit:
 
     def __init__(self, model: Model, given: Given, course: Course, callbacks: Callbacks):
         """Check what the arguments have to do with each other; nothing is changed."""
+        model.architecture.check_trainable()
         self.model, self.given, self.course = model, given, course
         self.shares = []  # the rows of each process, if there are several
         self.stopping = course.stopping
@@ -311,7 +311,7 @@ class Fit:
             Returns the pace, from the arguments of :class:`Pace`; None makes one.
         """
         state = self.state
-        self.engines, self.lent = engines, ExitStack()
+        self._engines, self.lent = engines, ExitStack()
         self.data = self.given.of_fit(self.seed, self.course.bootstrap)
         held_out = self.data.held_out
         shuffles = self.course.shuffle and self.n_steps > 1
@@ -332,8 +332,8 @@ class Fit:
         if self.stopping and self.stopping.name != "validation_loss":
             compiled = False
         self.goes_past_epochs = compiled and (held_out is None or self.validation is not None)
-        size, choice = self.model.dtype.itemsize, self.engine().fit_choices[self.own_batch]
-        self.pace = (pace_of or Pace)(self.model.sizes, self.own_batch, choice, size, measured)
+        net, choice = self.model.architecture, self.engine().fit_choices[self.own_batch]
+        self.pace = (pace_of or Pace)(net.sizes, self.own_batch, choice, net.dtype.itemsize, measured, net.frozen)
 
     @property
     def seed(self) -> int:
@@ -452,8 +452,15 @@ class Fit:
         self.pace.learn(self.steps, 1, seconds, elapsed)
         return ended
 
+    @property
+    def engines(self) -> Engines:
+        """Those that serve the network, with the layers frozen that are so now: a callback may have changed that."""
+        self._engines.freeze(self.model.architecture.frozen)
+        return self._engines
+
     def engine(self) -> Engine:
         """Return the engine of the steps."""
+        self.model.architecture.check_trainable()
         return self.engines.training(self.own_batch, is_sparse(self.data.X))
 
     def _steps_ahead(self) -> int:

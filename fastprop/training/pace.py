@@ -19,6 +19,8 @@ class Pace:
         The bytes of a number.
     measured : float
         The rows that are measured for each step, a share of those of an epoch.
+    frozen : tuple of int
+        The layers that are not trained, counted from 0.
 
     Attributes
     ----------
@@ -28,8 +30,16 @@ class Pace:
         The seconds that a step took, measurements included, or that it is expected to take.
     """
 
-    def __init__(self, sizes: tuple[int, ...], batch: int, choice: Choice, size: int, measured: float = 0.0):
-        self.step: float = estimate.seconds(sizes, batch, 1, size) * (1 + measured / batch)
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        batch: int,
+        choice: Choice,
+        size: int,
+        measured: float = 0.0,
+        frozen: tuple[int, ...] = (),
+    ):
+        self.step: float = estimate.seconds(sizes, batch, 1, size, frozen=frozen) * (1 + measured / batch)
         self.steps: int = self._clip(SLICE_SECONDS / 4 / self.step)
         self.choice = choice
 

@@ -128,6 +128,7 @@ def _described(model: Model, given: samples.Given, course: Course, balanced: boo
         "missing": net.missing,
         "check_finite": net.check_finite,
         "dtype": net.dtype.name,
+        "the list of frozen layers, counted from 0,": [*net.frozen],
         "epochs": course.epochs,
         "batch_size": course.batch_size,
         "shuffle": course.shuffle,
@@ -371,7 +372,10 @@ class RanksFit(Fit):
         return self._part_of(self._order[first:last])
 
     def _part_of(self, rows: np.ndarray) -> tuple[float, float]:
-        data = self.data
+        data, net = self.data, self.model.architecture
+        for l in net.frozen:  # whose gradients are not computed, but summed over the ranks with the others
+            for part in net.layout.views(self.sums.gradients, l):
+                part[:] = 0
         return self.engine().part_of_step(data.X, data.Y, data.weights, self.optimizer, self.moments, rows, self._m)
 
     def _update(self, weight: float) -> float:

@@ -134,6 +134,30 @@ def test_the_cuts_cover_all_units_in_order(network, threads):
     assert max(shares) <= work.sum() / plan.items + 2 * (max(work) + 1)
 
 
+@given(network=networks(), threads=threads, draws=st.data())
+def test_frozen_layers_are_no_work_and_change_nothing_else(network, threads, draws):
+    """They have no units, no parameters and no transposes; memory and chunks stay, and so do the sums of all others."""
+    whole, layers = Plan(*network, threads), range(len(network[1]))
+    frozen = tuple(sorted(draws.draw(st.sets(st.sampled_from(layers), max_size=len(layers) - 1))))
+    plan = Plan(*network, threads, frozen=frozen)
+    assert plan.lowest == min(set(layers) - set(frozen))
+    for l, (layer, before) in enumerate(zip(plan.layers, whole.layers, strict=True)):
+        trained = 0 if l in frozen else plan.layout.b[l] + padded(layer["n"]) - plan.layout.W[l]
+        assert (layer["units"], layer["trained"]) == ((before["units"], trained) if trained else (0, 0))
+        assert layer["first_unit"] == plan.layers["units"][:l].sum()
+        assert layer["first_trained"] == plan.layers["trained"][:l].sum()
+        assert layer["A_prev_T"] == (-1 if l in frozen else before["A_prev_T"])
+        assert layer["A_T"] == (-1 if l + 1 in frozen else before["A_T"])
+        same = {*plan.layers.dtype.names} - {"units", "trained", "first_unit", "first_trained", "A_prev_T", "A_T"}
+        assert all(layer[name] == before[name] for name in same)
+    assert (plan.units, plan.n_trained) == (plan.layers["units"].sum(), plan.layers["trained"].sum())
+    assert plan.items == min(threads, plan.units) == len(plan.cuts) - 1
+    assert (plan.cuts[0], plan.cuts[-1]) == (0, plan.units)
+    assert (np.diff(plan.cuts) >= 0).all()
+    for name in ("length", "parts", "chunk_panels", "block_panels", "groups"):
+        assert getattr(plan, name) == getattr(whole, name)
+
+
 @given(network=networks(), threads=threads)
 def test_the_groups_of_panels_are_no_more_than_there_are_panels(network, threads):
     plan = Plan(*network, threads)
@@ -239,6 +263,15 @@ def test_the_expected_time_grows_with_the_work(sizes, batch, count):
     assert seconds(sizes, batch + 16 * count, count) >= time
     assert seconds(sizes, batch, count, train=False) <= time + estimate.LAUNCH
     assert time >= seconds(sizes, batch, 1) / count
+
+
+@given(sizes=st.lists(widths, min_size=3, max_size=4), batch=st.integers(1, 3000), count=threads, last=st.booleans())
+def test_a_frozen_layer_never_adds_to_the_expected_time(sizes, batch, count, last):
+    sizes, frozen = tuple(sizes), (len(sizes) - 2,) if last else (0,)
+    units = sum(padded(n) // LANES for l, n in enumerate(sizes[:-1]) if l not in frozen)
+    if units % count == 0 or count == 1:  # else one thread may have more of the others' columns than before
+        assert seconds(sizes, batch, count, frozen=frozen) <= seconds(sizes, batch, count) * (1 + 1e-12)
+    assert seconds(sizes, batch, 1, train=False, frozen=frozen) <= seconds(sizes, batch, 1, frozen=frozen)
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 1000])

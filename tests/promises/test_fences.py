@@ -86,7 +86,7 @@ def use_dropin(case, m):
 for threads in (1, 3):
     fastprop.set_num_threads(threads)
     if threads > 1:
-        estimate.threads_for = lambda sizes, batch, available, size=4, train=True: available
+        estimate.threads_for = lambda sizes, batch, available, size=4, train=True, frozen=(): available
     for i, case in enumerate((*AWKWARD, *SHAPES[:3])[: int(sys.argv[2])]):
         for j, (m, batch) in enumerate(((1, 1), (15, 16), (33, 16), (130, 100), (1300, 1300))):
             use(case, m, batch, VARIANTS[(i + j) % len(VARIANTS)], OPTIONS[(i + 2 * j) % len(OPTIONS)])

@@ -174,7 +174,8 @@ def test_a_hostile_header_is_refused(name, good, tmp_path):
 
 # The fields of which at least one of the values below is valid; the network works with those that are.
 WITH_VALID_VALUES = {
-    "network": {"l2", "scale", "classes", "output", "check_finite", "generator.has_uint32", "generator.uinteger"},
+    "network": {"l2", "scale", "frozen", "classes", "output", "check_finite", "generator.has_uint32",
+                "generator.uinteger"},
     "optimizer": {"steps", "lr", "settings", "settings.beta_1", "settings.beta_2", "settings.epsilon",
                   "settings.clip_norm"},
     "fit": {"cost", "weight", "seconds", "last", "fraction", "seed", "updates", "step", "batch_size", "shuffle",
@@ -203,11 +204,13 @@ def test_hostile_metadata_is_refused(part, value, good, tmp_path):
 
 @pytest.mark.parametrize("part", WITH_VALID_VALUES)
 def test_metadata_with_a_field_missing_is_refused(part, good, tmp_path):
-    """Except `missing` and `dtype` of the network, `bootstrap` and `shares` of the fit, which files of 0.1.0 lack."""
+    """Except `missing`, `dtype` and `frozen` of the network, `bootstrap` and `shares` of the fit, of which older files
+    lack some."""
     length = int.from_bytes(good[:8], "little")
     for key in {*json.loads(json.loads(good[8 : 8 + length])["__metadata__"][part])} - {
         "missing",
         "dtype",
+        "frozen",
         "bootstrap",
         "shares",
     }:
@@ -235,6 +238,19 @@ def test_a_file_of_before_there_was_float64(good, tmp_path):
     (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("dtype")))
     net = Network.load(tmp_path / "net")
     assert net.dtype == net.optimizer.moments.dtype == net.fit_state.best.parameters.dtype == np.float32
+
+
+def test_a_file_of_before_layers_could_be_frozen(good, tmp_path):
+    (tmp_path / "net").write_bytes(with_metadata(good, "network", lambda content: content.pop("frozen")))
+    assert all(layer.trainable for layer in Network.load(tmp_path / "net").layers)
+
+
+@pytest.mark.parametrize("frozen", [[3], [-1], [0, 0], [1, 0], [True], [0.0], ["0"], [None], "01", {"0": 1}, 0])
+def test_hostile_frozen_layers_are_refused(frozen, good, tmp_path):
+    content = with_metadata(good, "network", lambda content: content.update(frozen=frozen))
+    assert refused(tmp_path / "net", content)
+    with pytest.raises(ValueError, match="frozen"):
+        Network.load(tmp_path / "net")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_one_rank_has_the_bits_of_no_communicator():
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 def test_ranks_come_to_the_result_of_one_process(size):
     """For equal and unequal shares, a rank with one row, all kinds of weights, labels, penalties, clipping, dropout."""
-    on_ranks(size, "equality,batches,held_out,dropout,parts_of_a_batch")
+    on_ranks(size, "equality,batches,held_out,dropout,parts_of_a_batch,freezing")
 
 
 @needs_mpi
