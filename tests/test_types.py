@@ -74,7 +74,7 @@ def test_nearly_all_of_the_package_is_typed(tmp_path):
         text=True, check=False,
     )  # fmt: skip
     found = json.loads(done.stdout)["typeCompleteness"]
-    # One attribute without a type makes its class partly unknown, and all that has the class: only the former are shown.
+    # An attribute without a type makes its class partly unknown, and all that has the class: only the former are shown.
     missing = [
         f"{symbol['name']}: {each['message']}"
         for symbol in found["symbols"] for each in symbol["diagnostics"] if "partially" not in each["message"]
