@@ -4,7 +4,7 @@
 
 prints the named tables, or all: fits, dropin, float64, estimators, sparse, readme. The figures of a row are medians,
 measured in turns on one thread, and in this one process except those of `sparse`. `estimators` and `sparse` need
-scikit-learn. `readme` also writes its table into the README.
+scikit-learn, and `sparse` a POSIX system. `readme` also writes its table into the README.
 """
 
 import subprocess
@@ -122,7 +122,7 @@ def peak():
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
     except FileNotFoundError:  # not on Linux, where this would be the peak of the parent process, if that is larger
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 def seconds(call):
     started = time.perf_counter()

@@ -20,6 +20,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fastprop import SGD, Adam, Checkpoint, Network, get_num_threads, schedules
+from fastprop.core.cores import affinity
 from fastprop.training.ranks import RanksFit
 
 COMM = MPI.COMM_WORLD
@@ -459,7 +460,7 @@ def invalid():
 def threads():
     """Ranks on a machine share its cores."""
     network().fit(*data(97), comm=COMM, **GOOD)
-    cores = set().union(*COMM.allgather(os.sched_getaffinity(0)))
+    cores = set().union(*COMM.allgather(affinity()))
     assert sum(COMM.allgather(get_num_threads())) <= max(len(cores), SIZE)
 
 

@@ -10,7 +10,7 @@ from processes import PACKAGE, environment
 
 pytestmark = pytest.mark.slow
 USE = """
-from fastprop import SGD, Adam, AdamW, Checkpoint, Network, RMSprop
+from fastprop import SGD, Adam, AdamW, Checkpoint, Network, RMSprop, kernels
 net = Network((2, 3, 1))
 layer = net.layers[0]
 """
@@ -40,6 +40,8 @@ SEEN = {
     "AdamW().weight_decay": "float",
     "RMSprop().clip_norm": "float | None",
     "Checkpoint('a').every": "int | None",
+    "kernels.padded(5)": "int",
+    "kernels.loss(net, net.parameters, net.parameters)": "float",
 }
 
 
@@ -60,12 +62,21 @@ def test_what_a_user_reads_has_a_type(tmp_path):
     assert dict(zip(SEEN, shown, strict=True)) == SEEN
 
 
-def test_most_of_the_package_is_typed(tmp_path):
-    """By pyright. What is left is mostly Numba's Python in the kernels."""
+def test_nearly_all_of_the_package_is_typed(tmp_path):
+    """By pyright. What is left are classes whose bases are those of libraries that have no types.
+
+    To pyright, a type of such a library is known if its module is imported by ``import a.b as b``.
+    """
     pytest.importorskip("pyright")
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--verifytypes", "fastprop"]
     done = subprocess.run(
         [*command, "--ignoreexternal", "--outputjson"], cwd=tmp_path, env=environment(), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
-    assert json.loads(done.stdout)["typeCompleteness"]["completenessScore"] > 0.8
+    found = json.loads(done.stdout)["typeCompleteness"]
+    # An attribute without a type makes its class partly unknown, and all that has the class: only the former are shown.
+    missing = [
+        f"{symbol['name']}: {each['message']}"
+        for symbol in found["symbols"] for each in symbol["diagnostics"] if "partially" not in each["message"]
+    ]  # fmt: skip
+    assert found["completenessScore"] >= 0.98, "\n".join(missing)

@@ -10,8 +10,10 @@ itself.
 A panel is n rows of 16 samples; `weight` holds 16 sample weights, 0 where the batch has no sample.
 """
 
+from typing import Any
+
+import numba.core.types as types
 import numpy as np
-from numba.core import types
 
 from .jit import inlined, kernel, routine
 from .simd import (
@@ -34,17 +36,17 @@ from .simd import (
 )
 
 
-def ACTIVATION(element):
+def ACTIVATION(element: types.Float) -> Any:
     """Return the signature of an activation routine: (A, Z, n)."""
     return types.void(*[types.CPointer(element)] * 2, types.int64)
 
 
-def DERIVATIVE(element):
+def DERIVATIVE(element: types.Float) -> Any:
     """Return the signature of a derivative routine: (dZ, dA, Z, A, n)."""
     return types.void(*[types.CPointer(element)] * 4, types.int64)
 
 
-def LOSS(element):
+def LOSS(element: types.Float) -> Any:
     """Return the signature of a loss routine: (dZ, Z, Y, weight, n, first), n outputs from the index `first` on."""
     return types.float64(*[types.CPointer(element)] * 4, *[types.int64] * 2)
 
@@ -208,7 +210,7 @@ def _tanh_of_float64(x):
     return copysign(u / (u + 2.0), x)
 
 
-tanh = by_element(
+tanh: Any = by_element(
     _tanh_of_float32, _tanh_of_float64, "Return the hyperbolic tangent; odd bit for bit, and never beyond ±1."
 )
 

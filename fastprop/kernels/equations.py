@@ -20,7 +20,7 @@ The comments number the loops as BLIS does, from the outermost down to loop 1, t
 
 import numpy as np
 
-from .jit import kernel
+from .jit import Array, Real, kernel, public_kernel
 from .plan import (
     PACKED,
     PACKED_STRIDE,
@@ -63,8 +63,9 @@ from .tiles import (
 NO_FLOOR = -np.inf
 
 
-@kernel
-def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
+@public_kernel
+def forward(Z: Array, W: Array, A_prev: Array, b: Array, n: int, n_prev: int, panels: int,
+            floor: Real) -> None:  # fmt: skip
     """Compute Z = W·A_prev + b, or max(Z, floor): a floor of 0 gives A = relu(Z), a floor of −∞ gives Z.
 
     Z [panels][n][16], W (n, n_prev), A_prev [panels][n_prev][16], b (n,)
@@ -80,8 +81,8 @@ def forward(Z, W, A_prev, b, n, n_prev, panels, floor):
         i += rows
 
 
-@kernel
-def activate(A, Z, activation, n, panels):
+@public_kernel
+def activate(A: Array, Z: Array, activation: int, n: int, panels: int) -> None:
     """Compute A = g(Z), where g is the activation routine at the address `activation`.
 
     A, Z [panels][n][16]
@@ -91,8 +92,8 @@ def activate(A, Z, activation, n, panels):
         call(activation, (at(A, shift), at(Z, shift), n))
 
 
-@kernel
-def dZ(dZ, dA, Z, A, derivative, n, panels):
+@public_kernel
+def dZ(dZ: Array, dA: Array, Z: Array, A: Array, derivative: int, n: int, panels: int) -> None:
     """Compute dZ = dA ∗ g′(Z) (equation 1), where g′ is the derivative routine at the address `derivative`.
 
     all [panels][n][16]
@@ -102,8 +103,11 @@ def dZ(dZ, dA, Z, A, derivative, n, panels):
         call(derivative, (at(dZ, shift), at(dA, shift), at(Z, shift), at(A, shift), n))
 
 
-@kernel
-def dW(dW, dZ, A_prev, A_prev_T, n, n_prev, panels, alpha, beta, first, last, prefetch_record=0):
+@public_kernel
+def dW(
+    dW: Array, dZ: Array, A_prev: Array, A_prev_T: Array, n: int, n_prev: int, panels: int, alpha: Real, beta: Real,
+    first: int, last: int, prefetch_record: int = 0,
+) -> None:  # fmt: skip
     """Compute dW = β·dW + α·dZ·A_prevᵀ (equation 2) for the blocks first…last of 16 columns; α is 1/m.
 
     dW (n, n_prev), dZ [panels][n][16], A_prev [panels][n_prev][16], A_prev_T its transposed blocks. With β = 0, dW is
@@ -181,8 +185,8 @@ def end_of_rows(i, n, most):
     return i
 
 
-@kernel
-def db(db, dZ, n, panels, alpha, beta):
+@public_kernel
+def db(db: Array, dZ: Array, n: int, panels: int, alpha: Real, beta: Real) -> None:
     """Compute db = β·db + α·Σ_samples dZ (equation 3); α is 1/m. With β = 0, db is not read.
 
     db (n,), dZ [panels][n][16]
@@ -210,8 +214,8 @@ def _rows_dot(out, stride, rows, a, n, panels, row_stride, a_stride, alpha, beta
                 put(out, (i + r) * stride, get(column, r))
 
 
-@kernel
-def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
+@public_kernel
+def dA(dA_prev: Array, W: Array, dZ: Array, A_prev: Array, n: int, n_prev: int, panels: int, relu: int) -> None:
     """Compute dA_prev = Wᵀ·dZ (equation 4); with relu = 1 also equation 1 of a relu below, 0 where not A_prev > 0.
 
     dA_prev, A_prev [panels][n_prev][16], W (n, n_prev), dZ [panels][n][16]. dA_prev may be A_prev itself if n is at
@@ -239,8 +243,8 @@ def dA(dA_prev, W, dZ, A_prev, n, n_prev, panels, relu):
             k += rows
 
 
-@kernel
-def transpose(A_T, A, n, panels):
+@public_kernel
+def transpose(A_T: Array, A: Array, n: int, panels: int) -> None:
     """Transpose each block of 16 × 16 of A [panels][n][16]: the form that equation 2 reads."""
     blocks = panels * panel_stride(n) // (LANES * LANES)
     transpose_tile(LANES, (A_T, A, blocks))

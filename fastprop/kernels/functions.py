@@ -12,6 +12,8 @@ thousand random numbers against 140 bits, some uniform and some uniform in their
 is given, it is that of the function. Polynomials are minimax fits of the relative error.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .elementwise import (
@@ -582,7 +584,7 @@ def _gamma_of_float32(x):
     return where(x < 0.0, where(floor(x) < x, y, np.nan), where(absolute(x) <= 0.0, 1.0 / x, y))
 
 
-gamma = by_element(
+gamma: Any = by_element(
     _gamma_of_float32,
     lanewise("numba_gamma"),
     """Return Γ(x); ±∞ for ±0, NaN for negative integers: 0.51 ulp, 0.51 without.
@@ -613,7 +615,7 @@ def _lgamma_of_float32(x):
     return where(far, outer, inner)
 
 
-lgamma = by_element(
+lgamma: Any = by_element(
     _lgamma_of_float32,
     lanewise("numba_lgamma"),
     """Return log |Γ(x)|; infinity for 0, −1, −2, … and for ±∞: 2.60 ulp, 2.60 without.
@@ -635,7 +637,7 @@ def _fmod_of_float32(x, y):
     return copysign(narrow(x, where(q > 536870912.0, r * 0.0, r)), x)
 
 
-fmod = by_element(
+fmod: Any = by_element(
     _fmod_of_float32,
     remainder,
     """Return x − y·trunc(x/y), with the sign of x.

@@ -3,7 +3,8 @@
 There are three kinds of compiled function:
 
 ``kernel``
-    Inlined into other compiled code or called by it. It is compiled with its caller and has no cache of its own.
+    Inlined into other compiled code or called by it. It is compiled with its caller and has no cache of its own. One
+    that users call too is made by `public_kernel`, and its arguments have annotations.
 ``entry``
     Called from Python with a few scalars or arrays. Cached.
 ``routine``
@@ -31,10 +32,11 @@ from contextlib import contextmanager, suppress
 from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import llvmlite
 import numba
+import numba.extending
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.ccallback import CFunc
@@ -49,6 +51,31 @@ DIGEST = hashlib.sha256().digest_size
 DAY = 24 * 3600  # seconds
 UNUSED = 30 * DAY  # seconds after which a file that no process has loaded is removed
 FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+# An intrinsic is called without the first argument of its function; so a type checker takes it for anything.
+intrinsic: Any = numba.extending.intrinsic
+
+# The annotations of kernels that users call; Numba reads none of them.
+Array: TypeAlias = np.ndarray
+Real: TypeAlias = float | np.floating
+Arguments = ParamSpec("Arguments")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class PublicKernel(Protocol[Arguments, Result_co]):
+    """A kernel as a user's type checker sees it: it is called in compiled code like the function that it is made of."""
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result_co:
+        """Compute what the function does."""
+
+    @property
+    def py_func(self) -> Callable[Arguments, Result_co]:
+        """The function in Python."""
+
+
+def public_kernel(function: Callable[Arguments, Result_co]) -> PublicKernel[Arguments, Result_co]:
+    """Compile `function`, whose arguments have annotations, as a kernel that users call too."""
+    return kernel(function)
 
 
 def kernel(function: Callable) -> Any:
@@ -95,8 +122,8 @@ class _Kernel:
     def _numba_type_(self) -> Any:
         return self._for_compiled_code._numba_type_
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self._for_python(*arguments)
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._for_python(*arguments, **named)
 
 
 def _dispatcher(function: Callable, flags: dict[str, Any]) -> Any:

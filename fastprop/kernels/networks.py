@@ -8,15 +8,16 @@ that it may be cached.
 
 from typing import Any
 
+import llvmlite.ir as ir
+import numba.core.types as types
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils
 from numba.core.errors import NumbaTypeError
 from numba.core.imputils import lower_constant
-from numba.extending import NativeValue, box, intrinsic, models, register_model, unbox
+from numba.extending import NativeValue, box, models, register_model, unbox
 from numba.np.numpy_support import as_dtype
 
-from .jit import kernel, routine, source_stamp
+from .jit import Array, intrinsic, kernel, public_kernel, routine, source_stamp
 from .plan import (
     BACKWARD,
     FORWARD,
@@ -73,8 +74,8 @@ _NETWORK = [
     )
 ]  # fmt: skip
 NETWORK_FIELDS = {name: i for i, (name, _) in enumerate(_NETWORK)}
-NETWORK = {element: np.dtype([*_NETWORK, ("element", as_dtype(element))]) for element in ELEMENTS}
-network_at = record_like(NETWORK)
+NETWORK: dict[Any, np.dtype] = {element: np.dtype([*_NETWORK, ("element", as_dtype(element))]) for element in ELEMENTS}
+network_at: Any = record_like(NETWORK)
 
 
 # ---- the type ----------------------------------------------------------------------------------------------------
@@ -88,12 +89,12 @@ class NetworkType(types.Type):
     """
 
     def __init__(self, element: types.Float) -> None:
-        self.element = element
-        self.stamp = source_stamp()
+        self.element: types.Float = element
+        self.stamp: str = source_stamp()
         super().__init__(name=f"Network({element})")
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[types.Float, str]:
         return self.element, self.stamp
 
 
@@ -224,8 +225,8 @@ def check_targets(network, Y, labels, m):
 # ---- the functions -----------------------------------------------------------------------------------------------
 
 
-@kernel
-def predict(net, X, out):
+@public_kernel
+def predict(net: Any, X: Array, out: Array) -> None:
     """Write the predictions of X to `out`, in compiled code; from as many threads at once as there are.
 
     Parameters
@@ -256,8 +257,8 @@ def predict(net, X, out):
     call_float64(network.evaluate, (record, np.int64(FORWARD | OUTPUT), m, source, np.int64(0), np.int64(0), place))
 
 
-@kernel
-def loss(net, X, Y):
+@public_kernel
+def loss(net: Any, X: Array, Y: Array) -> float:
     """Return the cost J on X and Y, in compiled code; from as many threads at once as there are.
 
     Parameters
@@ -285,8 +286,8 @@ def loss(net, X, Y):
     return call_float64(network.evaluate, (record, np.int64(FORWARD | LOSS), m, source, Y_place, labels, np.int64(0)))
 
 
-@kernel
-def train_step(net, X, Y):
+@public_kernel
+def train_step(net: Any, X: Array, Y: Array) -> float:
     """Train one step on one batch, in compiled code: forward, backward, and an update by ``net.optimizer``.
 
     Parameters
@@ -338,8 +339,8 @@ def train_step(net, X, Y):
     return call_float64(network.train, (record, m, source, Y_place, labels))
 
 
-@kernel
-def backward(net, X, dA, dX):
+@public_kernel
+def backward(net: Any, X: Array, dA: Array, dX: Array | None) -> None:
     """Go forward on X and back from dA = ∂J/∂Ŷ, in compiled code: into the network's gradients, and into dX.
 
     Parameters

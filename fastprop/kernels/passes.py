@@ -1,10 +1,12 @@
 """Transfer of data into and out of panels, and whole passes over a plan: forward, backward, gradients."""
 
+from typing import Any
+
+import numba.core.types as types
 import numpy as np
-from numba.core import types
 
 from . import equations
-from .jit import entry, kernel, routine
+from .jit import Array, Real, entry, kernel, public_kernel, routine
 from .plan import layer_at, panel_stride
 from .prefetch import row_of
 from .simd import (
@@ -34,7 +36,7 @@ from .simd import (
 from .tiles import transpose_tile
 
 
-def GATHER(element):
+def GATHER(element: types.Float) -> Any:
     """Return the signature of a gather routine: (A, A_T, X, order, start, count, n, scale)."""
     return types.void(types.CPointer(element), *[types.int64] * 6, element)
 
@@ -42,8 +44,10 @@ def GATHER(element):
 # ---- data in and out ---------------------------------------------------------------------------------------------
 
 
-@kernel
-def gather(A, A_T, X, order, start, count, n, scale=1.0):
+@public_kernel
+def gather(
+    A: Array, A_T: Array | None, X: Array, order: int, start: int, count: int, n: int, scale: Real = 1.0
+) -> None:
     """Fill one panel, and its transpose, with `count` ≤ 16 rows of X times `scale`; zero elsewhere.
 
     A [n][16], A_T its transposed blocks or None, X (n_samples, n) of A's element or uint8. The rows are start… of the
@@ -262,9 +266,11 @@ def floor_of(layer):
     return 0.0 if layer.relu else equations.NO_FLOOR
 
 
-@kernel
-def forward_pass(layers, n_layers, parameters, work, first, last, transposed, output, key=0, sample=0, threshold=0,
-                 has_Z=0):  # fmt: skip
+@public_kernel
+def forward_pass(
+    layers: Array | int, n_layers: int, parameters: Array, work: Array, first: int, last: int, transposed: int,
+    output: int, key: int = 0, sample: int = 0, threshold: int = 0, has_Z: int = 0,
+) -> None:  # fmt: skip
     """Compute Z = W·A_prev + b and A = g(Z) of every layer, for panels first…last of the workspace.
 
     The rows of X must be in the workspace (:func:`gather`). With `transposed`, hidden activations are also written in
@@ -289,8 +295,11 @@ def forward_pass(layers, n_layers, parameters, work, first, last, transposed, ou
             equations.transpose(at(work, layer.A_T + here), A, n, panels)
 
 
-@kernel
-def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample=0, threshold=0, lowest=0):
+@public_kernel
+def backward_pass(
+    layers: Array | int, n_layers: int, parameters: Array, work: Array, first: int, last: int, key: int = 0,
+    sample: int = 0, threshold: int = 0, lowest: int = 0,
+) -> None:  # fmt: skip
     """Compute all dA and dZ below the output's dZ, for panels first…last: equations 4 and 1, layer by layer.
 
     With a `threshold` above 0, the units that the forward pass dropped pass nothing back. The last dZ is that of layer
@@ -312,8 +321,11 @@ def backward_pass(layers, n_layers, parameters, work, first, last, key=0, sample
             equations.dZ(dZ, dA, Z, A, under.derivative, n_prev, panels)
 
 
-@kernel
-def gradients_pass(layers, n_layers, gradients, work, panels, alpha, beta, prefetch_record=0):
+@public_kernel
+def gradients_pass(
+    layers: Array | int, n_layers: int, gradients: Array, work: Array, panels: int, alpha: Real, beta: Real,
+    prefetch_record: int = 0,
+) -> None:  # fmt: skip
     """Compute the dW and db (equations 2 and 3) of all layers that are not frozen.
 
     α is 1/m, and β = 1 adds to the gradients that are there.

@@ -18,7 +18,7 @@ import numpy as np
 from numba.np.numpy_support import as_dtype
 
 from . import estimate
-from .jit import kernel
+from .jit import kernel, public_kernel
 from .scan import address_of
 from .simd import ELEMENTS, LANES, record_like, record_of
 
@@ -28,14 +28,14 @@ FLOAT64: np.dtype = np.dtype(np.float64)
 # ---- the layout, shared by Python and the kernels ----------------------------------------------------------------
 
 
-@kernel
-def padded(n):
+@public_kernel
+def padded(n: int) -> int:
     """Return n, rounded up to whole vectors."""
     return (n + LANES - 1) // LANES * LANES
 
 
-@kernel
-def row_stride(n_prev):
+@public_kernel
+def row_stride(n_prev: int) -> int:
     """Return the number of places from one row of W to the next.
 
     It is a whole number of vectors and never a multiple of 128, because with such a stride all rows of a tile would
@@ -45,8 +45,8 @@ def row_stride(n_prev):
     return n + LANES if n % 128 == 0 else n
 
 
-@kernel
-def panel_stride(n):
+@public_kernel
+def panel_stride(n: int) -> int:
     """Return the number of places from one panel of a layer of n units to the next."""
     return (n + LANES - 1) // LANES * LANES * LANES
 
@@ -145,10 +145,10 @@ _JOB = [
 ]  # fmt: skip
 JOB_FIELDS = {name: i for i, (name, _) in enumerate(_JOB)}
 # The record of a job in each element. Its last field holds nothing: its type is the element, which kernels ask for.
-JOB = {element: np.dtype([*_JOB, ("element", as_dtype(element))]) for element in ELEMENTS}
+JOB: dict[Any, np.dtype] = {element: np.dtype([*_JOB, ("element", as_dtype(element))]) for element in ELEMENTS}
 
-layer_at = record_of(LAYER)
-job_at = record_like(JOB)
+layer_at: Any = record_of(LAYER)
+job_at: Any = record_like(JOB)
 
 # The parts of a job: FORWARD from X (with the transposes that GRADIENTS reads: TRANSPOSE), OUTPUT of Ŷ, LOSS with the
 # output's dZ, BACKWARD to the other dZ, GRADIENTS, UPDATE; SHUFFLE before the first step of an epoch; DROP of hidden
@@ -341,6 +341,7 @@ class Plan:
     layers_address: int
     length: int
     units: int
+    lowest: int
     n_trained: int
     A0: int
     Y_panels: int

@@ -19,28 +19,34 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
+import llvmlite.ir as ir
+import numba.core.types as types
 import numpy as np
-from llvmlite import ir
 from numba import from_dtype
-from numba.core import cgutils, types
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.core import cgutils
+from numba.extending import lower_builtin, models, register_model, type_callable
+
+from .jit import intrinsic
 
 LANES = 16
 BLOCK = LANES * LANES  # numbers of a block that is transposed at once
-ELEMENTS = (types.float32, types.float64)
+ELEMENTS: tuple[types.Float, ...] = (types.float32, types.float64)
 
-F32, F64 = ir.FloatType(), ir.DoubleType()
-I32, I64, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
-IVECTOR = ir.VectorType(I32, LANES)
-BYTES = ir.VectorType(ir.IntType(8), LANES)
-BITS = ir.VectorType(BIT, LANES)
+F32: ir.Type = ir.FloatType()
+F64: ir.Type = ir.DoubleType()
+I32: ir.IntType = ir.IntType(32)
+I64: ir.IntType = ir.IntType(64)
+BIT: ir.IntType = ir.IntType(1)
+IVECTOR: ir.VectorType = ir.VectorType(I32, LANES)
+BYTES: ir.VectorType = ir.VectorType(ir.IntType(8), LANES)
+BITS: ir.VectorType = ir.VectorType(BIT, LANES)
 
 
 class VectorType(types.Type):
     """Numba's type of a vector of 16 numbers."""
 
     def __init__(self, element: types.Float) -> None:
-        self.element = element
+        self.element: types.Float = element
         super().__init__(name=f"{element}x16")
 
 
@@ -48,11 +54,11 @@ class MaskType(types.Type):
     """Numba's type of a comparison of two vectors."""
 
     def __init__(self, element: types.Float) -> None:
-        self.element = element
+        self.element: types.Float = element
         super().__init__(name=f"mask_of_{element}x16")
 
 
-VECTORS = {element: VectorType(element) for element in ELEMENTS}
+VECTORS: dict[types.Float, VectorType] = {element: VectorType(element) for element in ELEMENTS}
 
 
 @register_model(VectorType)
@@ -157,10 +163,10 @@ def typed(single: float, double: float) -> Any:
     return _of_element(lambda element: element, lambda element: single if element == types.float32 else double)
 
 
-most_rows = _of_element(lambda _: types.int64, rows_of_tile)
-dA_rows = _of_element(lambda _: types.int64, rows_of_dA)
-dot_rows = _of_element(lambda _: types.int64, rows_of_dot)
-size_of = _of_element(lambda _: types.int64, lambda element: element.bitwidth // 8)
+most_rows: Any = _of_element(lambda _: types.int64, rows_of_tile)
+dA_rows: Any = _of_element(lambda _: types.int64, rows_of_dA)
+dot_rows: Any = _of_element(lambda _: types.int64, rows_of_dot)
+size_of: Any = _of_element(lambda _: types.int64, lambda element: element.bitwidth // 8)
 
 
 @intrinsic
@@ -393,7 +399,7 @@ def first_of(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
 
 
 # Rows of a block of four columns that `transpose_quads` takes.
-QUAD_ROWS = {F32: 8, F64: 4}
+QUAD_ROWS: dict[ir.Type, int] = {F32: 8, F64: 4}
 
 
 def load_quads(builder: ir.IRBuilder, addresses: list[ir.Value]) -> ir.Value:
@@ -668,10 +674,10 @@ def _pointer_to(element: types.Type) -> Any:
     return convert
 
 
-doubles = _pointer_to(types.float64)
-integers = _pointer_to(types.int64)
-indices = _pointer_to(types.uint32)
-bytes_at = _pointer_to(types.uint8)
+doubles: Any = _pointer_to(types.float64)
+integers: Any = _pointer_to(types.int64)
+indices: Any = _pointer_to(types.uint32)
+bytes_at: Any = _pointer_to(types.uint8)
 
 
 @intrinsic
@@ -724,8 +730,8 @@ def _call_by_address(result: types.Type) -> Any:
     return call
 
 
-call = _call_by_address(types.void)
-call_float64 = _call_by_address(types.float64)
+call: Any = _call_by_address(types.void)
+call_float64: Any = _call_by_address(types.float64)
 
 
 # ---- threads -----------------------------------------------------------------------------------------------------
@@ -924,12 +930,12 @@ def _unary(name: str, doc: str) -> Any:
     return function
 
 
-sqrt = _unary("sqrt", "√a.")
-absolute = _unary("fabs", "|a|.")
-nearest = _unary("rint", "The nearest integer, the even one of two.")
-floor = _unary("floor", "The largest integer that is at most a.")
-ceil = _unary("ceil", "The least integer that is at least a.")
-trunc = _unary("trunc", "The integer part of a.")
+sqrt: Any = _unary("sqrt", "√a.")
+absolute: Any = _unary("fabs", "|a|.")
+nearest: Any = _unary("rint", "The nearest integer, the even one of two.")
+floor: Any = _unary("floor", "The largest integer that is at most a.")
+ceil: Any = _unary("ceil", "The least integer that is at least a.")
+trunc: Any = _unary("trunc", "The integer part of a.")
 
 
 @intrinsic
@@ -975,8 +981,8 @@ def lanewise(symbol: str) -> Any:
     return function
 
 
-MANTISSA_BITS = {F32: 23, F64: 52}
-BIAS = {F32: 127, F64: 1023}
+MANTISSA_BITS: dict[ir.Type, int] = {F32: 23, F64: 52}
+BIAS: dict[ir.Type, int] = {F32: 127, F64: 1023}
 
 
 def _integers(value: int, vector: ir.VectorType) -> ir.Constant:

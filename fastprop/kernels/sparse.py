@@ -8,8 +8,10 @@ is in the order of the columns, one of equation 2 in the order of the samples, w
 There are no panels of X then. The first layer's Z and dZ are panels, as those of all other layers.
 """
 
+from typing import Any
+
+import numba.core.types as types
 import numpy as np
-from numba.core import types
 
 from .jit import kernel, routine
 from .passes import floor_of
@@ -58,7 +60,7 @@ SAMPLES = (1 << COLUMN) - 1
 STRIP = 2048
 
 
-def FORWARD(element):
+def FORWARD(element: types.Float) -> Any:
     """Return the signature of `sparse_forward`: (job, step, chunk, first, last, thread)."""
     return types.float64(types.CPointer(element), *[types.int64] * 5)
 

@@ -17,12 +17,14 @@ The phases are routines, which the worker calls by address. If they were linked 
 once more (12 s to compile instead of 7); and those for parts and for vectors are compiled only when they are needed.
 """
 
+from typing import Any
+
+import numba.core.types as types
 import numpy as np
 from numba import prange
-from numba.core import types
 
 from . import equations, vectors
-from .jit import entry, kernel, routine
+from .jit import Routine, entry, kernel, routine
 from .passes import (
     backward_pass,
     forward_pass,
@@ -81,6 +83,7 @@ from .plan import (
     UPDATES_BEFORE_EPOCH,
     WEIGHT,
     WEIGHT_BEFORE,
+    Plan,
     job_at,
     layer_at,
     padded,
@@ -126,7 +129,7 @@ SHUFFLING, PHASE_ONE, PHASE_TWO, SQUARES, LATE, END_OF_EPOCH = range(6)
 UNIT = 2.0**-70
 
 
-def PHASE(element):
+def PHASE(element: types.Float) -> Any:
     """Return the signature of a phase: (job, step, chunk, item, count, thread), where job points to the record."""
     return types.void(types.CPointer(element), *[types.int64] * 5)
 
@@ -574,7 +577,7 @@ def columns_of_sample(address, step, stage, item, count, thread):
                 update_range(job, layer.b, padded(layer.n))
 
 
-def phases(plan):
+def phases(plan: Plan) -> tuple[Routine, Routine]:
     """Return the routines of the two phases of a plan's steps."""
     if plan.vectors:
         return pass_of_sample, columns_of_sample

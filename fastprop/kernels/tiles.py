@@ -34,15 +34,15 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 import llvmlite.binding as llvm
+import llvmlite.ir as ir
+import numba.core.types as types
 import numpy as np
-from llvmlite import ir
 from numba import from_dtype
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 from numba.np.numpy_support import as_dtype
 
 from .interrupts import callback
-from .jit import Routine, compiling, kernel, routine
+from .jit import Routine, compiling, intrinsic, kernel, routine
 from .plan import FLOAT32
 from .simd import (
     ELEMENTS,
@@ -589,11 +589,11 @@ def _tile(form: str) -> Any:
     return tile
 
 
-forward_tile = _tile("forward")
-dA_tile = _tile("dA")
-dW_tile = _tile("dW")
-half_tile = _tile("half")
-dot_tile = _tile("dot")
-pack_tile = _tile("pack")
-row_sum_tile = _tile("row_sum")
-transpose_tile = _tile("transpose")
+forward_tile: Any = _tile("forward")
+dA_tile: Any = _tile("dA")
+dW_tile: Any = _tile("dW")
+half_tile: Any = _tile("half")
+dot_tile: Any = _tile("dot")
+pack_tile: Any = _tile("pack")
+row_sum_tile: Any = _tile("row_sum")
+transpose_tile: Any = _tile("transpose")

@@ -4,19 +4,21 @@
 reads. `state` holds the moments, each `stride` floats after the previous one. `n` is a multiple of 16.
 """
 
+from typing import Any
+
+import numba.core.types as types
 import numpy as np
-from numba.core import types
 
 from .jit import kernel, routine
 from .simd import LANES, fma, get, load, put, sqrt, store
 
 
-def PREPARE(element):
+def PREPARE(element: types.Float) -> Any:
     """Return the signature of a `prepare` routine: (hyper, settings, lr, t)."""
     return types.void(types.CPointer(element), types.CPointer(types.float64), types.float64, types.int64)
 
 
-def UPDATE(element):
+def UPDATE(element: types.Float) -> Any:
     """Return the signature of an `update` routine: (theta, gradient, state, stride, hyper, n)."""
     pointer = types.CPointer(element)
     return types.void(pointer, pointer, pointer, types.int64, pointer, types.int64)

@@ -22,11 +22,11 @@ from ..kernels.steps import LEAST_SECONDS
 from ..optimizers import Adam, Optimizer
 from ..schedules import ReduceOnPlateau
 from ..texts import warn
-from . import samples
 from . import stopping as stops
 from .history import Best, FitState, History
 from .pace import SLICE_SECONDS, Pace
 from .progress import Progress
+from .samples import Given, HeldOut, measure
 from .stopping import EarlyStopping, Metric
 
 # The lists of a history by the columns of records of epochs.
@@ -49,7 +49,7 @@ def fit(
     **course: Any,
 ) -> History:
     """Train a network for some epochs; see :meth:`fastprop.Network.fit`, which calls this."""
-    data = samples.Given.checked(model.architecture, X, Y, sample_weight, class_weight, validation)
+    data = Given.checked(model.architecture, X, Y, sample_weight, class_weight, validation)
     job = Fit(model, data, Course.checked(**course), checked_callbacks("callbacks", callbacks))
     source = model.generator if rng is None else generator(rng)
     bar = Progress(progress, job.samples)
@@ -113,11 +113,47 @@ class Fit:
     history then already contains the later ones, and the network has the last parameters.
     """
 
-    def __init__(self, model: Model, given: samples.Given, course: Course, callbacks: Callbacks):
+    model: Model
+    given: Given
+    course: Course
+    stopping: EarlyStopping | None
+    after_steps: list[tuple[int, Any]]
+    after_epochs: list[Any]
+    calls_late: bool
+    shares: list[int]
+    rows: int
+    own: int
+    own_batch: int
+    batch: int
+    n_steps: int
+    samples: int
+    started: bool
+    ended: bool
+    over: bool
+    # from `bind` and `begin` on
+    resumed: FitState | None
+    optimizer_before: Optimizer | None
+    optimizer: Optimizer
+    moments: np.ndarray
+    state: FitState
+    history: History
+    # from `start` on
+    lent: ExitStack
+    data: Given
+    order: np.ndarray | None
+    goes_past_epochs: bool
+    pace: Pace
+    # of a slice, see `aim` and `prepare_slice`
+    steps: int
+    ahead: float
+    task: Task
+    job: int
+
+    def __init__(self, model: Model, given: Given, course: Course, callbacks: Callbacks):
         """Check what the arguments have to do with each other; nothing is changed."""
         model.architecture.check_trainable()
         self.model, self.given, self.course = model, given, course
-        self.shares: list[int] = []  # the rows of each process, if there are several
+        self.shares = []  # the rows of each process, if there are several
         self.stopping = course.stopping
         self._check_validation()
         self.after_steps, self.after_epochs = callbacks
@@ -160,7 +196,7 @@ class Fit:
         if optimizer is None or self.resumed is not None:
             optimizer = model.optimizer or Adam()
         self.moments = model.bind(optimizer)
-        self.optimizer: Optimizer = optimizer
+        self.optimizer = optimizer
         try:
             _ = optimizer.rate  # raises if a custom schedule returns no valid rate
             for callback in (*(call for _, call in self.after_steps), *self.after_epochs):
@@ -315,7 +351,7 @@ class Fit:
             self.ended = state.best.is_old(state.epoch - 1, self.stopping.patience)
         self.started = True
 
-    def _measuring_engine(self, held_out: samples.HeldOut) -> Engine | None:
+    def _measuring_engine(self, held_out: HeldOut) -> Engine | None:
         """Return an engine that measures the held-out data between epochs, on one thread; None if that takes more."""
         rows = len(held_out.X)
         engine = self.lent.enter_context(self.engines.lend(rows, is_sparse(held_out.X)))
@@ -377,7 +413,7 @@ class Fit:
     def measure(self) -> tuple[dict[str, float], dict[str, float]]:
         """Measure the held-out data, if there are any, by the names of the history's lists, and the metrics."""
         held_out = self.data.held_out
-        return samples.measure(self.engines, held_out, self.course.metrics) if held_out else ({}, {})
+        return measure(self.engines, held_out, self.course.metrics) if held_out else ({}, {})
 
     def _remedy(self) -> str:
         """Return what helps against divergence: a lower learning rate, or scaled data if X or Y is not scaled."""

@@ -31,10 +31,10 @@ class CSVLog:
     """
 
     on_first_rank = True  # of the processes of a fit over MPI
-    epochs_left = sys.maxsize  # it never ends a fit: it is called for many epochs after a compiled call
+    epochs_left: int = sys.maxsize  # it never ends a fit: it is called for many epochs after a compiled call
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._columns: list[str] = []
 
     def begins(self, model: Any) -> None:

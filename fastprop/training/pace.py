@@ -39,8 +39,8 @@ class Pace:
         measured: float = 0.0,
         frozen: tuple[int, ...] = (),
     ):
-        self.step = estimate.seconds(sizes, batch, 1, size, frozen=frozen) * (1 + measured / batch)
-        self.steps = self._clip(SLICE_SECONDS / 4 / self.step)
+        self.step: float = estimate.seconds(sizes, batch, 1, size, frozen=frozen) * (1 + measured / batch)
+        self.steps: int = self._clip(SLICE_SECONDS / 4 / self.step)
         self.choice = choice
 
     @staticmethod

@@ -170,8 +170,10 @@ class Ranks:
     """
 
     def __init__(self, comm: Any):
-        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
-        self.status = GOES_ON
+        self.comm: Any = comm
+        self.rank: int = comm.Get_rank()
+        self.size: int = comm.Get_size()
+        self.status: int = GOES_ON
         self.error: BaseException | None = None
 
     def calls(self, callback: Any) -> bool:
@@ -246,7 +248,7 @@ class Sums:
         self._in_place = sys.modules["mpi4py.MPI"].IN_PLACE
         places = 4 * self.NUMBERS
         self._buffer = allocate(length + ranks.size * places, dtype)
-        self.gradients = self._buffer[:length]
+        self.gradients: np.ndarray = self._buffer[:length]
         self._numbers = self._buffer[length:].reshape(ranks.size, places)
 
     def reduce(self, *numbers: float) -> np.ndarray:
@@ -267,6 +269,10 @@ class RanksFit(Fit):
     are those of this one. A rank's share of a batch is that of its rows in all rows, and differs by at most one row
     from batch to batch; it may be empty.
     """
+
+    ranks: Ranks
+    held: Held
+    sums: Sums
 
     def __init__(self, model: Model, given: samples.Given, course: Course, callbacks: Any, ranks: Ranks, held: Held):
         super().__init__(model, given, course, callbacks)

@@ -6,7 +6,7 @@ The build needs no network, and neither do the pages: formulas become MathML, wh
 scripts and fonts of the theme lie beside the pages.
 """
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,19 @@ plot_html_show_formats = plot_html_show_source_link = False
 plot_rcparams = {"svg.fonttype": "path", "figure.facecolor": "white", "font.size": 10}
 plot_apply_rcparams = True
 
+
+def can_be_imported(module: str) -> bool:
+    """Return whether a module is installed, and the libraries that it loads."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, RuntimeError):  # the latter from mpi4py without an MPI library
+        return False
+    return True
+
+
 # What needs an extra that may not be installed is shown, but not run.
-RUN_ONLY_WITH = {"other_formats": ("torch", "onnx", "onnxruntime")}
-NOT_RUN = [name for name, needed in RUN_ONLY_WITH.items() if not all(map(importlib.util.find_spec, needed))]
+RUN_ONLY_WITH = {"other_formats": ("torch", "onnx", "onnxruntime"), "many_processes": ("mpi4py.MPI",)}
+NOT_RUN = [name for name, needed in RUN_ONLY_WITH.items() if not all(map(can_be_imported, needed))]
 
 sphinx_gallery_conf = {
     "examples_dirs": ["gallery"],

@@ -15,6 +15,7 @@ ORDER = (
     "own_functions",
     "compiled_loop",
     "ensembles",
+    "many_processes",
     "mc_dropout",
     "rewards",
     "drift",

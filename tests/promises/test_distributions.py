@@ -1,6 +1,8 @@
 """What is uploaded: an sdist and a wheel that install into fresh environments, and tests that run from the sdist."""
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +43,7 @@ def tracked() -> list[str]:
 def built(tmp_path_factory, tracked) -> tuple[Path, Path]:
     """Build an sdist of a clean copy of the repository, and a wheel from the sdist."""
     pytest.importorskip("hatchling", reason="distributions are built by hatchling")
+    pytest.importorskip("hatch_fancy_pypi_readme", reason="their description is written by hatch-fancy-pypi-readme")
     pytest.importorskip("build", reason="distributions are built by the package build")
     clean, made = tmp_path_factory.mktemp("clean"), tmp_path_factory.mktemp("dist")
     for name in tracked:
@@ -63,6 +66,21 @@ def test_the_wheel_holds_the_package_alone(built, tracked):
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = {name for name in tracked if name.startswith("fastprop/") and (ROOT / name).exists()}
     assert held == package - {"fastprop/CHANGELOG.md"}
+
+
+def test_the_description_has_no_relative_links_and_pictures(built):
+    """A package index shows the README, but not the files beside it."""
+    with zipfile.ZipFile(built[1]) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    description, readme = metadata.get_payload(), (ROOT / "README.md").read_text("utf-8")
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    relative = re.compile(r"\]\((?!https?:|#)")
+    assert relative.search(readme)
+    assert not relative.search(description)
+    assert "`fit(comm=MPI.COMM_WORLD)`" in description
+    headings = re.compile(r"^#+ .*", re.MULTILINE)
+    assert headings.findall(description) == headings.findall(readme)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["sdist", "wheel"])

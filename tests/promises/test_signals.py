@@ -187,6 +187,7 @@ NAMES = [name for name in ("SIGTERM", "SIGUSR1", "SIGALRM") if hasattr(signal, n
 TIMES = int(os.environ.get("FASTPROP_SIGNALS", 6))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
 @pytest.mark.parametrize(
     "script", slow_but([SAVES], [SAVES, EXITS, STEPS]), ids=["the handler saves", "the handler exits", "single steps"]
 )
@@ -198,6 +199,7 @@ def test_a_signal_at_any_moment_costs_no_bit(name, script, run_python, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
 @pytest.mark.parametrize("script", [SAVES_MANY, INTERRUPTS_MANY], ids=["the handler saves", "Ctrl-C"])
 def test_a_signal_while_many_networks_train_costs_no_bit(script, run_python, tmp_path):
     """What a handler saves of all of them, and what Ctrl-C leaves, goes on with the bits of fits that never stopped."""

@@ -19,6 +19,14 @@ def test_the_digits_are_learned_by_two_processes():
 
 
 @needs_mpi
+def test_two_processes_run_the_recipe_of_the_site():
+    pytest.importorskip("sklearn", reason="the recipe's digits are scikit-learn's")
+    said = run_job(2, SCRIPTS / "site" / "gallery" / "many_processes.py")
+    assert "2 process(es), " in said
+    assert float(re.search(r"accuracy on held-out rows: ([\d.]+)%", said)[1]) > 85
+
+
+@needs_mpi
 def test_what_one_process_cannot_read_ends_all(tmp_path):
     """The file ends before the rows of the second process; the first would wait for it."""
     rng = np.random.default_rng(0)
