@@ -69,7 +69,7 @@ def measure(case: Case) -> Figures:
         "one thread": seconds["one"] * second / (epochs * rows * flops),
         "all threads": seconds["all"] * second * available() / (epochs * rows * flops),
         "all threads over one": seconds["all"] / seconds["one"],
-        "over NumPy": min(seconds["one"], seconds["all"]) / epochs / seconds["numpy"],
+        "over NumPy": seconds["one"] / epochs / seconds["numpy"],
         "forward": seconds["forward"] * second / (calls * case.batch * of_forward),
         "backward": seconds["backward"] * second / (calls * case.batch * (flops - of_forward)),
     }

@@ -44,7 +44,7 @@ class Dropin:
     def track_over_numpy(self, figures: dict[tuple[str, str], float], *params: str) -> float:
         return figures[params]
 
-    track_over_numpy.unit = "x NumPy's time"
+    track_over_numpy.unit = "x NumPy's time, both on one thread"
 
 
 class Loops:

@@ -43,7 +43,7 @@ class Speed:
     track_one_thread.unit = track_forward.unit = track_backward.unit = AT_PEAK
     track_all_threads.unit = f"{AT_PEAK} of all threads"
     track_all_threads_over_one.unit = "x the time on one thread"
-    track_over_numpy.unit = "x NumPy's time"
+    track_over_numpy.unit = "x NumPy's time, both on one thread"
 
 
 class Epochs:
