@@ -51,8 +51,8 @@ import importlib, pkgutil, sys, suite
 from pathlib import Path
 for module in pkgutil.iter_modules(suite.__path__):
     importlib.import_module(f"suite.{module.name}")
-here = Path(suite.__file__).parents[1]
-print(*sorted(name for name, module in sys.modules.items() if Path(getattr(module, "__file__", None) or "").parent == here))
+files = {name: Path(getattr(module, "__file__", None) or "") for name, module in sys.modules.items()}
+print(*sorted(name for name, file in files.items() if file.parent == Path(suite.__file__).parents[1]))
 """)
     assert found.split() == ["cases", "limits", "many", "measuring", "overhead", "peak", "ratios", "reports"]
 
