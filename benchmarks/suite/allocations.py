@@ -46,7 +46,7 @@ class Allocations:
         return allocations_per_step(train, 32)
 
     def track_kept_per_call(self) -> float:
-        """Blocks that compiled code and Python keep after each of a hundred calls of `train_step`."""
+        """Blocks that compiled code and Python keep after each call of `train_step`: the least of five counts."""
         case = named("digits")
         X, Y = random_data(case, case.batch)
         net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(lr=LR)
@@ -58,9 +58,13 @@ class Allocations:
             stats = rtsys.get_allocation_stats()
             return stats.alloc - stats.free + sys.getallocatedblocks()
 
-        calls, before = 100, kept()
-        for _ in range(calls):
-            net.train_step(X, Y, optimizer)
-        return float(max(0, kept() - before) // calls)
+        def kept_by(calls: int) -> int:
+            before = kept()
+            for _ in range(calls):
+                net.train_step(X, Y, optimizer)
+            return max(0, kept() - before) // calls
+
+        # A leak is in every count; in one of five, thousands of blocks may be Python's and Numba's own.
+        return float(min(kept_by(100) for _ in range(5)))
 
     track_per_step.unit = track_kept_per_call.unit = "blocks"
