@@ -1,4 +1,4 @@
-"""Compare predictions of fastprop, NumPy, PyTorch, JAX and onnxruntime, from one row to 65,536.
+"""Compare predictions of fastprop, NumPy, scikit-learn, PyTorch, JAX and onnxruntime, from one row to 65,536.
 
     python benchmarks/predictions.py [--shapes xs,s,...] [--batches 1,32,...] [--peers NumPy,...] [--threads 1,2]
 
