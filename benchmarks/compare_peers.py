@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import peers
+from cases import SHAPES
 from measuring import REST, cores, environment
-from peers import CASES, HIGGS, PEERS, SIMPLECHAINS
+from peers import CASES, PEERS
 from reports import (
     about,
     chosen,
@@ -58,34 +59,21 @@ COLORS = {
 }  # fmt: skip
 
 
-class Published(NamedTuple):
-    """A case that another library published figures of: our optimizer, what the case is, and those figures."""
-
-    case: peers.Case
-    optimizer: str
-    title: str
-    figures: str
-
-
-PUBLISHED = (
-    Published(
-        SIMPLECHAINS,
-        "adam",
+# Our optimizer and case → what the case is, and what another library published of it.
+PUBLISHED = {
+    ("adam", "simplechains"): (
         "SimpleChains.jl's case (4-32-16-4 tanh, 10,000 samples as one batch, Adam)",
         # julialang.org/blog/2022/04/simple-chains
         "The announcement (April 2022, all cores) printed: Intel i9-10980XE: SimpleChains 41 µs, PyTorch 1,525 µs "
         "(over 35 ×); AMD EPYC 7513: SimpleChains 72 µs, PyTorch 7,000 µs (close to 100 ×).",
     ),
-    Published(
-        HIGGS,
-        "sgd",
+    ("sgd", "higgs"): (
         "OpenNN's case (28-300-300-300-300-300-1 tanh, batches of 100, plain SGD)",
         # www.opennn.net/blog/higgs-cpu-opennn-pytorch and, for the optimizer, …/blog/higgs-opennn-and-pytorch
         "OpenNN published, which is not measured here: 1.55 times PyTorch's speed, 72,000 and 46,000 samples/s, on 16 "
         "threads of an Intel i9-12900K (SGD with momentum and weight decay, PyTorch 2.6).",
     ),
-)
-PUBLISHED_JOBS = {(published.optimizer, published.case.name): published for published in PUBLISHED}
+}
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -153,7 +141,7 @@ class Results:
 
     def shapes(self, optimizer: str) -> list[tuple]:
         """Return the jobs on the six shapes with an optimizer, without the published cases."""
-        return [job for job in self.jobs if job[0] == optimizer and job[:2] not in PUBLISHED_JOBS]
+        return [job for job in self.jobs if job[0] == optimizer and job[:2] not in PUBLISHED]
 
     def of(self, job: tuple, peer: str, key: str) -> tuple[float, float, float]:
         """Return the median of a figure over all repetitions, and the least and the greatest median of a round."""
@@ -213,16 +201,16 @@ def first_call_table(results: Results, optimizer: str) -> list[str]:
 def published_lines(results: Results) -> list[str]:
     """Return the microseconds per step on each measured case that others published, and what they published."""
     lines = []
-    for key, published in PUBLISHED_JOBS.items():
+    for key, (title, published) in PUBLISHED.items():
         jobs = [job for job in results.jobs if job[:2] == key]
         if not jobs:
             continue
-        lines += [f"{published.title}, µs a step and times fastprop's:", "", *header("threads", *results.peers)]
+        lines += [f"{title}, µs a step and times fastprop's:", "", *header("threads", *results.peers)]
         for job in jobs:
-            steps = {peer: 1e6 * published.case.batch / results.speed(job, peer) for peer in results.peers}
+            steps = {peer: 1e6 * CASES[job[1]].batch / results.speed(job, peer) for peer in results.peers}
             ratios = {peer: times(step / steps["fastprop"]) for peer, step in steps.items()}
             lines.append(row(job[2], *(f"{figure(steps[peer])} ({ratios[peer]})" for peer in results.peers)))
-        lines += ["", published.figures, ""]
+        lines += ["", published, ""]
     return lines
 
 
@@ -330,10 +318,9 @@ def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
     names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
     optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
     threads = threads_of(wanted.threads)
-    published = [one for one in PUBLISHED if one.case in cases]
-    shapes = [case for case in cases if case not in [one.case for one in published]]
-    jobs = list(product(optimizers, shapes, threads))
-    jobs += [(one.optimizer, one.case, n) for one in published for n in threads]
+    published = [(optimizer, CASES[name]) for optimizer, name in PUBLISHED if CASES[name] in cases]
+    shapes = [case for case in cases if case in SHAPES]
+    jobs = [*product(optimizers, shapes, threads), *((*pair, n) for pair in published for n in threads)]
     content = setting("compare_peers.py") | {"runs": []}
     try:
         for found in measure(jobs, names, wanted.rounds, wanted.dtype):
