@@ -19,14 +19,11 @@ import overhead
 import pytest
 import ratios
 import suite
-from cases import Case
+from cases import NAMES, Case
 from marks import slow_but
 from processes import BENCHMARKS
 
-TINY = {
-    name: Case(name, (6, 8, 3), "relu", "identity", 16)
-    for name in ("xs", "s", "digits", "mnist", "wide", "xl")
-}  # fmt: skip
+TINY = {name: Case(name, (6, 8, 3), "relu", "identity", 16) for name in NAMES}
 MODULES = [importlib.import_module(f"suite.{module.name}") for module in pkgutil.iter_modules(suite.__path__)]
 CLASSES = {
     f"{module.__name__.removeprefix('suite.')}.{name}": cls
