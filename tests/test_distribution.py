@@ -17,7 +17,7 @@ PACKAGE = Path(fastprop.__file__).parent
 ROOT = next((folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists()), PACKAGE.parent)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 TEXTS = [path for pattern in ("*.md", ".github/*.md", "fastprop/**/*.md", "scripts/*.md", "fastprop/**/*.py",
-                              "scripts/*.py", "benchmarks/**/*.py", "benchmarks/*.md", "pyproject.toml")
+                              "scripts/*.py", "benchmarks/*.py", "benchmarks/suite/*.py", "benchmarks/*.md", "pyproject.toml")
          for path in ROOT.glob(pattern)]  # fmt: skip
 
 
