@@ -24,6 +24,7 @@ SHAPES = (
     Case("xl", (1024, 4096, 4096, 1024), "relu", "identity", 512),
 )
 NAMES = [case.name for case in SHAPES]
+LR = 1e-3
 
 
 def named(name: str) -> Case:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cases import Case, named, random_data
-from compare_peers import header, row
+from reports import header, row
 
 from fastprop import Adam, Network, get_num_threads, set_num_threads
 from fastprop.kernels.plan import flops_per_sample

@@ -1,58 +1,79 @@
-"""Compare the training speed of fastprop, NumPy, scikit-learn, PyTorch and JAX; make the README's table and chart.
+"""Compare the training speed of fastprop with other libraries; make the README's table and chart.
 
     python benchmarks/compare_peers.py [--shapes xs,s,...] [--peers NumPy,...] [--threads 1,2] [--readme]
     python benchmarks/compare_peers.py --dtype float64
 
-All libraries train the same network from the same start, on the same rows, with the same batches, cost and optimizer.
-The cost of each after one epoch is checked against the reference in float64. Each library runs in its own processes,
-which take turns, with no more cores than threads. A library that is not installed is left out. The script prints tables
-and writes peers.json, with every figure, and peers.svg; in float64 peers-float64.json and peers-float64.svg.
+The others are NumPy, scikit-learn, PyTorch, JAX and TensorFlow. All train the same network from the same start, on the
+same rows, with the same batches, cost and optimizer. The cost of each after one epoch is checked against the reference
+in float64. Each library runs in its own processes, which take turns, with no more cores than threads. A library that is
+not installed is left out. The script prints tables and writes peers.json, with every figure, and peers.svg; in float64
+peers-float64.json and peers-float64.svg.
 """
 
 import argparse
 import importlib.util
 import json
-import os
-import platform
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import peers
-from peers import CASES, PEERS, SIMPLECHAINS
+from cases import SHAPES
+from measuring import REST, cores, environment
+from peers import CASES, PEERS
+from reports import (
+    about,
+    chosen,
+    default_threads,
+    figure,
+    header,
+    label,
+    plural,
+    row,
+    say,
+    setting,
+    threads_of,
+    times,
+    write_between,
+)
 
-from fastprop.core.cores import available
 from fastprop.distribution import missing
-from fastprop.kernels.jit import cpu_name
 from fastprop.kernels.plan import flops_per_sample
-from fastprop.texts import printable
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
 START, END = "<!-- speed -->", "<!-- /speed -->"
 SHOWN = ("xs", "digits", "mnist", "xl")  # the README's rows, at the largest number of threads; the others are folded
-POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-REST = 0.2  # seconds before each process
 TIMEOUT = 900  # seconds
 # Relative to the decrease of the cost in the epoch: it finds a learning rate that is wrong by 0.2 %. Float32 errs by at
 # most 3e-5, and scikit-learn's Adam, which adds ε to √v and not to √v̂, by 1.5e-4.
 TOLERANCE = 1e-3
-# julialang.org/blog/2022/04/simple-chains: µs a step of SimpleChains.jl and of PyTorch, on all cores.
-ANNOUNCED = {"Intel i9-10980XE": (41, 1525, "over 35 ×"), "AMD EPYC 7513": (72, 7000, "close to 100 ×")}
 COLORS = {
     "fastprop": "#d55e00", "NumPy": "#bbbbbb", "scikit-learn": "#777777", "PyTorch eager": "#9ad0f5",
-    "PyTorch compiled": "#0072b2", "JAX step": "#8fd9c0", "JAX scan": "#009e73",
+    "PyTorch compiled": "#0072b2", "JAX step": "#8fd9c0", "JAX scan": "#009e73", "TensorFlow": "#e6ab02",
 }  # fmt: skip
+
+
+# Our optimizer and case → what the case is, and what another library published of it.
+PUBLISHED = {
+    ("adam", "simplechains"): (
+        "SimpleChains.jl's case (4-32-16-4 tanh, 10,000 samples as one batch, Adam)",
+        # julialang.org/blog/2022/04/simple-chains
+        "The announcement (April 2022, all cores) printed: Intel i9-10980XE: SimpleChains 41 µs, PyTorch 1,525 µs "
+        "(over 35 ×); AMD EPYC 7513: SimpleChains 72 µs, PyTorch 7,000 µs (close to 100 ×).",
+    ),
+    ("sgd", "higgs"): (
+        "OpenNN's case (28-300-300-300-300-300-1 tanh, batches of 100, plain SGD)",
+        # www.opennn.net/blog/higgs-cpu-opennn-pytorch and, for the optimizer, …/blog/higgs-opennn-and-pytorch
+        "OpenNN published, which is not measured here: 1.55 times PyTorch's speed, 72,000 and 46,000 samples/s, on 16 "
+        "threads of an Intel i9-12900K (SGD with momentum and weight decay, PyTorch 2.6).",
+    ),
+}
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -76,25 +97,6 @@ def check(name: str, case: peers.Case, optimizer: str, cost: float) -> None:
             f"{name} learns something else: after one epoch of {case.name} with {optimizer} its cost is {cost:.9g}, "
             f"the reference's {after:.9g} (before: {before:.9g})."
         )
-
-
-@contextmanager
-def cores(n: int) -> Iterator[None]:
-    """Limit processes that are started in this context to the first n of our cores, if the platform allows it."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(ours)[:n])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, ours)
-
-
-def environment(threads: int) -> dict[str, str]:
-    """Return our environment with all thread pools set to a number of threads."""
-    return {**os.environ, **dict.fromkeys(POOLS, str(threads))}
 
 
 def run(name: str, case: peers.Case, optimizer: str, threads: int, dtype: str) -> dict[str, Any]:
@@ -138,8 +140,8 @@ class Results:
         self.jobs = list(dict.fromkeys((run["optimizer"], run["case"], run["threads"]) for run in self.runs))
 
     def shapes(self, optimizer: str) -> list[tuple]:
-        """Return the jobs on the six shapes with an optimizer, without SimpleChains' case."""
-        return [job for job in self.jobs if job[0] == optimizer and job[1] != SIMPLECHAINS.name]
+        """Return the jobs on the six shapes with an optimizer, without the published cases."""
+        return [job for job in self.jobs if job[0] == optimizer and job[:2] not in PUBLISHED]
 
     def of(self, job: tuple, peer: str, key: str) -> tuple[float, float, float]:
         """Return the median of a figure over all repetitions, and the least and the greatest median of a round."""
@@ -167,50 +169,13 @@ class Results:
         return f"{times(self.speed(job, 'fastprop') / speed)} {peer}".rstrip()
 
 
-def figure(x: float) -> str:
-    """Format a number with three significant digits, or all digits before the point."""
-    return "–" if x != x else f"{x:,.{max(0, 2 - int(np.floor(np.log10(abs(x) or 1))))}f}"
-
-
 def spread(values: tuple[float, float, float], scale: float = 1.0) -> str:
     """Format a median, with the least and the greatest if they differ."""
     middle, least, greatest = (figure(value * scale) for value in values)
     return middle if least == greatest else f"{middle} ({least}–{greatest})"
 
 
-def times(ratio: float) -> str:
-    return "–" if ratio != ratio else f"{ratio:.0f} ×" if ratio >= 10 else f"{figure(ratio)} ×"
-
-
-def plural(threads: int) -> str:
-    return f"{threads} thread{'s' * (threads > 1)}"
-
-
-def label(case: peers.Case) -> str:
-    return f"{case.name} {'-'.join(map(str, case.sizes))} {case.output}, B={case.batch}"
-
-
-def row(*cells: Any) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def header(*cells: str) -> list[str]:
-    return [row(*cells), "|" + "---|" * len(cells)]
-
-
-def say(line: str) -> None:
-    """Print a line or a text, in ASCII where the output cannot encode its symbols."""
-    print(printable(line), flush=True)
-
-
 # ---- tables and chart ------------------------------------------------------------------------------------------------
-
-
-def about(content: dict[str, Any]) -> str:
-    """Return the date, the machine, the versions and the command in one line."""
-    versions = {run["peer"].split()[0]: run["version"] for run in content["runs"] if "version" in run}
-    listed = ", ".join(f"{name} {version}" for name, version in {**versions, **content["versions"]}.items())
-    return f"{content['date']}, {content['machine']}; {listed}; `{content['command']}`."
 
 
 def speed_table(results: Results, jobs: list[tuple]) -> list[str]:
@@ -233,25 +198,20 @@ def first_call_table(results: Results, optimizer: str) -> list[str]:
     return lines
 
 
-def simplechains_lines(results: Results) -> list[str]:
-    """Return the microseconds per step on the case of SimpleChains' announcement, and the announced figures."""
-    jobs = [job for job in results.jobs if job[1] == SIMPLECHAINS.name]
-    if not jobs:
-        return []
-    lines = [
-        "SimpleChains.jl's case (4-32-16-4 tanh, 10,000 samples as one batch, Adam), µs a step and times fastprop's:",
-        "",
-        *header("threads", *results.peers),
-    ]
-    for job in jobs:
-        steps = {peer: 1e6 * SIMPLECHAINS.batch / results.speed(job, peer) for peer in results.peers}
-        ratios = {peer: times(step / steps["fastprop"]) for peer, step in steps.items()}
-        lines.append(row(job[2], *(f"{figure(steps[peer])} ({ratios[peer]})" for peer in results.peers)))
-    printed = "; ".join(
-        f"{machine}: SimpleChains {ours} µs, PyTorch {theirs:,} µs ({ratio})"
-        for machine, (ours, theirs, ratio) in ANNOUNCED.items()
-    )
-    return [*lines, "", f"The announcement (April 2022, all cores) printed: {printed}."]
+def published_lines(results: Results) -> list[str]:
+    """Return the microseconds per step on each measured case that others published, and what they published."""
+    lines = []
+    for key, (title, published) in PUBLISHED.items():
+        jobs = [job for job in results.jobs if job[:2] == key]
+        if not jobs:
+            continue
+        lines += [f"{title}, µs a step and times fastprop's:", "", *header("threads", *results.peers)]
+        for job in jobs:
+            steps = {peer: 1e6 * CASES[job[1]].batch / results.speed(job, peer) for peer in results.peers}
+            ratios = {peer: times(step / steps["fastprop"]) for peer, step in steps.items()}
+            lines.append(row(job[2], *(f"{figure(steps[peer])} ({ratios[peer]})" for peer in results.peers)))
+        lines += ["", published, ""]
+    return lines
 
 
 def report(results: Results) -> str:
@@ -267,7 +227,7 @@ def report(results: Results) -> str:
             "code that it keeps on disk",
             "\n".join(first_call_table(results, optimizer)),
         ]
-    return "\n\n".join([*sections, "\n".join(simplechains_lines(results))]).rstrip() + "\n"
+    return "\n\n".join([*sections, "\n".join(published_lines(results))]).rstrip() + "\n"
 
 
 def chart(results: Results, path: Path) -> None:
@@ -279,7 +239,7 @@ def chart(results: Results, path: Path) -> None:
         raise SystemExit(str(missing("plot", f"there is no chart ({error}); it needs"))) from error
     jobs = results.shapes(results.jobs[0][0])
     if not jobs:
-        return  # only SimpleChains' case was measured
+        return  # only published cases were measured
     panels = list(dict.fromkeys(job[2] for job in jobs))
     drawing = Figure(figsize=(10, 2.6 * len(panels) + 0.8), layout="constrained")
     axes = drawing.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
@@ -305,7 +265,7 @@ def chart(results: Results, path: Path) -> None:
 
 
 def into_readme(results: Results) -> None:
-    """Write the README's tables between its marks: plain SGD and SimpleChains' case, all but four rows folded."""
+    """Write the README's tables between its marks: plain SGD and the published cases, all but four rows folded."""
     jobs = results.shapes("sgd")
     most = max((threads for _, _, threads in jobs), default=1)
     shown = [job for job in jobs if job[1] in SHOWN and job[2] == most]
@@ -318,12 +278,11 @@ def into_readme(results: Results) -> None:
         *speed_table(results, shown),
         "",
         "<details>",
-        "<summary>The other shapes and numbers of threads, SimpleChains.jl's case, and the versions</summary>",
+        "<summary>The other shapes and numbers of threads, cases that others published, and the versions</summary>",
         "",
         *speed_table(results, folded),
         "",
-        *simplechains_lines(results),
-        "",
+        *published_lines(results),
         about(content),
         "",
         "</details>",
@@ -331,47 +290,12 @@ def into_readme(results: Results) -> None:
     write_between(START, END, lines)
 
 
-def write_between(start: str, end: str, lines: list[str]) -> None:
-    """Write lines between two marks of the README."""
-    before, rest = README.read_text(encoding="utf-8").split(start)
-    text = start.join([before, "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]])
-    README.write_text(text, encoding="utf-8")
-
-
 # ---- the command -----------------------------------------------------------------------------------------------------
-
-
-def chosen(text: str, known: list[str], what: str) -> list[str]:
-    """Return the names of a comma-separated list; end the program if one is unknown."""
-    names = text.split(",")
-    for name in names:
-        if name not in known:
-            raise SystemExit(f"there is no {what} {name!r}. Known: {', '.join(known)}.")
-    return names
 
 
 def installed() -> list[str]:
     """Return the peers whose library is installed."""
     return [name for name, (module, _) in PEERS.items() if importlib.util.find_spec(module)]
-
-
-def default_threads() -> str:
-    return "1,2" if available() > 1 else "1"
-
-
-def threads_of(text: str) -> list[int]:
-    """Return the numbers of a comma-separated list; end the program if one exceeds the cores of this machine."""
-    return [int(n) for n in chosen(text, [str(n) for n in range(1, (os.cpu_count() or 1) + 1)], "number")]
-
-
-def setting(script: str) -> dict[str, Any]:
-    """Return the date, the machine, the versions and the command."""
-    return {
-        "date": str(date.today()),
-        "machine": f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {"Numba": numba.__version__, "Python": platform.python_version()},
-        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
-    }
 
 
 def options() -> argparse.Namespace:
@@ -394,8 +318,9 @@ def measured(wanted: argparse.Namespace, path: Path) -> dict[str, Any]:
     names = list(dict.fromkeys(["fastprop", *chosen(wanted.peers, list(PEERS), "peer")]))
     optimizers = chosen(wanted.optimizers, ["sgd", "adam"], "optimizer")
     threads = threads_of(wanted.threads)
-    jobs = list(product(optimizers, (case for case in cases if case != SIMPLECHAINS), threads))
-    jobs += [("adam", SIMPLECHAINS, n) for n in threads if SIMPLECHAINS in cases]
+    published = [(optimizer, CASES[name]) for optimizer, name in PUBLISHED if CASES[name] in cases]
+    shapes = [case for case in cases if case in SHAPES]
+    jobs = [*product(optimizers, shapes, threads), *((*pair, n) for pair in published for n in threads)]
     content = setting("compare_peers.py") | {"runs": []}
     try:
         for found in measure(jobs, names, wanted.rounds, wanted.dtype):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from compare_peers import about, chosen, figure, header, row, say, setting, times
+from reports import about, chosen, figure, header, row, say, setting, times
 from sklearn import neural_network
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning

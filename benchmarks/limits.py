@@ -7,10 +7,6 @@ The figures of a row are medians, measured in turns in this one process, on one 
 measured in the same turns.
 """
 
-import argparse
-import os
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -19,65 +15,30 @@ from unittest import mock
 
 import numba
 import numpy as np
-from cases import SHAPES, WORK, Case, named, random_data, rows_of
-from compare_peers import POOLS, header, row, say
-from ratios import LR, REST, in_turns
+from cases import LR, SHAPES, Case, named, random_data, rows_of
+from measuring import epochs_of, seconds_of, use_one_thread
+from reports import header, print_tables, row
 
-from fastprop import SGD, Activation, Adam, Network, dropin, kernels, reference, set_num_threads
+from fastprop import SGD, Activation, Adam, Network, dropin, kernels, reference
 from fastprop.activations import ACTIVATIONS, HIDDEN
 from fastprop.kernels import plan, steps, vectors
 from fastprop.kernels.plan import BACKWARD, FORWARD, LOSS, STEP, TRANSPOSE, flops_per_sample
-from fastprop.optimizers import Optimizer
-
-SECONDS = 0.05  # about the time of one turn of each work
-
-
-def seconds_of(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median seconds of one call of each work, and the peak in FLOP/s; a turn repeats a short work."""
-    calls: dict[str, int] = {}
-    turns: dict[str, Callable[[], None]] = {}
-
-    def repeat(name: str) -> None:
-        for _ in range(calls[name]):
-            works[name]()
-
-    for name, work in works.items():
-        work()  # compiles
-        start = time.perf_counter()
-        work()
-        calls[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-        turns[name] = partial(repeat, name)
-        if name.startswith("NumPy"):
-            turns[f"after {name}"] = partial(time.sleep, REST)
-    taken = in_turns(turns)
-    return {name: taken[name] / count for name, count in calls.items()} | {"peak": taken["peak"]}
-
-
-def epochs_of(case: Case, batch: int, optimizer: Optimizer,
-              hidden: str | Activation = "relu") -> tuple[Callable[[], object], int]:  # fmt: skip
-    """Return a function that fits a fresh network in about a fifth of a second, and the FLOPs of one call."""
-    flops = flops_per_sample(case.sizes)
-    rows = -(-max(rows_of(case, flops), batch) // batch) * batch
-    epochs = max(1, round(WORK / flops / rows / 2))
-    X, Y = random_data(case, rows)
-    net = Network(case.sizes, hidden, case.output, rng=0)
-
-    def fit() -> None:
-        net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=optimizer, progress=False)
-
-    return fit, rows * epochs * flops
 
 
 def optimizers() -> list[str]:
     """Speed of Adam over that of plain SGD."""
     lines = header("shape", "SGD, share of the peak", "Adam, share of the peak", "Adam over SGD")
     for case in SHAPES:
-        sgd, flops = epochs_of(case, case.batch, SGD(LR))
-        adam, _ = epochs_of(case, case.batch, Adam(LR))
-        seconds = seconds_of({"SGD": sgd, "Adam": adam})
-        shares = (f"{100 * flops / seconds[name] / seconds['peak']:.0f}%" for name in ("SGD", "Adam"))
-        lines.append(row(case.name, *shares, f"{seconds['SGD'] / seconds['Adam']:.2f}"))
+        over = over_peak(case)
+        lines.append(row(case.name, *(f"{100 / x:.0f}%" for x in over.values()), f"{over['SGD'] / over['Adam']:.2f}"))
     return lines
+
+
+def over_peak(case: Case, dtype: str = "float32") -> dict[str, float]:
+    """Return the time of epochs by SGD and by Adam over the time that their products would take at the FMA peak."""
+    works = {optimizer.__name__: epochs_of(case, case.batch, optimizer(LR), dtype=dtype) for optimizer in (SGD, Adam)}
+    seconds = seconds_of({name: fit for name, (fit, _) in works.items()}, dtype)
+    return {name: seconds[name] * seconds["peak"] / flops for name, (_, flops) in works.items()}
 
 
 def batches() -> list[str]:
@@ -242,18 +203,23 @@ def loop_seconds(case: Case) -> tuple[float, float, float, float]:
 def streams() -> list[str]:
     """Microseconds of a training step on batches of 2 to 64 rows, and on batches of their mean size."""
     lines = header("shape", "2 to 64 rows", "33 rows")
-    rows = np.random.default_rng(0).integers(2, 65, 200)
     for case in (named("xs"), named("s"), named("digits")):
-        works: dict[str, Callable[[], object]] = {}
-        for name, counts in (("varying", rows), ("fixed", np.full(len(rows), 33))):
-            net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
-            batches = [random_data(case, int(m)) for m in counts]
-            works[name] = lambda net=net, optimizer=optimizer, batches=batches: [
-                net.train_step(X, Y, optimizer) for X, Y in batches
-            ]
-        seconds = seconds_of(works)
-        lines.append(row(case.name, *(f"{1e6 * seconds[name] / len(rows):.2f}" for name in works)))
+        lines.append(row(case.name, *(f"{1e6 * seconds:.2f}" for seconds in stream_seconds(case, "train_step"))))
     return lines
+
+
+def stream_seconds(case: Case, method: str) -> tuple[float, float]:
+    """Return the seconds of a step by a method of Network, on batches of 2 to 64 rows and on those of 33 rows."""
+    rows = np.random.default_rng(0).integers(2, 65, 200)
+    works: dict[str, Callable[[], object]] = {}
+    for name, counts in (("varying", rows), ("fixed", np.full(len(rows), 33))):
+        net, optimizer = Network(case.sizes, output=case.output, rng=0), SGD(LR)
+        step, batches = getattr(net, method), [random_data(case, int(m)) for m in counts]
+        works[name] = lambda step=step, optimizer=optimizer, batches=batches: [
+            step(X, Y, optimizer) for X, Y in batches
+        ]
+    seconds = seconds_of(works)
+    return seconds["varying"] / len(rows), seconds["fixed"] / len(rows)
 
 
 def dropin_functions(dtype: str = "float32") -> list[str]:
@@ -296,26 +262,6 @@ TABLES = {
     "streams": streams,
     "dropin": dropin_functions,
 }
-
-
-def use_one_thread() -> None:
-    """Compute on one thread. NumPy's libraries read their number when they are imported, so the script starts again."""
-    pools = dict.fromkeys(POOLS, "1")
-    if not pools.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **pools})
-    set_num_threads(1)
-
-
-def print_tables(description: str, tables: dict[str, Callable[[], list[str]]]) -> None:
-    """Print the tables that the command line names, or all."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(tables))
-    names = parser.parse_args().tables or list(tables)
-    for name in names:
-        if name not in tables:
-            parser.error(f"there is no table {name!r}; there are {', '.join(tables)}")
-    for name in names:
-        say("\n".join([f"{tables[name].__doc__}\n", *tables[name](), ""]))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import NAMES, SHAPES, Case, named, random_data
-from compare_peers import POOLS, cores, header, row
-from limits import epochs_of, print_tables, seconds_of
+from cases import LR, NAMES, SHAPES, Case, named, random_data
+from measuring import POOLS, cores, environment, epochs_of, in_turns, seconds_of
 from numba.core.codegen import get_host_cpu_features
-from ratios import LR, in_turns
+from reports import header, print_tables, row
 
 from fastprop import SGD, Network, set_num_threads
 from fastprop.core.cores import available
@@ -83,10 +82,10 @@ def threads() -> list[str]:
 WORKER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from cases import named
+from cases import LR, named
 from fastprop import SGD, set_num_threads
 from fastprop.kernels.plan import flops_per_sample
-from limits import LR, epochs_of
+from measuring import epochs_of
 case, seconds = named(sys.argv[2]), float(sys.argv[3])
 set_num_threads(int(sys.argv[4]) if len(sys.argv) > 4 else None)
 fit, flops = epochs_of(case, case.batch, SGD(LR))
@@ -120,9 +119,9 @@ print(json.dumps(found))
 def together(name: str, processes: int, *threads: int) -> float:
     """Return the total samples per second of some processes that train at the same time."""
     command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), name, str(CROWD_SECONDS), *map(str, threads)]
-    environment = {key: value for key, value in os.environ.items() if key not in POOLS}
+    variables = {key: value for key, value in os.environ.items() if key not in POOLS}
     crowd = [
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(processes)
     ]
     for process in crowd:
@@ -175,9 +174,9 @@ def askers() -> list[str]:
 
 def alone(processor: str, *command: str) -> dict[str, Any]:
     """Return the JSON that a program prints on one core, as on a processor."""
-    environment = os.environ | dict.fromkeys(POOLS, "1") | environment_of(processor)
+    variables = environment(1) | environment_of(processor)
     with cores(1):
-        done = subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, *command], env=variables, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
 
@@ -193,7 +192,7 @@ def processors() -> list[str]:
                 processor,
                 f"{np.median([peak for _, peak in found.values()]) / 1e9:.0f}",
                 *(f"{100 * share:.0f}%" for share, _ in found.values()),
-                ", ".join(f"{beside[name]['over NumPy']:.2f}" for name in NAMES),
+                ", ".join(f"{1 / beside[name]['over NumPy']:.2f}" for name in NAMES),
             )
         )
     return lines

@@ -8,7 +8,6 @@ needs scikit-learn.
 """
 
 import importlib.util
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from cases import named
-from compare_peers import header, row, setting, times, write_between
-from limits import print_tables
+from measuring import medians
+from reports import header, print_tables, row, setting, times, write_between
 
 from fastprop import SGD, Network, fit_many, get_num_threads, set_num_threads
 
@@ -26,18 +25,6 @@ TURNS = 7
 LR = 0.1
 NETWORKS, ROWS, EPOCHS = 64, 2048, 10
 TINY, TINY_ROWS, TINY_EPOCHS = 1000, 150, 100
-
-
-def medians(works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median seconds of a call of each work, which take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(TURNS + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if turn:  # the first one compiles
-                taken[name].append(time.perf_counter() - start)
-    return {name: float(np.median(seconds)) for name, seconds in taken.items()}
 
 
 def on(threads: int, work: Callable[[], object]) -> Callable[[], object]:
@@ -141,7 +128,7 @@ def shared_speeds() -> dict[str, float]:
     }
     if importlib.util.find_spec("jax"):
         works["JAX, vmap under scan, 2 threads"] = by_vmap(NETWORKS, case.sizes, X, Y, EPOCHS)
-    return {name: NETWORKS * EPOCHS * ROWS / seconds for name, seconds in medians(works).items()}
+    return {name: NETWORKS * EPOCHS * ROWS / seconds for name, seconds in medians(works, TURNS).items()}
 
 
 def tiny() -> list[str]:
@@ -159,7 +146,8 @@ def tiny_seconds() -> tuple[float, float]:
         {
             "fit_many": together(networks, X, Y, TINY_EPOCHS),
             "one long fit": on(1, one_by_one([single], X, Y, TINY * TINY_EPOCHS, 1)),
-        }
+        },
+        TURNS,
     )
     return seconds["fit_many"], seconds["one long fit"]
 
@@ -185,7 +173,8 @@ def joblib() -> list[str]:
             "sequential": partial(validate, "sequential"),
             "threading": partial(validate, "threading"),
             "loky, its processes running": partial(validate, "loky"),
-        }
+        },
+        TURNS,
     )
     lines = header("backend, 2 jobs", "seconds", "threading over it")
     return [
@@ -205,27 +194,6 @@ def readme() -> list[str]:
 
 
 TABLES = {"shared": shared, "tiny": tiny, "joblib": joblib, "readme": readme}
-
-
-class Many:
-    """Times over those of the same steps in one long fit on one thread, divided by the threads; lower is better."""
-
-    params = ("64 networks, 1 thread", "64 networks, 2 threads", "1,000 tiny networks")
-    param_names = ("what",)
-    timeout = 600
-
-    def setup_cache(self) -> dict[str, float]:
-        speeds, (many, long) = shared_speeds(), tiny_seconds()
-        one = speeds["one network, one long fit, 1 thread"]
-        ratios = one / speeds["fit_many, 1 thread"], 2 * one / speeds["fit_many, 2 threads"]
-        return dict(zip(self.params, (*ratios, many * get_num_threads() / long), strict=True))
-
-    setup_cache.timeout = 600
-
-    def track_over_one_long_fit(self, figures: dict[str, float], name: str) -> float:
-        return figures[name]
-
-    track_over_one_long_fit.unit = "x"
 
 
 if __name__ == "__main__":

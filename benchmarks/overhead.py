@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from cases import SHAPES, named, random_data
-from compare_peers import header, label, row, setting, times, write_between
-from limits import dropin_functions, dropin_ratios, loop_seconds, print_tables, seconds_of, use_one_thread
-from ratios import LR
+from cases import LR, SHAPES, named, random_data
+from limits import dropin_functions, dropin_ratios
+from measuring import seconds_of, use_one_thread
+from reports import header, label, print_tables, row, setting, times, write_between
 
-from fastprop import SGD, Network, set_num_threads
+from fastprop import SGD, Network
 
 EPOCHS = 1000
 SOLVERS = ("adam", "sgd", "lbfgs")
@@ -193,42 +193,6 @@ TABLES = {
     "sparse": sparse,
     "readme": readme,
 }
-
-
-DROPIN = [(dtype, name) for dtype in ("float32", "float64") for name in ("xs", "s", "digits")]
-
-
-class Overhead:
-    """Times over those of what stands beside them; lower is better."""
-
-    params = (
-        *("epochs", "epochs with validation", "one epoch", "a new network and one epoch"),
-        *(f"dropin {dtype} {name}" for dtype, name in DROPIN),
-        *("a prediction in a compiled loop", "a step in a compiled loop"),
-        *(f"fit by {solver}" for solver in SOLVERS),
-        *("partial_fit", "fit, s", "predict_proba, s"),  # the last two are of `sparse`
-    )
-    param_names = ("what",)
-    timeout = 900
-
-    def setup_cache(self) -> dict[str, float]:
-        from sklearn.datasets import load_iris
-
-        set_num_threads(1)
-        found = [*compare_fits(), *compare_estimators(*load_iris(return_X_y=True)), *compare_sparse(SPARSE[1], 1)]
-        figures = {name: taken / besides for name, taken, _, besides in found if name in self.params}
-        for dtype, name in DROPIN:
-            figures[f"dropin {dtype} {name}"] = 1 / dropin_ratios(named(name), dtype)["all"]
-        predict, products, step, of_fit = loop_seconds(named("xs"))
-        figures |= {"a prediction in a compiled loop": predict / products, "a step in a compiled loop": step / of_fit}
-        return figures
-
-    setup_cache.timeout = 900
-
-    def track_over_what_is_beside(self, figures: dict[str, float], name: str) -> float:
-        return figures[name]
-
-    track_over_what_is_beside.unit = "x"
 
 
 if __name__ == "__main__":

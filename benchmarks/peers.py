@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cases import SHAPES, Case, random_data, rows_of
+from cases import LR, SHAPES, Case, random_data, rows_of
 
 import fastprop
 from fastprop import reference
@@ -29,8 +29,8 @@ sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 import numpy_training
 
 SIMPLECHAINS = Case("simplechains", (4, 32, 16, 4), "tanh", "identity", 10_000)
-CASES = {case.name: case for case in (*SHAPES, SIMPLECHAINS)}
-LR = 1e-3
+HIGGS = Case("higgs", (28, 300, 300, 300, 300, 300, 1), "tanh", "sigmoid", 100)
+CASES = {case.name: case for case in (*SHAPES, SIMPLECHAINS, HIGGS)}
 SECONDS = 0.3  # about the time of one repetition
 REPETITIONS = 5
 CHECK_FLOPS = 1e11  # at most, of the epoch that is compared with the reference in float64
@@ -345,6 +345,64 @@ def jax_peer(epoch_of: Callable, case: Case, optimizer: str, parameters: Arrays,
     return Peer(epoch, lambda: named([np.asarray(W).T for W, _ in state[0]], [np.asarray(b) for _, b in state[0]]))
 
 
+def tensorflow(case: Case, optimizer: str, parameters: Arrays, X: np.ndarray, Y: np.ndarray, threads: int) -> Peer:
+    """Train by TensorFlow, the whole epoch as one function that XLA compiles, the state of its loop in tensors.
+
+    NumPy draws the order. Permuting all rows once an epoch is as fast on one thread, and slower on two (xs).
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    g = {"relu": tf.nn.relu, "tanh": tf.tanh}[str(case.hidden)]
+    theta = [tf.constant(array) for W, b in layers(parameters) for array in (W.T, b)]
+    zeros = [] if optimizer == "sgd" else [tf.zeros_like(p) for p in theta]
+    state: Any = (theta, zeros, list(zeros), tf.zeros((), X.dtype))
+    X_all, Y_all, rng, costs = tf.constant(X), tf.constant(Y), np.random.default_rng(0), []
+
+    def cost(theta: list, x: Any, y: Any) -> Any:
+        for W, b in zip(theta[:-2:2], theta[1:-2:2]):
+            x = g(x @ W + b)
+        Z = x @ theta[-2] + theta[-1]
+        if case.output == "softmax":
+            losses = tf.nn.softmax_cross_entropy_with_logits(y, Z)
+        elif case.output == "sigmoid":
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(y, Z)
+        else:
+            losses = (Z - y) ** 2 / 2
+        return tf.reduce_sum(losses) / case.batch
+
+    def step(i: Any, order: Any, state: Any, total: Any) -> tuple[Any, ...]:
+        theta, m, v, t = state
+        batch = (X_all, Y_all) if len(X) == case.batch else (tf.gather(X_all, order[i]), tf.gather(Y_all, order[i]))
+        with tf.GradientTape() as tape:
+            tape.watch(theta)
+            J = cost(theta, *batch)
+        changes = tape.gradient(J, theta)
+        if optimizer == "adam":
+            t += 1
+            m = [0.9 * a + 0.1 * g for a, g in zip(m, changes)]
+            v = [0.999 * a + 0.001 * g * g for a, g in zip(v, changes)]
+            changes = [a / (1 - 0.9**t) / (tf.sqrt(b / (1 - 0.999**t)) + 1e-8) for a, b in zip(m, v)]
+        theta = [p - LR * change for p, change in zip(theta, changes)]
+        return i + 1, order, (theta, m, v, t), total + J
+
+    @tf.function(jit_compile=True)
+    def run(order: Any, state: Any) -> tuple[Any, Any]:
+        start = (tf.constant(0), order, state, tf.zeros((), X.dtype))
+        *_, state, total = tf.while_loop(lambda i, *_: i < len(order), step, start)
+        return state, total / len(order)
+
+    def epoch(n: int, shuffle: bool) -> None:
+        nonlocal state
+        for _ in range(n):
+            order = (rng.permutation(len(X)) if shuffle else np.arange(len(X))).astype(np.int32)
+            state, J = run(tf.constant(order.reshape(-1, case.batch)), state)
+            costs.append(float(J))
+
+    return Peer(epoch, lambda: named([W.numpy().T for W in state[0][::2]], [b.numpy() for b in state[0][1::2]]))
+
+
 # Name → the module that the peer needs, and the function (case, optimizer, parameters, X, Y, threads) → Peer.
 PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {
     "fastprop": ("fastprop", fastprop_fit),
@@ -354,6 +412,7 @@ PEERS: dict[str, tuple[str, Callable[..., Peer]]] = {
     "PyTorch compiled": ("torch", partial(pytorch, _torch_compiled)),
     "JAX step": ("jax", partial(jax_peer, _jax_by_steps)),
     "JAX scan": ("jax", partial(jax_peer, _jax_by_scan)),
+    "TensorFlow": ("tensorflow", tensorflow),
 }
 
 

@@ -1,4 +1,4 @@
-"""Compare predictions of fastprop, NumPy, PyTorch, JAX and onnxruntime, from one row to 65,536.
+"""Compare predictions of fastprop, NumPy, scikit-learn, PyTorch, JAX and onnxruntime, from one row to 65,536.
 
     python benchmarks/predictions.py [--shapes xs,s,...] [--batches 1,32,...] [--peers NumPy,...] [--threads 1,2]
 
@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 import predictors
 from cases import NAMES, Case, named
-from compare_peers import (
-    REST,
+from measuring import REST, cores, environment
+from predictors import LARGE, PREDICTORS, flops
+from reports import (
     about,
     chosen,
-    cores,
     default_threads,
-    environment,
     figure,
     header,
     plural,
@@ -37,7 +36,6 @@ from compare_peers import (
     threads_of,
     times,
 )
-from predictors import LARGE, PREDICTORS, flops
 
 PREDICT, FORWARD = "fastprop predict", "fastprop forward"
 PEERS = [name for name in PREDICTORS if name not in (PREDICT, FORWARD)]

@@ -87,6 +87,21 @@ def numpy_out(case: Case, parameters: Arrays, threads: int) -> Predict:
     return predict
 
 
+def scikit_learn(case: Case, parameters: Arrays, threads: int) -> Predict:
+    """Return `predict` of MLPRegressor or `predict_proba` of MLPClassifier, whose one step sets what they need."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    n = case.sizes[-1]
+    base, classes = (MLPRegressor, {}) if case.output == "identity" else (MLPClassifier, {"classes": range(max(2, n))})
+    model = base(hidden_layer_sizes=case.sizes[1:-1], activation=case.hidden)
+    X = np.zeros((2, case.sizes[0]), np.float32)
+    model.partial_fit(X, [0, 1] if classes else np.zeros((2, n), np.float32), **classes)
+    model.coefs_, model.intercepts_ = [list(arrays) for arrays in zip(*((W.T, b) for W, b in layers(parameters)))]
+    if case.output == "identity":
+        return model.predict
+    return lambda X: model.predict_proba(X)[:, -n:]  # one output: of two classes, the probability of the second
+
+
 def pytorch(case: Case, parameters: Arrays, threads: int) -> Predict:
     """Return a Sequential in inference mode, with relus in place."""
     import torch
@@ -160,6 +175,7 @@ def onnxruntime(case: Case, parameters: Arrays, threads: int) -> Predict:
 PREDICTORS: dict[str, tuple[tuple[str, ...], Callable[[Case, Arrays, int], Predict]]] = {
     "fastprop predict": (("fastprop",), partial(fastprop_network, "predict")),
     "NumPy": (("numpy",), numpy_out),
+    "scikit-learn": (("sklearn",), scikit_learn),
     "PyTorch": (("torch",), pytorch),
     "JAX": (("jax",), jax_jit),
     "onnxruntime": (("onnxruntime", "onnx"), onnxruntime),

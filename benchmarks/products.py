@@ -18,10 +18,9 @@ from itertools import pairwise
 
 import numba
 import numpy as np
-from cases import NAMES, Case, named, random_data, rows_of
-from compare_peers import header, row, say
+from cases import LR, NAMES, Case, named, random_data, rows_of
 from peak import gflops, gflops_with_loads, nops_per_second
-from ratios import LR
+from reports import header, row, say
 
 from fastprop import SGD, Network, kernels, set_num_threads
 from fastprop.kernels import padded, panel_stride, row_stride

@@ -16,8 +16,9 @@ from fastprop import convert, distribution
 PACKAGE = Path(fastprop.__file__).parent
 ROOT = next((folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists()), PACKAGE.parent)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TEXTS = [path for pattern in ("*.md", ".github/*.md", "fastprop/**/*.md", "scripts/*.md", "fastprop/**/*.py",
-                              "scripts/*.py", "benchmarks/*.py", "pyproject.toml")
+TEXTS = [path for pattern in ("*.md", ".github/*.md", "fastprop/**/*.md", "scripts/*.md", "benchmarks/*.md",
+                              "fastprop/**/*.py", "scripts/*.py", "benchmarks/*.py", "benchmarks/suite/*.py",
+                              "pyproject.toml")
          for path in ROOT.glob(pattern)]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import compare_peers
 import numpy as np
 import peers
 import pytest
+import reports
 from marks import slow_but
 from processes import BENCHMARKS, environment
 
@@ -34,7 +35,7 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.filterwarnings("default")  # what other libraries warn of themselves is theirs
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("case", slow_but(["xs", "s"], ["xs", "s", "digits", "simplechains"]))
+@pytest.mark.parametrize("case", slow_but(["xs", "s"], ["xs", "s", "digits", "simplechains", "higgs"]))
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_every_peer_learns_what_the_reference_learns(name, case, optimizer):
     module, make = peers.PEERS[name]
@@ -78,7 +79,7 @@ def test_simplechains_targets_are_matrix_exponentials():
 def canned() -> dict:
     """Two peers, two shapes, one and two threads, two rounds; NumPy fails on s."""
     runs = []
-    for case, optimizer in (("xs", "sgd"), ("s", "sgd"), ("simplechains", "adam")):
+    for case, optimizer in (("xs", "sgd"), ("s", "sgd"), ("simplechains", "adam"), ("higgs", "sgd")):
         for threads in (1, 2):
             for round_ in range(2):
                 where = {"case": case, "optimizer": optimizer, "threads": threads}
@@ -104,18 +105,20 @@ def test_the_table_has_medians_spreads_shares_and_the_best_peer():
     assert cells(lines[4])[4:] == ["–", "–"]
 
 
-def test_the_report_has_first_calls_and_simplechains_beside_its_announcement():
+def test_the_report_has_first_calls_and_the_published_cases_beside_what_was_published():
     text = compare_peers.report(compare_peers.Results(canned()))
     assert "| xs | 1 | 1.00 (0.500–1.50) | 1.00 (0.500–1.50) |" in text
     assert "| 1 | 2,381 (1.00 ×) | 10,000 (4.20 ×) |" in text
     assert "AMD EPYC 7513: SimpleChains 72 µs, PyTorch 7,000 µs (close to 100 ×)" in text
+    assert "| 1 | 23.8 (1.00 ×) | 100 (4.20 ×) |\n| 2 |" in text
+    assert "OpenNN published, which is not measured here: 1.55 times PyTorch's speed" in text
     assert "fastprop 1.2, NumPy 1.2, Python 3.11; `python x`" in text
 
 
 def test_the_readme_keeps_what_is_outside_of_the_marks(monkeypatch, tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{compare_peers.START}\nold\n{compare_peers.END}\nafter\n")
-    monkeypatch.setattr(compare_peers, "README", path)
+    monkeypatch.setattr(reports, "README", path)
     for _ in range(2):
         compare_peers.into_readme(compare_peers.Results(canned()))
         text = path.read_text()
@@ -128,28 +131,29 @@ def test_the_readme_shows_the_most_threads_and_folds_the_other_rows(monkeypatch,
     """Every row of the report is there, once."""
     path = tmp_path / "README.md"
     path.write_text(f"{compare_peers.START}{compare_peers.END}")
-    monkeypatch.setattr(compare_peers, "README", path)
+    monkeypatch.setattr(reports, "README", path)
     results = compare_peers.Results(canned())
     compare_peers.into_readme(results)
     shown, folded = path.read_text().split("<details>\n")
     assert "znver4, 2026-01-01." in shown
     first_cells = [[cells(line)[:2] for line in part.splitlines() if line.startswith("| ")] for part in (shown, folded)]
-    xs, s = (compare_peers.label(peers.CASES[name]) for name in ("xs", "s"))
+    xs, s = (reports.label(peers.CASES[name]) for name in ("xs", "s"))
     simplechains = [["threads", "fastprop"], ["1", "2,381 (1.00 ×)"], ["2", "1,190 (1.00 ×)"]]
+    higgs = [["threads", "fastprop"], ["1", "23.8 (1.00 ×)"], ["2", "11.9 (1.00 ×)"]]
     assert first_cells == [
         [["shape", "threads"], [xs, "2"]],
-        [["shape", "threads"], [xs, "1"], [s, "1"], [s, "2"], *simplechains],
+        [["shape", "threads"], [xs, "1"], [s, "1"], [s, "2"], *simplechains, *higgs],
     ]
     rows = set(compare_peers.speed_table(results, results.shapes("sgd")))
     assert rows <= set(path.read_text().splitlines())
-    assert compare_peers.about(results.content) in folded
+    assert reports.about(results.content) in folded
 
 
 def test_the_tables_of_the_readme_are_those_of_the_figures_beside_the_script(monkeypatch, tmp_path):
     """Nothing between the marks was written by hand."""
-    path, readme = tmp_path / "README.md", compare_peers.README.read_text(encoding="utf-8")
+    path, readme = tmp_path / "README.md", reports.README.read_text(encoding="utf-8")
     path.write_text(readme, encoding="utf-8")
-    monkeypatch.setattr(compare_peers, "README", path)
+    monkeypatch.setattr(reports, "README", path)
     figures = json.loads((BENCHMARKS / "peers.json").read_text())
     compare_peers.into_readme(compare_peers.Results(figures))
     assert path.read_text(encoding="utf-8") == readme

@@ -1,9 +1,9 @@
 """benchmarks/machines.py prints its tables, here of tiny networks. No speed is asserted."""
 
-import limits
 import machines
+import measuring
 import pytest
-import ratios
+import reports
 from cases import Case
 
 TINY = (Case("s", (5, 8, 3), "relu", "identity", 16), Case("digits", (9, 8, 3), "relu", "softmax", 16))
@@ -15,7 +15,7 @@ def rows_of_table(monkeypatch, capsys):
 
     def rows(name):
         monkeypatch.setattr("sys.argv", ["machines.py", name])
-        limits.print_tables("", machines.TABLES)
+        reports.print_tables("", machines.TABLES)
         title, _, head, _, *lines = capsys.readouterr().out.strip().splitlines()
         assert title == machines.TABLES[name].__doc__
         cells = [line.strip("| ").split(" | ") for line in (head, *lines) if line.startswith("|")]
@@ -27,10 +27,10 @@ def rows_of_table(monkeypatch, capsys):
 
 def test_expected_and_measured_speed_on_more_threads(rows_of_table, monkeypatch):
     for module, name, value in (
-        (ratios, "TURNS", 1),
+        (measuring, "TURNS", 1),
         (machines, "SHAPES", TINY),
-        (limits, "WORK", 1e5),
-        (limits, "rows_of", lambda case, flops: 32),
+        (measuring, "WORK", 1e5),
+        (measuring, "rows_of", lambda case, flops: 32),
     ):
         monkeypatch.setattr(module, name, value)
     rows = rows_of_table("threads")
@@ -52,8 +52,8 @@ def test_processes_side_by_side(rows_of_table, monkeypatch):
 
 
 def test_python_threads_that_ask_one_network(rows_of_table, monkeypatch):
-    monkeypatch.setattr(ratios, "TURNS", 1)
-    monkeypatch.setattr(limits, "SECONDS", 1e-3)
+    monkeypatch.setattr(measuring, "TURNS", 1)
+    monkeypatch.setattr(measuring, "SECONDS", 1e-3)
     monkeypatch.setattr(machines, "CROWD", ("s",))
     monkeypatch.setattr(machines, "ROWS_OF_CALL", (8,))
     monkeypatch.setattr(machines, "FLOPS_OF_ASKER", 1)

@@ -1,12 +1,10 @@
 """benchmarks/many.py prints its tables, here of few and short fits. No speed is asserted."""
 
-import math
 import re
 
-import compare_peers
-import limits
 import many
 import pytest
+import reports
 
 
 @pytest.fixture
@@ -16,8 +14,8 @@ def short(monkeypatch, tmp_path):
     for name, value in few.items():
         monkeypatch.setattr(many, name, value)
     path = tmp_path / "README.md"
-    path.write_text(compare_peers.README.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(compare_peers, "README", path)
+    path.write_text(reports.README.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(reports, "README", path)
     return path
 
 
@@ -25,19 +23,13 @@ def short(monkeypatch, tmp_path):
 def test_every_table_is_printed(table, rows, short, monkeypatch, capsys):
     """With figures above 0; the side of JAX is there if it is installed."""
     monkeypatch.setattr("sys.argv", ["many.py", table])
-    limits.print_tables("", many.TABLES)
+    reports.print_tables("", many.TABLES)
     title, _, head, _, *lines = capsys.readouterr().out.strip().splitlines()
     assert title == many.TABLES[table].__doc__
     assert len(lines) >= rows
     for line in lines:
         assert line.count("|") == head.count("|")
         assert all(float(figure) > 0 for figure in re.findall(r"\| ([\d.]+)", line)[-1:])
-
-
-def test_every_ratio_of_asv_is_measured(short):
-    suite = many.Many()
-    figures = suite.setup_cache()
-    assert all(0 < suite.track_over_one_long_fit(figures, name) < math.inf for name in suite.params)
 
 
 @pytest.mark.slow

@@ -3,11 +3,11 @@
 import math
 import re
 
-import compare_peers
 import limits
+import measuring
 import overhead
 import pytest
-import ratios
+import reports
 from cases import Case
 from marks import slow_but
 
@@ -22,12 +22,12 @@ def short(monkeypatch, tmp_path):
     """Let all turns be short, and the README be a copy; return its path."""
     for name, value in {"EPOCHS": 3, "SPARSE": 2 * ((200, 1000, 5, 2),), "SPARSE_TURNS": 1, "SHAPES": TINY}.items():
         monkeypatch.setattr(overhead, name, value)
-    for name, value in {"SECONDS": 1e-4, "REST": 0.0, "SHAPES": TINY}.items():
-        monkeypatch.setattr(limits, name, value)
-    monkeypatch.setattr(ratios, "TURNS", 1)
+    for name, value in {"TURNS": 1, "SECONDS": 1e-4, "REST": 0.0}.items():
+        monkeypatch.setattr(measuring, name, value)
+    monkeypatch.setattr(limits, "SHAPES", TINY)
     path = tmp_path / "README.md"
-    path.write_text(compare_peers.README.read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(compare_peers, "README", path)
+    path.write_text(reports.README.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(reports, "README", path)
     return path
 
 
@@ -40,7 +40,7 @@ def test_every_table_is_printed(table, short, monkeypatch, capsys):
         pytest.importorskip("resource", reason="the system does not tell the peak of a process")
     monkeypatch.setattr(overhead, "SPARSE", overhead.SPARSE[:1])
     monkeypatch.setattr("sys.argv", ["overhead.py", table])
-    limits.print_tables("", overhead.TABLES)
+    reports.print_tables("", overhead.TABLES)
     title, _, *lines = capsys.readouterr().out.strip().splitlines()
     assert title == overhead.TABLES[table].__doc__
     head, _, *rows = (line.strip("| ").split(" | ") for line in lines)
@@ -50,14 +50,6 @@ def test_every_table_is_printed(table, short, monkeypatch, capsys):
         figures = [cell.rstrip(" ×") for cell in cells[1:] if cell[0].isdigit()]
         assert len(figures) >= 2
         assert all(math.isfinite(float(figure)) for figure in figures)
-
-
-@pytest.mark.slow
-def test_every_ratio_of_asv_is_measured(short):
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    suite = overhead.Overhead()
-    figures = suite.setup_cache()
-    assert all(0 < suite.track_over_what_is_beside(figures, name) < math.inf for name in suite.params)
 
 
 @pytest.mark.slow

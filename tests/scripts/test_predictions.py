@@ -158,7 +158,7 @@ def test_a_peer_that_fails_or_dies_leaves_the_others(tmp_path):
     ("arguments", "known"),
     [
         (("--shapes", "xs,huge"), "xs, s, digits"),
-        (("--peers", "Caffe"), "NumPy, PyTorch"),
+        (("--peers", "Caffe"), "NumPy, scikit-learn, PyTorch"),
         (("--threads", "0"), "1"),
         (("--batches", "1,0"), "from 1 on"),
     ],

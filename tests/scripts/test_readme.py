@@ -19,6 +19,7 @@ DOCUMENTS = (
     "fastprop/CHANGELOG.md",
     "fastprop/kernels/README.md",
     "scripts/README.md",
+    "benchmarks/README.md",
     "scripts/data/README.md",
 )
 
@@ -131,6 +132,18 @@ def test_every_extra_of_the_readme_exists():
     )
     assert named == {"progress", "save", "plot", "torch", "onnx", "sklearn", "mpi"}
     assert named < set(re.findall(r"^(\w+) =", extras[1], re.MULTILINE))
+
+
+def test_every_benchmark_stands_in_the_table():
+    """With its question, how long it takes, and what it needs; what others import stands below."""
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:3] == "| ["]
+    assert all(all(cells) and len(cells) == 4 for cells in rows)
+    entries = {target: "".join(cells) for cells in rows for _, target in links(cells[0])}
+    listed = {target for _, target in links(text)}
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        is_script = 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+        assert path.name in (entries if is_script else listed), path.name
 
 
 def test_every_script_has_its_entry():

@@ -1,12 +1,10 @@
 """Times of public calls: epochs of fit, single steps, the drop-in functions; and the memory of a fit."""
 
-from cases import NAMES, named, random_data, rows_of
+from cases import LR, NAMES, named, random_data, rows_of
 
 import fastprop
 from fastprop import SGD, Network, dropin, set_num_threads
 from fastprop.kernels.plan import flops_per_sample
-
-LR = 1e-3
 
 
 class Epoch:
