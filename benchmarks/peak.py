@@ -29,13 +29,15 @@ from fastprop.kernels.simd import (
     fmuladd,
     load_vector,
     rows_of_tile,
+    sums_of_tile,
+    vectors_at_once,
 )
 from fastprop.kernels.simd import total as total_of
 
 # Enough chains to hide the latency of the multiply-add, and few enough to fit the registers: vectors of 16 float32, of
 # which AVX-512 holds 32, AVX2 8, 64-bit Arm 8 and SSE 4; half as many of float64.
-CHAINS = {16: 12, 6: 5, 5: 5, 3: 2}[TILE_ROWS]
-REGISTER = {16: 64, 6: 32, 5: 16, 3: 16}[TILE_ROWS]  # bytes
+CHAINS = {8: 12, 6: 5, 5: 5, 3: 2}[TILE_ROWS]
+REGISTER = {8: 64, 6: 32, 5: 16, 3: 16}[TILE_ROWS]  # bytes
 TURN = 8  # multiply-adds of each chain in one iteration of the loop
 NOPS = 64  # no-op instructions in one iteration of the loop
 
@@ -76,7 +78,7 @@ def _tile(typingctx, memory, turns):
     """
     element = memory.dtype
     lanes = REGISTER * 8 // element.bitwidth
-    rows, parts = rows_of_tile(element), LANES // lanes
+    rows, parts = rows_of_tile(element), vectors_at_once(element) * LANES // lanes
 
     def codegen(context, builder, sig, args):
         kind = ir.VectorType(context.get_value_type(element), lanes)
@@ -155,7 +157,7 @@ def gflops(seconds: float = 0.05, dtype: Any = "float32") -> float:
 def gflops_with_loads(seconds: float = 0.05, dtype: Any = "float32") -> float:
     """Measure, in GFLOP/s, what is left of the peak if each step reads what a step of the matrix products reads."""
     memory = np.ones(2 * LANES * (TURN + 1), dtype)
-    flops = rows_of_tile(from_dtype(memory.dtype)) * TURN * LANES * 2
+    flops = sums_of_tile(from_dtype(memory.dtype)) * TURN * LANES * 2
     return 1e-9 * flops * _rate(partial(_run_tile, memory), int(seconds * 1e11 / flops))
 
 

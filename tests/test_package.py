@@ -119,7 +119,7 @@ def test_a_new_architecture_batch_or_optimizer_compiles_no_more_than_its_own_par
 
 def test_a_network_asks_only_for_the_tiles_of_its_widths():
     full = simd.TILE_ROWS
-    wide = 48  # whole tiles on every processor (16, 6 or 3 rows) and whole vectors, so that no half ones are needed
+    wide = 240  # whole tiles on every processor (8, 6, 5 or 3 rows) and whole vectors, so that no half ones are needed
     assert tiles.groups((wide, 2 * wide), False) == [
         ("products", full), ("sums", simd.rows_of_dot(simd.ELEMENTS[0])), ("turn", 16),
     ]  # fmt: skip

@@ -36,6 +36,7 @@ from .prefetch import prefetch_next
 from .simd import (
     LANES,
     at,
+    at_once,
     call,
     dA_rows,
     dot_rows,
@@ -134,7 +135,9 @@ def dW(
         for p in range(0, panels, panel_block):  # loop 3: samples, `panel_block` panels at once
             some = min(panel_block, panels - p)
             beta_here = beta if p == 0 else real(dW, 1.0)
-            for block in range(first, n_blocks):  # loop 2: columns of dW, 16 at once
+            block = first
+            while block < n_blocks:  # loop 2: columns of dW, one or two blocks of 16 at once
+                blocks = 1 if block == n_whole else min(at_once(dW), n_whole - block)
                 here = at(dW, block * LANES)
                 A_T = at(A_prev_T, block * LANES * LANES + p * A_stride)
                 i = begin
@@ -145,12 +148,14 @@ def dW(
                     samples = at(dZ, LANES * i + p * dZ_stride)
                     # Prefetched here, the rows of dW are there when the sums are complete: wide and xl 2% faster.
                     for r in range(rows if far else 0):
-                        prefetch(out, r * ld, 1)
+                        for c in range(blocks):
+                            prefetch(out, r * ld + c * LANES, 1)
                     if block == n_whole:
-                        half_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
+                        half_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride, blocks))
                     else:
-                        dW_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride))
+                        dW_tile(rows, (out, samples, A_T, alpha, beta_here, ld, some, dZ_stride, A_stride, blocks))
                     i += rows
+                block += blocks
     if n_whole < last and columns == 1:
         _dW_of_last_column(dW, dZ, A_prev, n, n_prev, panels, alpha, beta)
 
@@ -224,7 +229,7 @@ def dA(dA_prev: Array, W: Array, dZ: Array, A_prev: Array, n: int, n_prev: int, 
     ld = row_stride(n_prev)
     A_stride = panel_stride(n_prev)
     dZ_stride = panel_stride(n)
-    packs = packs_columns(n, panels, dA_rows(W) * size_of(W))
+    packs = packs_columns(n, panels, dA_rows(W) * at_once(W) * size_of(W))
     packed = on_stack(W, PACKED)
     block = row_block(size_of(W))
     for i in range(0, n, block):  # loop 3: rows of W, `block` at once

@@ -85,15 +85,13 @@ def cpu_features() -> dict[str, bool]:
 def tile_rows(features: dict[str, bool], machine: str) -> int:
     """Return the rows of the tile of float32: its accumulators, one vector and one broadcast must fit the registers.
 
-    A tile of float64, whose vectors are twice as many registers, has half as many rows.
-
-    AVX-512 has 32 registers of 16 floats: 16 rows (8 to 28 measure the same). AVX2 has 16 registers of 8 floats: 6 rows
+    AVX-512 has 32 registers of 16 floats: 8 rows of two registers (`WIDE`). AVX2 has 16 registers of 8 floats: 6 rows
     of two registers (7 rows spill, to a sixth of the speed). 64-bit Arm has 32 registers of 4 floats: 5 rows of four
     registers (not run; of 6 rows, LLVM's code for Neoverse N1 and Apple M1 spills 12 to 28 vectors in the inner loops
     of forward and dW, of 5 rows none). SSE has 16 registers of 4 floats: 3 rows.
     """
     if features.get("avx512f"):
-        return 16
+        return 8
     if features.get("avx"):
         return 6
     if machine in ("aarch64", "arm64"):
@@ -106,11 +104,32 @@ def _machine() -> str:
 
 
 TILE_ROWS = tile_rows(cpu_features(), _machine())
+WIDE = bool(cpu_features().get("avx512f"))  # whether a register holds a vector of float32
 
 
 def rows_of_tile(element: types.Float) -> int:
-    """Return the rows of the register tile of an element."""
-    return TILE_ROWS if element == types.float32 else TILE_ROWS // 2
+    """Return the rows of the register tile of an element.
+
+    A vector of float64 is twice as many registers. With AVX-512 its tile has as many rows, but half as many vectors
+    (`vectors_at_once`), otherwise half as many rows.
+    """
+    return TILE_ROWS if WIDE or element == types.float32 else TILE_ROWS // 2
+
+
+def vectors_at_once(element: types.Float) -> int:
+    """Return the number of vectors that a tile multiplies by each broadcast, in forward and equations 2 and 4.
+
+    A processor loads two registers in a cycle, and does two multiply-adds. Where a vector is one register, 16 rows of
+    it would need 17 loads for 16 multiply-adds; 8 rows of two need 10. Forward of 1024 × 1024 over 256 samples on a
+    Zen 5 has 95% of the peak so, 83 with 16 rows of one vector, 93 with 10 of two, 88 with 8 of three, 90 with 14 of
+    two, and 63 with 12 of two, where LLVM spills.
+    """
+    return 2 if WIDE and element == types.float32 else 1
+
+
+def sums_of_tile(element: types.Float) -> int:
+    """Return the number of vectors of sums that a full tile has."""
+    return vectors_at_once(element) * rows_of_tile(element)
 
 
 def rows_of_dA(element: types.Float) -> int:
@@ -120,12 +139,12 @@ def rows_of_dA(element: types.Float) -> int:
     costs little more than one of three. Equation 4 of 256 × 784 in blocks of 64 samples on a Zen 3: 58% of the
     peak, and with three columns 51.
     """
-    return TILE_ROWS if TILE_ROWS < LANES else rows_of_tile(element)
+    return TILE_ROWS
 
 
 def rows_of_dot(element: types.Float) -> int:
     """Return the rows of a `dot` tile: a divisor of 16, and so of a panel's rows."""
-    return 1 << (rows_of_tile(element).bit_length() - 1)
+    return 1 << (sums_of_tile(element).bit_length() - 1)
 
 
 # ---- elements ----------------------------------------------------------------------------------------------------
@@ -163,6 +182,7 @@ def typed(single: float, double: float) -> Any:
     return _of_element(lambda element: element, lambda element: single if element == types.float32 else double)
 
 
+at_once: Any = _of_element(lambda _: types.int64, vectors_at_once)
 most_rows: Any = _of_element(lambda _: types.int64, rows_of_tile)
 dA_rows: Any = _of_element(lambda _: types.int64, rows_of_dA)
 dot_rows: Any = _of_element(lambda _: types.int64, rows_of_dot)

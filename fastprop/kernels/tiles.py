@@ -53,6 +53,7 @@ from .simd import (
     LANES,
     QUAD_ROWS,
     TILE_ROWS,
+    WIDE,
     broadcast,
     constant,
     data_pointer,
@@ -71,9 +72,11 @@ from .simd import (
     shuffle,
     store_masked,
     store_vector,
+    sums_of_tile,
     transpose,
     transpose_quads,
     vector_of,
+    vectors_at_once,
 )
 
 UNROLL = 4
@@ -107,7 +110,8 @@ class _Sums:
         self.vector = vector_of(real, lanes // self.parts)
         self.sets = sets_of(rows, most)
         self.cells = [
-            [[builder.alloca(self.vector) for _ in range(self.parts)] for _ in range(rows)] for _ in range(self.sets)
+            [[cgutils.alloca_once(builder, self.vector) for _ in range(self.parts)] for _ in range(rows)]
+            for _ in range(self.sets)
         ]
 
     def start(self, initial: Callable[[int], Value] | None = None) -> None:
@@ -132,6 +136,10 @@ class _Sums:
         for p, value in enumerate(self._parts(vector)):
             for factor, cells in zip(factors_of_rows, rows, strict=True):
                 self._multiply_add(factor[p], value, cells[p])
+
+    def add_to_row(self, step: int, row: int, factor: Value, vector: Value) -> None:
+        """Add `vector` times `factor`, two vectors of 16, to the sums of one row."""
+        self._multiply_add(factor, vector, self.cells[step % self.sets][row][0])
 
     def _multiply_add(self, factor: Value, vector: Value, cell: Value) -> None:
         self.builder.store(fmuladd(self.builder, factor, vector, self.builder.load(cell)), cell)
@@ -176,6 +184,26 @@ def _unrolled(builder: Builder, count: Value, body: Callable[[Value, int], None]
         body(first, 0)
 
 
+def _together(builder: Builder, count: Value, at_once: int, body: Callable[[list[Value]], None]) -> None:
+    """Emit a loop over `count` vectors, `at_once` in each turn, and then one; ``body(indices)`` emits a turn."""
+    whole = builder.sub(count, builder.urem(count, _i64(at_once)))
+    for start, end, step in [(_i64(0), whole, at_once), (whole, count, 1)][:at_once]:
+        with cgutils.for_range_slice(builder, start, end, _i64(step), I64) as (first, _):
+            body([builder.add(first, _i64(i)) for i in range(step)])
+
+
+def _add(builder: Builder, sums: list[_Sums], step: int, vectors: list[Value], factors: Callable[[int], Value]) -> None:
+    """Add each vector times the row's factor, a number, to each sums' row."""
+    if len(sums) == 1:
+        sums[0].add(step, vectors[0], factors)
+        return
+    values = [load_vector(builder, vector, LANES) for vector in vectors]
+    for r in range(sums[0].rows):  # by rows, so that one broadcast is in a register at a time
+        factor = broadcast(builder, factors(r))
+        for each, value in zip(sums, values, strict=True):
+            each.add_to_row(step, r, factor, value)
+
+
 def _type_of(out: Value) -> types.Float:
     return types.float32 if out.type.pointee == F32 else types.float64
 
@@ -194,27 +222,33 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
     93% of the peak, without it 89; 1024 × 1024 over 64 samples of float64 82%, without it 72.
     """
     out, w, a, b, floor, ld, steps, panels, out_stride, a_stride = arguments
-    sums = _Sums(builder, out, rows, rows_of_tile(_type_of(out)))
     lowest = broadcast(builder, floor)
     w_rows = [_offset(builder, w, builder.mul(ld, _i64(r))) for r in range(rows)]
-    with cgutils.for_range(builder, panels) as panel:
-        source = _offset(builder, a, builder.mul(panel.index, a_stride))
-        target = _offset(builder, out, builder.mul(panel.index, out_stride))
-        next_row = _offset(builder, w, builder.mul(ld, builder.add(panel.index, _i64(rows))))
-        sums.start(lambda r: builder.load(_offset(builder, b, _i64(r))))
+
+    def tile(indices: list[Value]) -> None:
+        sums = [_Sums(builder, out, rows, rows_of_tile(_type_of(out))) for _ in indices]
+        sources = [_offset(builder, a, builder.mul(index, a_stride)) for index in indices]
+        next_row = _offset(builder, w, builder.mul(ld, builder.add(indices[0], _i64(rows))))
+        for each in sums:
+            each.start(lambda r: builder.load(_offset(builder, b, _i64(r))))
 
         def step_of(k: Value, step: int) -> None:
-            if step == 1 and TILE_ROWS < LANES:  # once in a turn; not measured with AVX-512
+            if step == 1 and not WIDE:  # once in a turn; not measured with AVX-512
                 _emit_prefetch(builder, _offset(builder, next_row, k))
-            vector = _offset(builder, source, builder.mul(k, _i64(LANES)), _i64(step * LANES))
-            sums.add(step, vector, lambda r: builder.load(_offset(builder, w_rows[r], k, _i64(step))))
+            shift = builder.mul(k, _i64(LANES))
+            vectors = [_offset(builder, source, shift, _i64(step * LANES)) for source in sources]
+            _add(builder, sums, step, vectors, lambda r: builder.load(_offset(builder, w_rows[r], k, _i64(step))))
 
         _unrolled(builder, steps, step_of)
-        for r in range(rows):
-            z = sums.result(r)
-            # A select, so that NaN stays NaN.
-            z = builder.select(builder.fcmp_ordered("<", z, lowest), lowest, z)
-            store_vector(builder, z, _offset(builder, target, _i64(r * LANES)))
+        for index, each in zip(indices, sums, strict=True):
+            target = _offset(builder, out, builder.mul(index, out_stride))
+            for r in range(rows):
+                z = each.result(r)
+                # A select, so that NaN stays NaN.
+                z = builder.select(builder.fcmp_ordered("<", z, lowest), lowest, z)
+                store_vector(builder, z, _offset(builder, target, _i64(r * LANES)))
+
+    _together(builder, panels, vectors_at_once(_type_of(out)), tile)
 
 
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
@@ -226,39 +260,47 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
     most = rows_of_dA(_type_of(out))
     lanes = LANES if most == rows_of_tile(_type_of(out)) else LANES // 2
     halves = _i64(LANES // lanes)
-    sums = _Sums(builder, out, rows, most, lanes)
     masked = builder.icmp_signed("!=", relu, _i64(0))
     fresh = builder.icmp_signed("==", onto, _i64(0))
-    with cgutils.for_range(builder, builder.mul(panels, halves)) as half:
-        panel = builder.udiv(half.index, halves)
-        first = builder.mul(builder.urem(half.index, halves), _i64(lanes))
-        source = _offset(builder, dz, builder.mul(panel, dz_stride), first)
-        shift = builder.mul(panel, out_stride)
-        target = _offset(builder, out, shift, first)
-        active = _offset(builder, a, shift, first)
+
+    def tile(indices: list[Value]) -> None:
+        sums = [_Sums(builder, out, rows, most, lanes) for _ in indices]
+        panel_of = [builder.udiv(half, halves) for half in indices]
+        firsts = [builder.mul(builder.urem(half, halves), _i64(lanes)) for half in indices]
+        places = list(zip(panel_of, firsts, strict=True))
+        sources = [_offset(builder, dz, builder.mul(panel, dz_stride), first) for panel, first in places]
+        targets = [_offset(builder, out, builder.mul(panel, out_stride), first) for panel, first in places]
+        active = [_offset(builder, a, builder.mul(panel, out_stride), first) for panel, first in places]
         with builder.if_else(fresh) as (then, otherwise):
             with then:
-                sums.start()
+                for each in sums:
+                    each.start()
             with otherwise:
-                sums.start(lambda r: _offset(builder, target, _i64(r * LANES)))
+                for each, target in zip(sums, targets, strict=True):
+                    each.start(lambda r, target=target: _offset(builder, target, _i64(r * LANES)))
 
         def step_of(i: Value, step: int) -> None:
-            vector = _offset(builder, source, builder.mul(i, _i64(LANES)), _i64(step * LANES))
+            shift = builder.mul(i, _i64(LANES))
+            vectors = [_offset(builder, source, shift, _i64(step * LANES)) for source in sources]
             row = _offset(builder, w, builder.mul(builder.add(i, _i64(step)), ld))
-            sums.add(step, vector, lambda r: builder.load(_offset(builder, row, _i64(r))))
+            _add(builder, sums, step, vectors, lambda r: builder.load(_offset(builder, row, _i64(r))))
 
         _unrolled(builder, steps, step_of)
         with builder.if_else(masked) as (then, otherwise):
             with then:
-                for r in range(rows):
-                    activation = load_vector(builder, _offset(builder, active, _i64(r * LANES)), lanes)
-                    zero = constant(0.0, activation.type)
-                    live = builder.fcmp_unordered(">", activation, zero)  # unordered: NaN stays NaN
-                    value = builder.select(live, sums.result(r), zero)
-                    store_vector(builder, value, _offset(builder, target, _i64(r * LANES)))
+                for each, target, activations in zip(sums, targets, active, strict=True):
+                    for r in range(rows):
+                        activation = load_vector(builder, _offset(builder, activations, _i64(r * LANES)), lanes)
+                        zero = constant(0.0, activation.type)
+                        live = builder.fcmp_unordered(">", activation, zero)  # unordered: NaN stays NaN
+                        value = builder.select(live, each.result(r), zero)
+                        store_vector(builder, value, _offset(builder, target, _i64(r * LANES)))
             with otherwise:
-                for r in range(rows):
-                    store_vector(builder, sums.result(r), _offset(builder, target, _i64(r * LANES)))
+                for each, target in zip(sums, targets, strict=True):
+                    for r in range(rows):
+                        store_vector(builder, each.result(r), _offset(builder, target, _i64(r * LANES)))
+
+    _together(builder, builder.mul(panels, halves), vectors_at_once(_type_of(out)), tile)
 
 
 def _emit_pack(builder: Builder, rows: int, arguments: list[Value]) -> None:
@@ -282,37 +324,58 @@ def _emit_pack(builder: Builder, rows: int, arguments: list[Value]) -> None:
 
 
 def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = LANES) -> None:
-    """out[r][:] = β·out[r][:] + α·Σ_{p,s} dz[p][r][s]·a[p][s][:]; with β = 0, out is not read"""
-    out, dz, a, alpha, beta, ld, panels, dz_stride, a_stride = arguments
-    sums = _Sums(builder, out, rows, rows_of_tile(_type_of(out)), lanes)
-    sums.start()
-    with cgutils.for_range(builder, panels) as panel:
-        scalars = _offset(builder, dz, builder.mul(panel.index, dz_stride))
-        vectors = _offset(builder, a, builder.mul(panel.index, a_stride))
+    """out[r][c][:] = β·out[r][c][:] + α·Σ_{p,s} dz[p][r][s]·a[p][c][s][:] for adjacent blocks c of 16 columns
 
-        def step_of(s: Value, step: int) -> None:
-            vector = _offset(builder, vectors, builder.mul(s, _i64(LANES)), _i64(step * LANES))
-            sample = _offset(builder, scalars, s)
-            sums.add(step, vector, lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))))
+    With β = 0, out is not read. Of fewer lanes, there is only one block.
+    """
+    out, dz, a, alpha, beta, ld, panels, dz_stride, a_stride, blocks = arguments
+    alphas, betas = broadcast(builder, alpha, lanes), broadcast(builder, beta, lanes)
+    fresh = builder.fcmp_ordered("==", beta, ir.Constant(beta.type, 0.0))
 
-        _unrolled(builder, _i64(LANES), step_of)
-    alphas = broadcast(builder, alpha, lanes)
-    betas = broadcast(builder, beta, lanes)
-    targets = [_offset(builder, out, builder.mul(ld, _i64(r))) for r in range(rows)]
-    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(beta.type, 0.0))) as (fresh, onto):
-        with fresh:
-            for r in range(rows):
-                store_vector(builder, builder.fmul(alphas, sums.result(r)), targets[r])
-        with onto:
-            for r in range(rows):
-                old = builder.fmul(betas, load_vector(builder, targets[r], lanes))
-                store_vector(builder, fmuladd(builder, alphas, sums.result(r), old), targets[r])
+    def tile(indices: list[Value]) -> None:
+        sums = [_Sums(builder, out, rows, rows_of_tile(_type_of(out)), lanes) for _ in indices]
+        for each in sums:
+            each.start()
+        with cgutils.for_range(builder, panels) as panel:
+            scalars = _offset(builder, dz, builder.mul(panel.index, dz_stride))
+            here = _offset(builder, a, builder.mul(panel.index, a_stride))
+            sources = [_offset(builder, here, builder.mul(index, _i64(LANES * LANES))) for index in indices]
+
+            def step_of(s: Value, step: int) -> None:
+                shift = builder.mul(s, _i64(LANES))
+                vectors = [_offset(builder, source, shift, _i64(step * LANES)) for source in sources]
+                sample = _offset(builder, scalars, s)
+                _add(
+                    builder,
+                    sums,
+                    step,
+                    vectors,
+                    lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))),
+                )
+
+            _unrolled(builder, _i64(LANES), step_of)
+        places = [_offset(builder, out, builder.mul(index, _i64(LANES))) for index in indices]
+        targets = [
+            (each.result(r), _offset(builder, place, builder.mul(ld, _i64(r))))
+            for each, place in zip(sums, places, strict=True)
+            for r in range(rows)
+        ]
+        with builder.if_else(fresh) as (then, otherwise):
+            with then:
+                for result, target in targets:
+                    store_vector(builder, builder.fmul(alphas, result), target)
+            with otherwise:
+                for result, target in targets:
+                    old = builder.fmul(betas, load_vector(builder, target, lanes))
+                    store_vector(builder, fmuladd(builder, alphas, result, old), target)
+
+    _together(builder, blocks, vectors_at_once(_type_of(out)) if lanes == LANES else 1, tile)
 
 
 def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[r] = β·out[r] + α·Σ_{p,s} rows[p][r][s]·a[p][s], for the first `count` rows; with β = 0, out is not read"""
     out, source, a, alpha, beta, count, ld, panels, row_stride, a_stride = arguments
-    sums = _Sums(builder, out, rows, rows_of_tile(_type_of(out)))
+    sums = _Sums(builder, out, rows, sums_of_tile(_type_of(out)))
     sums.start()
     source_rows = [_offset(builder, source, builder.mul(ld, _i64(r))) for r in range(rows)]
 
@@ -340,7 +403,7 @@ def _emit_dot(builder: Builder, rows: int, arguments: list[Value]) -> None:
 def _emit_row_sum(builder: Builder, blocks: int, arguments: list[Value]) -> None:
     """out[c][:] = Σ_i s[i]·w[i][c][:], for `blocks` adjacent vectors"""
     out, w, s, ld, count = arguments
-    sums = _Sums(builder, out, blocks, rows_of_tile(_type_of(out)))
+    sums = _Sums(builder, out, blocks, sums_of_tile(_type_of(out)))
     sums.start()
 
     def step_of(i: Value, step: int) -> None:
@@ -359,7 +422,7 @@ def _emit_transpose(builder: Builder, _: int, arguments: list[Value]) -> None:
     with cgutils.for_range(builder, blocks) as block:
         shift = builder.mul(block.index, _i64(LANES * LANES))
         source, target = _offset(builder, a, shift), _offset(builder, out, shift)
-        whole = out.type.pointee == F32 and TILE_ROWS == LANES
+        whole = out.type.pointee == F32 and WIDE
         (_transpose_whole if whole else _transpose_by_quads)(builder, source, target)
 
 
@@ -397,8 +460,8 @@ _FORMS: dict[str, tuple[Callable[[Builder, int, list[Value]], None], str]] = {
     "forward": (_emit_forward, "ppppxiiiii"),
     "dA": (_emit_dA, "ppppiiiiiii"),
     "pack": (_emit_pack, "ppiii"),
-    "dW": (_emit_dW, "pppxxiiii"),
-    "half": (partial(_emit_dW, lanes=8), "pppxxiiii"),
+    "dW": (_emit_dW, "pppxxiiiii"),
+    "half": (partial(_emit_dW, lanes=8), "pppxxiiiii"),
     "dot": (_emit_dot, "pppxxiiiii"),
     "row_sum": (_emit_row_sum, "pppii"),
     "transpose": (_emit_transpose, "ppi"),

@@ -59,14 +59,15 @@ def spills(lines, loop):
     return [line for line in vectors if re.search(r"\)(\s*\{%k\d\})?$", line) or re.search(stack, line)]
 
 
-def faults(form, rows, lines, width, lanes_of_dA):
-    """What is wrong with a tile, where a register holds `width` numbers."""
+def faults(form, rows, lines, width, lanes_of_dA, at_once):
+    """What is wrong with a tile, where a register holds `width` numbers; products have `at_once` vectors of a row."""
     lanes = {"half": tiles.LANES // 2, "dA": lanes_of_dA}.get(form, tiles.LANES)
     sums = rows * max(1, lanes // width)
     loops = [loop for loop in inner_loops(lines) if fmas(loop)]
     counts = [fmas(loop) for loop in loops]
     found = [spilt for loop in loops for spilt in spills(lines, loop)]
-    if any(count % sums for count in counts) or all(count % (tiles.UNROLL * sums) for count in counts):
+    most = sums * (at_once if form in ("forward", "dA", "dW") else 1)
+    if any(count % sums for count in counts) or all(count % (tiles.UNROLL * most) for count in counts):
         found.append(f"loops of {counts} multiply-adds into {sums} registers of sums")
     return found
 
@@ -76,31 +77,38 @@ def faults(form, rows, lines, width, lanes_of_dA):
 @pytest.mark.parametrize("name", ROWS)
 def test_the_sums_of_a_tile_stay_in_registers(run_python, tmp_path, name):
     """In the inner loops of every tile no vector is written to memory, none is read from the stack, and there is one
-    fused multiply-add for each register of sums in each step, `UNROLL` steps in a turn: of 16 rows on AVX-512 64, of
-    6 rows on AVX2, where a row is two registers, 48. (LLVM may unroll a loop further, and does for few rows.)
+    fused multiply-add for each register of sums in each step, `UNROLL` steps in a turn: of 8 rows on AVX-512, where a
+    row is two vectors, 64, of 6 rows on AVX2, where a row is two registers, 48. (LLVM may unroll a loop further, and
+    does for few rows.)
 
     Whole numbers, such as the address of a row, may come from the stack. Of the forms that sum nothing, the transposes
     of AVX2 keep their vectors in registers too.
     """
     variables = {} if name == "this" else environment_of(name)
-    width = 64 if name == "this" and simd.cpu_features().get("avx512f") else 32  # of a register, in bytes
+    wide = name == "this" and simd.WIDE
+    width = 64 if wide else 32  # of a register, in bytes
     assembly = run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DUMP_ASSEMBLY="1", **variables)
     single, double = assembly.removeprefix("float32\n").split("\nfloat64\n")
-    most, half = ROWS[name], ROWS[name] // 2
-    dA = (most, 8) if most < tiles.LANES else (half, 16)  # rows and lanes
-    assert wrong_tiles(tiles_in(single), most, (most, 16), width // 4, blocks=width == 32) == {}
-    assert wrong_tiles(tiles_in(double), half, dA, width // 8, blocks=True) == {}
+    most = ROWS[name]
+    of_double, lanes_of_dA = (most, 16) if wide else (most // 2, 8)
+    assert wrong_tiles(tiles_in(single), most, (most, 16), width // 4, 2 if wide else 1, blocks=not wide) == {}
+    assert wrong_tiles(tiles_in(double), of_double, (most, lanes_of_dA), width // 8, 1, blocks=True) == {}
 
 
-def wrong_tiles(found, most, dA, width, blocks):
-    """The faults of the tiles of one element, of up to `most` rows; with `blocks`, of its transpose too."""
+def wrong_tiles(found, most, dA, width, at_once, blocks):
+    """The faults of the tiles of one element, of up to `most` rows; with `blocks`, of its transpose too.
+
+    `dA` are the rows and the lanes of that form.
+    """
     turned = found.pop(("transpose", tiles.LANES))
     assert not blocks or not any(re.search(r"\(%rsp.*%[xyz]mm|%[xyz]mm.*\(%rsp", line) for line in turned)
     every, of_dA = range(1, most + 1), range(1, dA[0] + 1)
     for rows in of_dA:
         found.pop(("pack", rows))
-    powers = [rows for rows in every if rows & (rows - 1) == 0]
+    powers = [rows for rows in range(1, at_once * most + 1) if rows & (rows - 1) == 0]
     wanted = {(form, rows) for form in ("forward", "dW", "half") for rows in every} | {("dA", rows) for rows in of_dA}
     assert found.keys() == wanted | {(form, rows) for form in ("dot", "row_sum") for rows in powers}
-    wrong = {f"{form} {rows}": faults(form, rows, lines, width, dA[1]) for (form, rows), lines in found.items()}
+    wrong = {
+        f"{form} {rows}": faults(form, rows, lines, width, dA[1], at_once) for (form, rows), lines in found.items()
+    }
     return {tile: faults for tile, faults in wrong.items() if faults}

@@ -25,7 +25,7 @@ from panels import (
 )
 
 from fastprop.kernels import elementwise, equations, plan
-from fastprop.kernels.simd import rows_of_dA
+from fastprop.kernels.simd import rows_of_dA, vectors_at_once
 
 WIDTHS = (1, 3, 6, 10, 16, 17, 33, 100)
 widths = st.sampled_from(WIDTHS)
@@ -285,7 +285,8 @@ def test_dA_has_the_same_bits_with_copies_of_columns(dtype, n, n_prev):
     """Few panels read W itself, many a copy."""
     few, many = plan.PACKED_PANELS - 1, plan.PACKED_PANELS
     W, dZ = pack_W(normal(dtype, n, n_prev)), pack(normal(dtype, many * LANES, n, seed=1))
-    width = rows_of_dA(from_dtype(np.dtype(dtype))) * np.dtype(dtype).itemsize
+    element = from_dtype(np.dtype(dtype))
+    width = rows_of_dA(element) * vectors_at_once(element) * np.dtype(dtype).itemsize
     assert [plan.packs_columns(n, panels, width) for panels in (few, many)] == [False, width < plan.LINE]
     read, copied = (np.zeros(panels * panel_stride(n_prev), dtype) for panels in (few, many))
     equations.dA(read, W, dZ, read, n, n_prev, few, 0)

@@ -269,7 +269,7 @@ def test_fetch_add_loses_nothing_between_threads():
 @pytest.mark.parametrize(
     ("features", "machine", "rows"),
     [
-        ({"avx512f": True, "avx": True}, "x86_64", 16),
+        ({"avx512f": True, "avx": True}, "x86_64", 8),
         ({"avx512f": False, "avx": True}, "x86_64", 6),
         ({"sse2": True}, "x86_64", 3),
         ({}, "x86_64", 3),
