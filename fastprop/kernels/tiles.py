@@ -277,7 +277,7 @@ def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
                     each.start()
             with otherwise:
                 for each, target in zip(sums, targets, strict=True):
-                    each.start(lambda r, target=target: _offset(builder, target, _i64(r * LANES)))
+                    each.start([_offset(builder, target, _i64(r * LANES)) for r in range(rows)].__getitem__)
 
         def step_of(i: Value, step: int) -> None:
             shift = builder.mul(i, _i64(LANES))
