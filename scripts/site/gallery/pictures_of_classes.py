@@ -17,7 +17,7 @@ from fastprop.sklearn import MLPClassifier
 
 X, Y = load_digits(return_X_y=True)
 X, X_test, Y, Y_test = X[:1200] / 16, X[1200:] / 16, Y[:1200], Y[1200:]
-classifier = MLPClassifier((64,), random_state=0, max_iter=40, n_iter_no_change=40, tol=0).fit(X, Y)
+classifier = MLPClassifier((64,), learning_rate_init=0.005, random_state=0).fit(X, Y)
 display = ConfusionMatrixDisplay.from_estimator(classifier, X_test, Y_test, cmap="Blues", colorbar=False)
 
 # %%
@@ -38,8 +38,7 @@ rng = np.random.default_rng(0)
 arm, radius = np.repeat([0, 1, 2], 200), np.tile(np.linspace(0.2, 1, 200), 3)
 angle = 5 * radius + 2 * np.pi / 3 * arm + rng.normal(scale=0.2, size=600)
 points = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-classifier = MLPClassifier((64, 64), "tanh", learning_rate_init=0.005, max_iter=150, n_iter_no_change=150, tol=0)
-classifier.set_params(random_state=0).fit(points, arm)
+classifier = MLPClassifier((64, 64), "tanh", learning_rate_init=0.005, max_iter=1000, random_state=0).fit(points, arm)
 assert classifier.score(points, arm) > 0.97
 
 colours = ["#0072b2", "#d55e00", "#009e73"]
