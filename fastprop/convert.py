@@ -127,8 +127,7 @@ def to_torch(net: Any) -> "nn.Sequential":
         network has it. A scale other than 1 becomes a module ``Scale`` of fastprop before them all, which also takes
         uint8. The module is in eval mode, on the CPU, in the network's dtype: that of a float64 network takes X of
         ``torch.double``. Its parameters are copies, and can be trained; those of frozen layers have ``requires_grad``
-        False. The outputs are those of ``net.predict``, after
-        the softmax or sigmoid, up to rounding.
+        False. The outputs are those of ``net.predict``, after the softmax or sigmoid, up to rounding.
 
     Raises
     ------

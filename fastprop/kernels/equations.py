@@ -35,10 +35,10 @@ from .plan import (
 from .prefetch import prefetch_next
 from .simd import (
     LANES,
+    TILE_ROWS,
     at,
     at_once,
     call,
-    dA_rows,
     dot_rows,
     get,
     most_rows,
@@ -229,7 +229,7 @@ def dA(dA_prev: Array, W: Array, dZ: Array, A_prev: Array, n: int, n_prev: int, 
     ld = row_stride(n_prev)
     A_stride = panel_stride(n_prev)
     dZ_stride = panel_stride(n)
-    packs = packs_columns(n, panels, dA_rows(W) * at_once(W) * size_of(W))
+    packs = packs_columns(n, panels, TILE_ROWS * at_once(W) * size_of(W))
     packed = on_stack(W, PACKED)
     block = row_block(size_of(W))
     for i in range(0, n, block):  # loop 3: rows of W, `block` at once
@@ -238,7 +238,7 @@ def dA(dA_prev: Array, W: Array, dZ: Array, A_prev: Array, n: int, n_prev: int, 
         dz = at(dZ, LANES * i)
         k = 0
         while k < n_prev:  # loop 2: tiles of columns of W; loop 1, over the panels, is inside the tile
-            rows = next_rows(n_prev - k, dA_rows(W))
+            rows = next_rows(n_prev - k, TILE_ROWS)
             out, w, a = at(dA_prev, LANES * k), at(W, i * ld + k), at(A_prev, LANES * k)
             if packs:
                 pack_tile(rows, (packed, w, ld, PACKED_STRIDE, some))

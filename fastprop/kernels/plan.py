@@ -85,7 +85,7 @@ def packs_columns(n, panels, width):
     """Return whether equation 4 reads W through copies of the columns of its tiles.
 
     `width` is that of a tile in bytes, times the number of vectors that are multiplied by what is read. With AVX-512,
-    copies slow it down: 1024 × 1024 over 256 samples on a Zen 5 has 73% of the peak with them, without 92.
+    copies slow it down: 1024 × 1024 over 256 samples on a Zen 5 has 71% of the peak with them, without 93.
     """
     return width < LINE and n >= PACKED_ROWS and panels >= PACKED_PANELS
 

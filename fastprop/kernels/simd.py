@@ -103,6 +103,9 @@ def _machine() -> str:
     return llvm.get_process_triple().split("-")[0]
 
 
+# A tile of `dA` has as many rows, which are columns of W, for both elements. Without AVX-512, that of float64 has 8
+# lanes in return, since a copy of six columns costs little more than one of three. Equation 4 of 256 × 784 in blocks
+# of 64 samples on a Zen 3: 58% of the peak, and with three columns 51.
 TILE_ROWS = tile_rows(cpu_features(), _machine())
 WIDE = bool(cpu_features().get("avx512f"))  # whether a register holds a vector of float32
 
@@ -121,8 +124,8 @@ def vectors_at_once(element: types.Float) -> int:
 
     A processor loads two registers in a cycle, and does two multiply-adds. Where a vector is one register, 16 rows of
     it would need 17 loads for 16 multiply-adds; 8 rows of two need 10. Forward of 1024 × 1024 over 256 samples on a
-    Zen 5 has 95% of the peak so, 83 with 16 rows of one vector, 93 with 10 of two, 88 with 8 of three, 90 with 14 of
-    two, and 63 with 12 of two, where LLVM spills.
+    Zen 5 has 94 to 96% of the peak so, 80 to 83 with 16 rows of one vector, as much with 10 rows of two, 88 with 8 of
+    three, 91 with 14 of two, and 62 with 12 of two.
     """
     return 2 if WIDE and element == types.float32 else 1
 
@@ -130,16 +133,6 @@ def vectors_at_once(element: types.Float) -> int:
 def sums_of_tile(element: types.Float) -> int:
     """Return the number of vectors of sums that a full tile has."""
     return vectors_at_once(element) * rows_of_tile(element)
-
-
-def rows_of_dA(element: types.Float) -> int:
-    """Return the rows of a tile of `dA`, which are columns of W.
-
-    Where it reads a copy of them, a tile of float64 has as many as one of float32, of 8 lanes: a copy of six columns
-    costs little more than one of three. Equation 4 of 256 × 784 in blocks of 64 samples on a Zen 3: 58% of the
-    peak, and with three columns 51.
-    """
-    return TILE_ROWS
 
 
 def rows_of_dot(element: types.Float) -> int:
@@ -184,7 +177,6 @@ def typed(single: float, double: float) -> Any:
 
 at_once: Any = _of_element(lambda _: types.int64, vectors_at_once)
 most_rows: Any = _of_element(lambda _: types.int64, rows_of_tile)
-dA_rows: Any = _of_element(lambda _: types.int64, rows_of_dA)
 dot_rows: Any = _of_element(lambda _: types.int64, rows_of_dot)
 size_of: Any = _of_element(lambda _: types.int64, lambda element: element.bitwidth // 8)
 

@@ -66,7 +66,6 @@ from .simd import (
     load_quads,
     load_vector,
     row_sums,
-    rows_of_dA,
     rows_of_dot,
     rows_of_tile,
     shuffle,
@@ -186,10 +185,15 @@ def _unrolled(builder: Builder, count: Value, body: Callable[[Value, int], None]
 
 def _together(builder: Builder, count: Value, at_once: int, body: Callable[[list[Value]], None]) -> None:
     """Emit a loop over `count` vectors, `at_once` in each turn, and then one; ``body(indices)`` emits a turn."""
-    whole = builder.sub(count, builder.urem(count, _i64(at_once)))
-    for start, end, step in [(_i64(0), whole, at_once), (whole, count, 1)][:at_once]:
+
+    def loop(start: Value, end: Value, step: int) -> None:
         with cgutils.for_range_slice(builder, start, end, _i64(step), I64) as (first, _):
             body([builder.add(first, _i64(i)) for i in range(step)])
+
+    whole = builder.sub(count, builder.urem(count, _i64(at_once)))
+    loop(_i64(0), whole, at_once)
+    if at_once > 1:
+        loop(whole, count, 1)
 
 
 def _add(builder: Builder, sums: list[_Sums], step: int, vectors: list[Value], factors: Callable[[int], Value]) -> None:
@@ -254,17 +258,16 @@ def _emit_forward(builder: Builder, rows: int, arguments: list[Value]) -> None:
 def _emit_dA(builder: Builder, rows: int, arguments: list[Value]) -> None:
     """out[p][r][:] = Σ_i W[i][r]·dz[p][i][:], plus out[p][r][:] if onto ≠ 0; with relu ≠ 0, 0 where a[p][r][:] ≤ 0
 
-    Where a tile of float64 has 8 lanes (`rows_of_dA`), the halves of a panel follow each other.
+    Where a tile of float64 has 8 lanes (see `TILE_ROWS`), the halves of a panel follow each other.
     """
     out, w, dz, a, relu, onto, ld, steps, panels, out_stride, dz_stride = arguments
-    most = rows_of_dA(_type_of(out))
-    lanes = LANES if most == rows_of_tile(_type_of(out)) else LANES // 2
+    lanes = LANES if rows_of_tile(_type_of(out)) == TILE_ROWS else LANES // 2
     halves = _i64(LANES // lanes)
     masked = builder.icmp_signed("!=", relu, _i64(0))
     fresh = builder.icmp_signed("==", onto, _i64(0))
 
     def tile(indices: list[Value]) -> None:
-        sums = [_Sums(builder, out, rows, most, lanes) for _ in indices]
+        sums = [_Sums(builder, out, rows, TILE_ROWS, lanes) for _ in indices]
         panel_of = [builder.udiv(half, halves) for half in indices]
         firsts = [builder.mul(builder.urem(half, halves), _i64(lanes)) for half in indices]
         places = list(zip(panel_of, firsts, strict=True))
@@ -344,14 +347,8 @@ def _emit_dW(builder: Builder, rows: int, arguments: list[Value], lanes: int = L
             def step_of(s: Value, step: int) -> None:
                 shift = builder.mul(s, _i64(LANES))
                 vectors = [_offset(builder, source, shift, _i64(step * LANES)) for source in sources]
-                sample = _offset(builder, scalars, s)
-                _add(
-                    builder,
-                    sums,
-                    step,
-                    vectors,
-                    lambda r: builder.load(_offset(builder, sample, _i64(r * LANES + step))),
-                )
+                sample = _offset(builder, scalars, s, _i64(step))
+                _add(builder, sums, step, vectors, lambda r: builder.load(_offset(builder, sample, _i64(r * LANES))))
 
             _unrolled(builder, _i64(LANES), step_of)
         places = [_offset(builder, out, builder.mul(index, _i64(LANES))) for index in indices]
@@ -484,7 +481,7 @@ def _rows_of(form: str, element: types.Float) -> Iterable[int]:
         return [LANES]
     if form in _GROUPS["sums"]:
         return _powers(element)
-    return range(1, (rows_of_dA if form in ("dA", "pack") else rows_of_tile)(element) + 1)
+    return range(1, (TILE_ROWS if form in ("dA", "pack") else rows_of_tile(element)) + 1)
 
 
 # ---- the table of tiles ------------------------------------------------------------------------------------------
@@ -563,10 +560,10 @@ def groups(sizes: Sequence[int] | None = None, vectors: bool = True, dtype: Any 
     With `vectors`, those for one sample are included.
     """
     element = from_dtype(np.dtype(dtype))
-    most, most_of_dA = rows_of_tile(element), rows_of_dA(element)
+    most = rows_of_tile(element)
     counts, half = set(_rows_of("dA", element)), set(_rows_of("half", element))
     if sizes is not None:
-        counts = {rows for n in sizes for form_rows in (most, most_of_dA) for rows in _split(n, form_rows)}
+        counts = {rows for n in sizes for form_rows in (most, TILE_ROWS) for rows in _split(n, form_rows)}
         ends_half = [n for n_prev, n in pairwise(sizes) if n > 1 and 2 <= n_prev % LANES <= LANES // 2]
         half = {rows for n in ends_half for rows in _split(n, most)}
     sums = _powers(element) if vectors else [rows_of_dot(element)]

@@ -25,7 +25,7 @@ from panels import (
 )
 
 from fastprop.kernels import elementwise, equations, plan
-from fastprop.kernels.simd import rows_of_dA, vectors_at_once
+from fastprop.kernels.simd import TILE_ROWS, vectors_at_once
 
 WIDTHS = (1, 3, 6, 10, 16, 17, 33, 100)
 widths = st.sampled_from(WIDTHS)
@@ -286,7 +286,7 @@ def test_dA_has_the_same_bits_with_copies_of_columns(dtype, n, n_prev):
     few, many = plan.PACKED_PANELS - 1, plan.PACKED_PANELS
     W, dZ = pack_W(normal(dtype, n, n_prev)), pack(normal(dtype, many * LANES, n, seed=1))
     element = from_dtype(np.dtype(dtype))
-    width = rows_of_dA(element) * vectors_at_once(element) * np.dtype(dtype).itemsize
+    width = TILE_ROWS * vectors_at_once(element) * np.dtype(dtype).itemsize
     assert [plan.packs_columns(n, panels, width) for panels in (few, many)] == [False, width < plan.LINE]
     read, copied = (np.zeros(panels * panel_stride(n_prev), dtype) for panels in (few, many))
     equations.dA(read, W, dZ, read, n, n_prev, few, 0)
